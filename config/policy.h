@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The policy: text in, an immutable match table out, in memory of the caller's.
+ *
+ * Pure: no allocation, no file, no environment, no stdio; so it can be fuzzed, and used before
+ * the program has a heap. It knows nothing of return addresses or of malloc: the caller says what
+ * a site is called and asks.
+ *
+ * Everything in a `struct policy` points into the memory given to policy_parse() and lives as long
+ * as that. After parsing nothing is ever written: any number of threads may read it.
+ */
+#ifndef SHM_POLICY_H
+#define SHM_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum policy_verb { POLICY_PASS, POLICY_EXPORT, POLICY_SHARE };
+
+/* The entry points that `call=` names, as bits. */
+enum policy_call {
+    POLICY_CALL_MALLOC = 1,
+    POLICY_CALL_CALLOC = 2,
+    POLICY_CALL_REALLOC = 4,
+    POLICY_CALL_ALIGNED = 8, /* memalign, aligned_alloc, posix_memalign, valloc, pvalloc */
+    POLICY_CALL_NEW = 16,
+    POLICY_CALL_ANY = 31
+};
+
+struct policy_rule {
+    enum policy_verb verb;
+    unsigned line;               /* where it stands, from 1 */
+    const char *text;            /* the directive as written, trimmed, for messages */
+    const char *func;            /* glob, NULL: any */
+    const char *module;          /* glob, NULL: any; "exe" is the program itself */
+    const char *site_module;     /* NULL: no site= */
+    uint64_t site_offset;
+    size_t size_min, size_max;   /* both inclusive; size_max SIZE_MAX: no limit */
+    unsigned calls;              /* enum policy_call bits */
+    const char *name;            /* template, NULL: the default */
+    unsigned segment;            /* index into policy.segments */
+    bool full_fails;             /* full=fail */
+    bool reserve_touch;          /* reserve=touch */
+};
+
+struct policy_segment {
+    const char *name;
+    size_t size;   /* 0: the default */
+    unsigned line; /* 0: not declared, the default segment */
+};
+
+struct policy {
+    const struct policy_rule *rules;
+    size_t rule_count;
+    const struct policy_segment *segments; /* at least one */
+    size_t segment_count;
+    const char *const *programs; /* globs; none: every program */
+    size_t program_count;
+    size_t size_floor;     /* no rule but `pass` matches a smaller request; SIZE_MAX: none ever matches */
+    bool needs_functions;  /* a match or a name wants the name of a function */
+};
+
+struct policy_error {
+    unsigned line, column; /* from 1; the column counts bytes */
+    char message[320];     /* what was expected and the offending text; no newline */
+};
+
+/* A call site, as far as it is known. `function` NULL: unknown (matches only func=*). */
+struct policy_site {
+    const char *module;    /* base name of the object file */
+    bool module_is_program;
+    uint64_t offset;       /* of the return address, from the module's load address */
+    const char *function;
+};
+
+/* The most text policy_parse() takes, and the memory it needs for any such text. */
+#define POLICY_TEXT_MAX ((size_t)64 << 10)
+#define POLICY_MEMORY ((size_t)1 << 20)
+#define POLICY_RULES_MAX 256
+#define POLICY_SEGMENTS_MAX 8
+#define POLICY_PROGRAMS_MAX 64
+#define POLICY_DEFAULT_SEGMENT "SHARED::node"
+#define POLICY_DEFAULT_NAME "{module}:{func}+{offset}#{seq}"
+
+/* Parses `length` bytes of `text` (no NUL needed) into `memory`, `bytes` >= POLICY_MEMORY, aligned
+ * to 16. Returns the policy, which lies in `memory`, or NULL with *error filled in. Empty text, or
+ * comments only, is a policy without rules. Linear in the text. */
+const struct policy *policy_parse(const char *text, size_t length, void *memory, size_t bytes,
+                                  struct policy_error *error);
+
+/* Do the rules hold for the program at `path` (argv[0] or /proc/self/exe)? A glob with a '/' is
+ * compared with the whole path or a suffix of it that begins at a '/', one without with the base
+ * name; a leading "./" of the glob is dropped and means suffix. */
+bool policy_applies_to(const struct policy *policy, const char *path);
+
+/* Does what the rule says of the site hold; does what it says of the request? */
+bool policy_rule_matches_site(const struct policy_rule *rule, const struct policy_site *site);
+bool policy_rule_matches_request(const struct policy_rule *rule, size_t bytes, enum policy_call call);
+
+/* Shell glob: *, ?, [set], [!set], \x. No recursion: O(|pattern| × |text|) at the worst. */
+bool policy_glob(const char *pattern, const char *text);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The settings: the only reader of the environment and of policy files.
+ *
+ * Reads SHM_POLICY, SHM_LOG and SHM_LOG_FILE with secure_getenv(), so a setuid program
+ * has none. Uses only system calls: it runs before the program has a heap.
+ */
+#ifndef SHM_SETTINGS_H
+#define SHM_SETTINGS_H
+
+#include <stddef.h>
+
+enum settings_log { SETTINGS_LOG_ERROR, SETTINGS_LOG_WARN, SETTINGS_LOG_INFO, SETTINGS_LOG_DEBUG };
+
+struct settings {
+    enum settings_log log;
+    const char *log_file;    /* points into the environment or is NULL; may hold %p for the pid */
+    const char *policy;      /* the text: in the environment, or in the memory given; NULL: none */
+    size_t policy_length;
+    const char *policy_file; /* NULL when the text itself was in the variable */
+    char problem[512];       /* "" or one sentence on what is wrong with the settings; then policy is NULL
+                              * unless only SHM_LOG was wrong */
+};
+
+/* Fills *settings. A file named by SHM_POLICY=@path is read into `memory` (it must be a regular file
+ * of at most POLICY_TEXT_MAX bytes; opened O_NONBLOCK|O_CLOEXEC so that a FIFO cannot hang us). */
+void settings_read(struct settings *settings, char *memory, size_t bytes);
+
+#endif

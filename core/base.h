@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Words that every room uses: attributes, alignment, checked arithmetic. Nothing of the domain.
+ */
+#ifndef SHM_BASE_H
+#define SHM_BASE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define COLD __attribute__((cold, noinline))
+#define PRINTF_LIKE(text, first) __attribute__((__format__(__printf__, text, first)))
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+#define KIBI ((uint64_t)1 << 10)
+#define MEBI ((uint64_t)1 << 20)
+#define GIBI ((uint64_t)1 << 30)
+
+#define PAGE_BYTES ((uint64_t)4096)
+
+static inline uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* `alignment` is a power of two. The caller has made sure that it does not overflow. */
+static inline uint64_t align_up(uint64_t value, uint64_t alignment)
+{
+    return (value + alignment - 1) & ~(alignment - 1);
+}
+
+static inline uint64_t align_down(uint64_t value, uint64_t alignment)
+{
+    return value & ~(alignment - 1);
+}
+
+static inline bool is_power_of_two(uint64_t value)
+{
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+static inline uint64_t divide_up(uint64_t value, uint64_t unit)
+{
+    return value / unit + (value % unit != 0);
+}
+
+/* True when a × b does not fit; *product is then meaningless. */
+static inline bool multiply_overflows(size_t a, size_t b, size_t *product)
+{
+    return __builtin_mul_overflow(a, b, product);
+}
+
+/* floor(log2(value)), value > 0. */
+static inline unsigned log2_floor(uint64_t value)
+{
+    return 63u - (unsigned)__builtin_clzll(value);
+}
+
+/* FNV-1a, 64 bit, with a final mix (the finaliser of SplitMix64) so that high and low bits are both
+ * usable. Source: Fowler, Noll, Vo; Steele, Lea, Flood, "Fast splittable pseudorandom number
+ * generators", 2014. For names of a few dozen bytes; not against an adversary. */
+static inline uint64_t hash_mix(uint64_t value)
+{
+    value = (value ^ (value >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    value = (value ^ (value >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return value ^ (value >> 31);
+}
+
+static inline uint64_t hash_bytes(const void *data, size_t length)
+{
+    const unsigned char *byte = data;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    while (length-- > 0)
+        hash = (hash ^ *byte++) * UINT64_C(0x100000001b3);
+    return hash_mix(hash);
+}
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Names of a shard: name → record, by linear hashing (Litwin, VLDB 1980).
+ *
+ * Each bucket is a list of records through record.next. When there are more names than buckets one
+ * bucket is split in two: an insertion's work, and its undo log, stay small at any number of names.
+ * The key is the visible name together with a salt (the build-id of the module for automatic names,
+ * else 0); only the name is hashed, so a name can also be found whatever its salt.
+ *
+ * Same purity as the heap. Writers hold the shard's lock. directory_find() may also run without it: it
+ * follows only what it has checked, takes a bounded number of steps, and the caller repeats it when
+ * the shard's sequence has moved.
+ */
+#ifndef SHM_DIRECTORY_H
+#define SHM_DIRECTORY_H
+
+#include "heap.h"
+#include "slab.h"
+
+struct name_key {
+    const char *text;
+    uint32_t length;
+    bool any_salt; /* find only */
+    uint64_t salt;
+    uint64_t hash; /* of the text */
+};
+
+struct name_key directory_key(const char *text, size_t length, uint64_t salt);
+
+/* Which shard a name belongs to. */
+static inline uint32_t directory_shard(const struct view *view, const struct name_key *key)
+{
+    return (uint32_t)(key->hash >> 59) % view->shard_count;
+}
+
+/* The record's reference, or 0. *damaged is set when the lists make no sense. */
+uint32_t directory_find(const struct view *view, const struct shard *shard, uint32_t owner,
+                        const struct name_key *key, bool *damaged);
+
+/* The next insertion needs a new piece of bucket table of this many quanta; 0: it does not. */
+uint32_t directory_wants(const struct shard *shard);
+/* Puts the (zeroed) piece in place. */
+void directory_extend(const struct heap *heap, struct shard *shard, uint32_t quantum);
+
+/* Links a record whose hash and name are set; splits one bucket when that is due. */
+void directory_insert(const struct heap *heap, struct shard *shard, const struct name_key *key,
+                      struct record *record);
+/* False: it is in no list. */
+bool directory_remove(const struct heap *heap, struct shard *shard, struct record *record);
+
+/* Writes a record's name, NUL-terminated, to `out`; returns its length. `salt` may be NULL. */
+size_t directory_name(const struct view *view, const struct record *record, uint32_t owner, char out[256],
+                      uint64_t *salt);
+
+/* First record of bucket `index` (< shard->directory.buckets), 0: none. */
+uint32_t directory_bucket(const struct view *view, const struct shard *shard, uint32_t owner, uint32_t index);
+
+/* The record behind a reference when it lies in the shard's regions, else NULL. */
+struct record *directory_record(const struct view *view, uint32_t owner, uint32_t reference);
+
+/* The bytes in which a name too long for its record is kept, and whether it is. */
+static inline bool directory_name_is_long(const struct name_key *key)
+{
+    return key->length > RECORD_NAME_BYTES || key->salt != 0;
+}
+
+/* Every list is whole, every record is in the bucket of its hash, the count is right. */
+bool directory_is_sound(const struct view *view, const struct shard *shard, uint32_t owner);
+
+#endif

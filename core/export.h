@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Exported blocks: one process's memory, which every other can see. For the preload.
+ *
+ * They lie in regions that belong to the process's row, so that allocating shares nothing with other
+ * processes and a dead one's memory goes back whole. A block has no name of its own: it is (label, sequence),
+ * and text is made of that when somebody asks. Blocks up to EXPORT_SLOT_MOST come from slabs of one label
+ * and size that one thread allocates from without a lock; anybody may free. Larger ones are extents.
+ *
+ * These functions are called from inside malloc: they allocate nothing, keep no descriptor and leave errno
+ * alone unless they say otherwise. Errors are left as a sentence for shmcore_error().
+ */
+#ifndef SHM_EXPORT_H
+#define SHM_EXPORT_H
+
+#include "layout.h"
+#include "shmcore.h"
+
+/* What one thread knows of one call site. Zeroed by the caller at first; used by one thread only. */
+struct export_source {
+    uint32_t label;                   /* from export_label() */
+    uint32_t slab[SLAB_DATA_CLASSES]; /* the slab in use, by class: its first quantum */
+};
+
+enum export_flags {
+    EXPORT_ZERO = 1,  /* calloc */
+    EXPORT_TOUCH = 2, /* reserve=touch: promise the addresses only */
+};
+
+/* The sequence has this many bits in a slab; a block beyond it is refused. */
+#define EXPORT_SEQUENCE_BITS 48u
+
+/* Makes a label: text in which LABEL_HOLE_* stand for what differs from block to block. False: no room. */
+bool export_label(shmcore_segment *segment, const char *text, size_t length, uint64_t salt, uint32_t *label);
+
+/* `alignment` is a power of two. NULL with the error set (ENOMEM) when the memory is not there. */
+void *export_allocate(shmcore_segment *segment, struct export_source *source, uint64_t sequence, size_t bytes,
+                      size_t alignment, unsigned flags);
+
+/* What is it that this pointer points to? */
+enum export_answer {
+    EXPORT_DONE,      /* it was a live block and now is not; or inherited by a fork, and then nothing is done */
+    EXPORT_NOT_OURS,  /* in the segment, but not in this process's regions */
+    EXPORT_NOT_LIVE,  /* not the start of a live block: freed twice, or an inner pointer */
+};
+enum export_answer export_free(shmcore_segment *segment, void *pointer);
+
+/* Bytes that may be used, 0 when it is no live exported block of this process (or of a parent). */
+size_t export_usable(shmcore_segment *segment, const void *pointer);
+
+/* Changes the size where the block is. False: it has to move. */
+bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes);
+
+/* The thread ends: its slabs are for others. */
+void export_retire(shmcore_segment *segment, struct export_source *source);
+
+/* A named block for a `share` rule: like shmcore_allocate(), with the build-id as a hidden part of the name.
+ * *created: this process made it. */
+void *export_share(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool *created);
+
+/* Around fork(): prepare, then in each process its own; all attached segments. The child gets private copies of
+ * exported blocks and references of its own to the others. `failed`: there is no child. */
+void export_fork_prepare(void);
+void export_fork_parent(bool failed);
+void export_fork_child(void);
+
+/* True once for each sentence among this user's processes of one job or parent: the caller is to say it. */
+bool export_first_to_say(const char *sentence);
+
+/* Could the segment lie outside the window that the shim recognises? */
+bool export_in_window(const shmcore_segment *segment);
+
+#endif

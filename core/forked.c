@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fork=copy. After fork() parent and child share the segment's pages, so without help each would see the
+ * other's writes to exported blocks, which malloc'd memory never shows.
+ *
+ * prepare: every run of regions that this process owns is copied, taken extents only, to anonymous memory, and
+ *          so is its part of the quanta table; a row is made for the child, with a reference to every
+ *          named block the parent holds, so that no death in between loses them.
+ * child:   moves the copies over the ranges, at the same addresses: blocks inherited from the parent are ordinary
+ *          private memory now. What is allocated from here on comes from regions of the child's own row.
+ * parent:  drops its copies, and the row if there is no child.
+ *
+ * The copies a process inherited itself are private already and need nothing when it forks.
+ *
+ * As long as a descendant has copies over the regions of a row, nobody else may get these regions: he would see
+ * the segment there and the descendant its copy. The row is pinned, see reap.c.
+ */
+#include "forked.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "blocks.h"
+#include "export.h"
+#include "os.h"
+
+/* One run of regions on its way to the child. Lies at the start of a mapping of its own. */
+struct copied_run {
+    struct copied_run *next;
+    uint64_t bytes;               /* of this structure's mapping: it ends in the inherited_run */
+    void *memory;                 /* the copy */
+    uint64_t offset, length;      /* of the range in the segment */
+    struct inherited_run inherited; /* must be last */
+};
+
+const struct quantum *forked_quanta(const shmcore_segment *segment, uint64_t offset)
+{
+    const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
+    for (const struct inherited_run *run = segment->inherited; run != NULL; run = run->next)
+        if (quantum - run->first < run->count)
+            return run->quanta - run->first;
+    return NULL;
+}
+
+bool forked_overlaps(const shmcore_segment *segment, struct region_run regions)
+{
+    const uint32_t each = view_region_quanta(&segment->file.view);
+    const uint32_t first = regions.first * each, end = first + regions.count * each;
+    for (const struct inherited_run *run = segment->inherited; run != NULL; run = run->next)
+        if (run->first < end && first < run->first + run->count)
+            return true;
+    return false;
+}
+
+static struct copied_run *whole_of(struct inherited_run *inherited)
+{
+    return (struct copied_run *)(void *)((char *)inherited - offsetof(struct copied_run, inherited));
+}
+
+void forked_forget(shmcore_segment *segment)
+{
+    while (segment->inherited != NULL) {
+        struct copied_run *run = whole_of(segment->inherited);
+        segment->inherited = segment->inherited->next;
+        os_unmap(run, run->bytes);
+    }
+}
+
+/* ---------------------------------------------------------------- prepare */
+
+static void copy_page_range(const struct view *view, uint64_t from, uint64_t to, unsigned char *copy)
+{
+    for (uint64_t at = from; at < to; at += PAGE_BYTES)
+        if (space_is_reserved(view, at, PAGE_BYTES))
+            memcpy(copy + (at - from), view_at(view, at), PAGE_BYTES);
+}
+
+/* Copies the taken extents of the run; free ones are nobody's business. */
+static void copy_extents(const struct view *view, struct copied_run *run)
+{
+    const uint32_t end = run->inherited.first + run->inherited.count;
+    for (uint32_t q = run->inherited.first; q < end;) {
+        const struct quantum *entry = &view->quanta[q];
+        const uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
+        const uint32_t count = kind == QUANTUM_NONE ? 1 : (uint32_t)least(most(entry->count, 1), end - q);
+        const uint64_t offset = (uint64_t)q << QUANTUM_SHIFT;
+        if (kind != QUANTUM_FREE && kind != QUANTUM_NONE)
+            copy_page_range(view, offset, offset + ((uint64_t)count << QUANTUM_SHIFT),
+                            (unsigned char *)run->memory + (offset - run->offset));
+        q += kind == QUANTUM_EXPORT_INNER ? 1 : count;
+    }
+}
+
+static struct copied_run *copy_run(const struct view *view, struct region_run regions)
+{
+    const uint32_t each = view_region_quanta(view);
+    const uint32_t count = regions.count * each;
+    const uint64_t bytes =
+        align_up(sizeof(struct copied_run) + count * sizeof(struct quantum), PAGE_BYTES);
+    void *place, *memory;
+    if (os_map_private(bytes, &place) != 0)
+        return NULL;
+    const uint64_t length = (uint64_t)regions.count << view->region_shift;
+    if (os_map_private(length, &memory) != 0) {
+        os_unmap(place, bytes);
+        return NULL;
+    }
+    struct copied_run *run = place;
+    run->bytes = bytes;
+    run->memory = memory;
+    run->offset = (uint64_t)regions.first << view->region_shift;
+    run->length = length;
+    run->inherited.first = regions.first * each;
+    run->inherited.count = count;
+    memcpy(run->inherited.quanta, &view->quanta[run->inherited.first], count * sizeof(struct quantum));
+    copy_extents(view, run);
+    return run;
+}
+
+static void copy_all(shmcore_segment *segment)
+{
+    const struct view *view = &segment->file.view;
+    struct region_run run = {0, 0};
+    while ((run = pool_next_of(view, OWNER_PROCESS + segment->row, run.first, UINT32_MAX)).count != 0) {
+        struct copied_run *copy = copy_run(view, run);
+        if (copy != NULL) {
+            copy->next = segment->copies;
+            segment->copies = copy;
+        }
+        run.first += run.count;
+    }
+}
+
+static void make_child_row(shmcore_segment *segment)
+{
+    struct guarded pool;
+    segment->child = (struct process_identity){.nonce = os_random()};
+    segment->child_row = ROW_NONE;
+    reap_some(segment, 2);
+    for (int tries = 0; tries < 2 && segment->child_row == ROW_NONE; tries++) {
+        if (tries == 1 && reap_some(segment, ROWS_MOST) == 0)
+            return;
+        if (!pool_enter(segment, &pool))
+            return;
+        struct transaction transaction = transaction_begin(&pool);
+        const uint32_t row =
+            process_take_row(&segment->file.view, &transaction, &segment->child, ROW_FORKING);
+        if (row != ROW_NONE)
+            UNDO_SET(&transaction, &segment->file.view.rows[row].parent, segment->row + 1);
+        segment->child_row = transaction_end(&pool, &transaction) ? row : ROW_NONE;
+        pool_leave(&pool);
+    }
+    if (segment->child_row != ROW_NONE)
+        block_copy_all_of(segment, segment->row, segment->child_row);
+}
+
+static bool takes_part(const shmcore_segment *segment)
+{
+    return segment != NULL && !segment->file.read_only && segment->self.pid == os_process();
+}
+
+void export_fork_prepare(void)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        shmcore_segment *segment = segment_handle(i);
+        if (!takes_part(segment))
+            continue;
+        segment->copies = NULL;
+        make_child_row(segment);
+        pthread_mutex_lock(&segment->exports.lock);
+        copy_all(segment);
+    }
+}
+
+/* ---------------------------------------------------------------- parent */
+
+static bool row_is_still_a_promise(const shmcore_segment *segment)
+{
+    return segment->child_row != ROW_NONE &&
+           process_state(&segment->file.view, segment->child_row) == ROW_FORKING &&
+           segment->file.view.rows[segment->child_row].nonce == segment->child.nonce;
+}
+
+void export_fork_parent(bool failed)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        shmcore_segment *segment = segment_handle(i);
+        if (!takes_part(segment))
+            continue;
+        while (segment->copies != NULL) {
+            struct copied_run *run = segment->copies;
+            segment->copies = run->next;
+            os_unmap(run->memory, run->length);
+            os_unmap(run, run->bytes);
+        }
+        pthread_mutex_unlock(&segment->exports.lock);
+        if (failed && row_is_still_a_promise(segment))
+            reap_row(segment, segment->child_row, segment->child.nonce);
+        segment->child_row = ROW_NONE;
+    }
+}
+
+/* ---------------------------------------------------------------- child */
+
+static void adopt_copies(shmcore_segment *segment)
+{
+    while (segment->copies != NULL) {
+        struct copied_run *run = segment->copies;
+        segment->copies = run->next;
+        os_move_over(run->memory, run->length, view_at(&segment->file.view, run->offset));
+        run->inherited.next = segment->inherited;
+        segment->inherited = &run->inherited;
+    }
+}
+
+/* The promise becomes a process. Without a row the child has no part in the segment any more. */
+static void adopt_row(shmcore_segment *segment)
+{
+    struct guarded pool;
+    const uint32_t row = segment->child_row;
+    segment->self = process_identify();
+    segment->row = ROW_NONE;
+    segment->child_row = ROW_NONE;
+    if (row == ROW_NONE || !pool_enter(segment, &pool))
+        return;
+    struct process_row *entry = &segment->file.view.rows[row];
+    if (process_state(&segment->file.view, row) == ROW_FORKING && entry->nonce == segment->child.nonce) {
+        struct transaction transaction = transaction_begin(&pool);
+        UNDO_SET(&transaction, &entry->pid, segment->self.pid);
+        UNDO_SET(&transaction, &entry->start_time, segment->self.start_time);
+        UNDO_SET(&transaction, &entry->nonce, segment->self.nonce);
+        process_set_state(&segment->file.view, &transaction, row, ROW_ALIVE);
+        if (transaction_end(&pool, &transaction))
+            segment->row = row;
+    }
+    pool_leave(&pool);
+}
+
+void export_fork_child(void)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        shmcore_segment *segment = segment_handle(i);
+        if (segment == NULL || segment->file.read_only)
+            continue;
+        adopt_copies(segment);
+        memset(&segment->exports, 0, sizeof segment->exports);
+        pthread_mutex_init(&segment->exports.lock, NULL);
+        atomic_store(&segment->credit, 0);
+        adopt_row(segment);
+    }
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+#include "heap.h"
+
+/* A bin of several lengths is searched this far for a fit before a longer extent is split. */
+#define SEARCH_LENGTH 32u
+
+static struct quantum *at(const struct heap *heap, uint32_t quantum)
+{
+    return &heap->view->quanta[quantum];
+}
+
+static uint32_t kind_at(const struct heap *heap, uint32_t quantum)
+{
+    return atomic_load_explicit(&at(heap, quantum)->kind, memory_order_relaxed);
+}
+
+/* Lengths 1…16 have a bin each; then [2^k, 1.5·2^k) and [1.5·2^k, 2^(k+1)). */
+static unsigned bin_of(uint32_t count)
+{
+    if (count <= 16)
+        return count - 1;
+    const unsigned power = log2_floor(count);
+    const unsigned bin = 16 + 2 * (power - 4) + ((count >> (power - 1)) & 1);
+    return bin < HEAP_BINS ? bin : HEAP_BINS - 1;
+}
+
+static void mark(const struct heap *heap, uint32_t quantum, enum quantum_kind kind, uint32_t count)
+{
+    struct quantum *entry = at(heap, quantum);
+    UNDO_SET(heap->transaction, &entry->owner, heap->owner);
+    UNDO_SET(heap->transaction, &entry->count, count);
+    UNDO_PUBLISH(heap->transaction, &entry->kind, (uint32_t)kind);
+}
+
+static void unmark(const struct heap *heap, uint32_t quantum)
+{
+    UNDO_PUBLISH(heap->transaction, &at(heap, quantum)->kind, (uint32_t)QUANTUM_NONE);
+}
+
+static void link_free(const struct heap *heap, struct extent extent)
+{
+    struct heap_bins *bins = heap->bins;
+    const unsigned bin = bin_of(extent.count);
+    const uint32_t next = bins->head[bin];
+    mark(heap, extent.first, QUANTUM_FREE, extent.count);
+    if (extent.count > 1)
+        mark(heap, extent.first + extent.count - 1, QUANTUM_FREE, extent.count);
+    UNDO_SET(heap->transaction, &at(heap, extent.first)->next, next);
+    UNDO_SET(heap->transaction, &at(heap, extent.first)->previous, 0);
+    if (next != 0)
+        UNDO_SET(heap->transaction, &at(heap, next)->previous, extent.first);
+    UNDO_SET(heap->transaction, &bins->head[bin], extent.first);
+    UNDO_SET(heap->transaction, &bins->occupied, bins->occupied | (uint64_t)1 << bin);
+    UNDO_SET(heap->transaction, &bins->free_quanta, bins->free_quanta + extent.count);
+}
+
+/* Out of its bin; its quanta say NONE afterwards. */
+static void unlink_free(const struct heap *heap, struct extent extent)
+{
+    struct heap_bins *bins = heap->bins;
+    const unsigned bin = bin_of(extent.count);
+    const uint32_t next = at(heap, extent.first)->next, previous = at(heap, extent.first)->previous;
+    if (next != 0)
+        UNDO_SET(heap->transaction, &at(heap, next)->previous, previous);
+    if (previous != 0)
+        UNDO_SET(heap->transaction, &at(heap, previous)->next, next);
+    else
+        UNDO_SET(heap->transaction, &bins->head[bin], next);
+    if (bins->head[bin] == 0)
+        UNDO_SET(heap->transaction, &bins->occupied, bins->occupied & ~((uint64_t)1 << bin));
+    UNDO_SET(heap->transaction, &bins->free_quanta, bins->free_quanta - extent.count);
+    unmark(heap, extent.first);
+    if (extent.count > 1)
+        unmark(heap, extent.first + extent.count - 1);
+}
+
+static bool is_free_of_ours(const struct heap *heap, uint32_t quantum)
+{
+    return quantum < view_quantum_count(heap->view) &&
+           view_owner_of_quantum(heap->view, quantum) == heap->owner &&
+           kind_at(heap, quantum) == QUANTUM_FREE && at(heap, quantum)->owner == heap->owner;
+}
+
+struct extent heap_add(const struct heap *heap, struct extent run)
+{
+    if (is_free_of_ours(heap, run.first - 1)) {
+        const uint32_t count = at(heap, run.first - 1)->count;
+        const struct extent left = {run.first - count, count};
+        unlink_free(heap, left);
+        run = (struct extent){left.first, left.count + run.count};
+    }
+    if (is_free_of_ours(heap, run.first + run.count)) {
+        const struct extent right = {run.first + run.count, at(heap, run.first + run.count)->count};
+        unlink_free(heap, right);
+        run.count += right.count;
+    }
+    link_free(heap, run);
+    return run;
+}
+
+static bool fits(struct extent extent, uint32_t count, uint32_t alignment)
+{
+    const uint32_t skipped = (uint32_t)align_up(extent.first, alignment) - extent.first;
+    return extent.count >= count && extent.count - count >= skipped;
+}
+
+static struct extent free_extent(const struct heap *heap, uint32_t first)
+{
+    return (struct extent){first, at(heap, first)->count};
+}
+
+static struct extent search_bin(const struct heap *heap, unsigned bin, uint32_t count, uint32_t alignment)
+{
+    uint32_t first = heap->bins->head[bin];
+    for (unsigned steps = 0; first != 0 && steps < SEARCH_LENGTH; steps++) {
+        const struct extent extent = free_extent(heap, first);
+        if (fits(extent, count, alignment))
+            return extent;
+        first = at(heap, first)->next;
+    }
+    return (struct extent){0, 0};
+}
+
+static struct extent find_fit(const struct heap *heap, uint32_t count, uint32_t alignment)
+{
+    for (unsigned bin = bin_of(count); bin < HEAP_BINS; bin++) {
+        const uint64_t occupied = heap->bins->occupied >> bin;
+        if (occupied == 0)
+            break;
+        bin += (unsigned)__builtin_ctzll(occupied);
+        const struct extent extent = search_bin(heap, bin, count, alignment);
+        if (extent.count != 0)
+            return extent;
+    }
+    return (struct extent){0, 0};
+}
+
+uint32_t heap_take(const struct heap *heap, uint32_t count, uint32_t alignment, enum quantum_kind kind)
+{
+    const struct extent found = find_fit(heap, count, alignment);
+    if (found.count == 0)
+        return 0;
+    unlink_free(heap, found);
+    const uint32_t first = (uint32_t)align_up(found.first, alignment);
+    const uint32_t end = first + count, found_end = found.first + found.count;
+    if (first > found.first)
+        link_free(heap, (struct extent){found.first, first - found.first});
+    if (found_end > end)
+        link_free(heap, (struct extent){end, found_end - end});
+    mark(heap, first, kind, count);
+    return first;
+}
+
+struct extent heap_give(const struct heap *heap, uint32_t first)
+{
+    const uint32_t count = at(heap, first)->count;
+    unmark(heap, first);
+    return heap_add(heap, (struct extent){first, count});
+}
+
+void heap_cut(const struct heap *heap, struct extent whole, struct extent cut)
+{
+    unlink_free(heap, whole);
+    if (cut.first > whole.first)
+        link_free(heap, (struct extent){whole.first, cut.first - whole.first});
+    const uint32_t end = cut.first + cut.count, whole_end = whole.first + whole.count;
+    if (whole_end > end)
+        link_free(heap, (struct extent){end, whole_end - end});
+}
+
+bool heap_begins(const struct view *view, uint32_t quantum, uint32_t owner, enum quantum_kind kind)
+{
+    if (quantum >= view_quantum_count(view) || view_owner_of_quantum(view, quantum) != owner)
+        return false;
+    const struct quantum *entry = &view->quanta[quantum];
+    return atomic_load_explicit(&entry->kind, memory_order_acquire) == kind && entry->owner == owner &&
+           entry->count != 0 && entry->count <= view_quantum_count(view) - quantum;
+}
+
+/* The extent at `quantum` as heap_is_sound() wants it; count 0 when it is not sound. */
+static struct extent sound_extent(const struct heap *heap, uint32_t quantum, uint64_t *free_quanta)
+{
+    const uint32_t count = at(heap, quantum)->count;
+    const uint32_t limit = view_quantum_count(heap->view);
+    if (kind_at(heap, quantum) == QUANTUM_NONE || at(heap, quantum)->owner != heap->owner || count == 0 ||
+        count > limit - quantum)
+        return (struct extent){0, 0};
+    if (kind_at(heap, quantum) == QUANTUM_FREE) {
+        *free_quanta += count;
+        const uint32_t last = quantum + count - 1;
+        if (kind_at(heap, last) != QUANTUM_FREE || at(heap, last)->count != count ||
+            is_free_of_ours(heap, quantum + count))
+            return (struct extent){0, 0};
+    }
+    for (uint32_t q = quantum; q < quantum + count; q++)
+        if (view_owner_of_quantum(heap->view, q) != heap->owner)
+            return (struct extent){0, 0};
+    return (struct extent){quantum, count};
+}
+
+static bool bins_are_sound(const struct heap *heap, uint64_t expected_free)
+{
+    uint64_t found = 0;
+    for (unsigned bin = 0; bin < HEAP_BINS; bin++) {
+        uint32_t previous = 0;
+        if ((heap->bins->head[bin] != 0) != ((heap->bins->occupied >> bin & 1) != 0))
+            return false;
+        for (uint32_t first = heap->bins->head[bin]; first != 0; first = at(heap, first)->next) {
+            if (!is_free_of_ours(heap, first) || bin_of(at(heap, first)->count) != bin ||
+                at(heap, first)->previous != previous || found > expected_free)
+                return false;
+            found += at(heap, first)->count;
+            previous = first;
+        }
+    }
+    return found == expected_free && heap->bins->free_quanta == expected_free;
+}
+
+bool heap_is_sound(const struct heap *heap)
+{
+    const uint32_t quanta = view_quantum_count(heap->view), each = view_region_quanta(heap->view);
+    uint64_t free_quanta = 0;
+    for (uint32_t q = heap->view->table_regions * each; q < quanta;) {
+        if (view_owner_of_quantum(heap->view, q) != heap->owner) {
+            q = (uint32_t)align_down(q, each) + each;
+            continue;
+        }
+        const struct extent extent = sound_extent(heap, q, &free_quanta);
+        if (extent.count == 0)
+            return false;
+        q += extent.count;
+    }
+    return bins_are_sound(heap, free_quanta);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Extents: runs of quanta inside the regions of one owner, a shard or a process.
+ *
+ * Every quantum of the owner's regions is in exactly one extent, taken or free. The first quantum of a
+ * taken extent says what it is and how long; the first and the last of a free one say FREE and how
+ * long; all others say NONE. No two free extents of one owner touch. Free extents hang in 64 bins by
+ * length, exact up to 16 quanta, then two bins to each doubling; a bit says which bins are occupied,
+ * so taking is a look at one bin and a bit scan (TLSF's idea with one level: Masmano, Ripoll,
+ * Crespo, Real, ECRTS 2004).
+ *
+ * Takes no lock, maps nothing, reserves nothing: it can run on a plain buffer. What it writes goes
+ * through the undo log of the caller's transaction.
+ */
+#ifndef SHM_HEAP_H
+#define SHM_HEAP_H
+
+#include "geometry.h"
+#include "undo.h"
+
+struct heap {
+    const struct view *view;
+    struct heap_bins *bins;
+    struct transaction *transaction;
+    uint32_t owner;
+};
+
+struct extent {
+    uint32_t first, count; /* quanta; count 0: none */
+};
+
+/* Puts a run that was in no extent among the free ones. */
+struct extent heap_add(const struct heap *heap, struct extent run);
+
+/* Takes `count` quanta, the first a multiple of `alignment` (a power of two, in quanta), as an extent of
+ * `kind`. 0 when there is no such run. */
+uint32_t heap_take(const struct heap *heap, uint32_t count, uint32_t alignment, enum quantum_kind kind);
+
+/* Frees the extent that begins at `first`; returns the free extent it became part of. */
+struct extent heap_give(const struct heap *heap, uint32_t first);
+
+/* Takes the part `cut` out of the free extent `whole` and out of the heap: for regions that leave. */
+void heap_cut(const struct heap *heap, struct extent whole, struct extent cut);
+
+/* Does `quantum` begin a taken extent of this kind and owner that lies within the segment? Reads
+ * nothing outside regions that have an owner. */
+bool heap_begins(const struct view *view, uint32_t quantum, uint32_t owner, enum quantum_kind kind);
+
+/* Walks all regions of the owner and compares with the bins: for tests and after a recovery. */
+bool heap_is_sound(const struct heap *heap);
+
+#endif

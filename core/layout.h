@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Everything that lies in a segment file: types only.
+ *
+ * A segment is divided three ways, each a multiple of the one before:
+ *   page     4 KiB     the unit of memory: is it reserved or not (a bitmap)
+ *   quantum  16 KiB    the unit of extents: one `struct quantum` each
+ *   region   64 KiB..  the unit of ownership: a region belongs to nobody (the pool), to a shard,
+ *                      or to one process
+ * All three are counted from the start of the file, so an offset, a quantum and a region are one
+ * shift apart. Where the tables lie follows from the capacity alone (geometry.c): nothing in the
+ * file is believed about it.
+ *
+ * Who may write what:
+ *   header            its creator, before the ready mark
+ *   pool, rows, region owners     holder of the pool's lock
+ *   shard, its regions' quanta and slabs     holder of the shard's lock
+ *   a process's regions' quanta and slabs    that process alone; readers validate what they see
+ *   reserved bitmap   anyone, atomically: a bit says "this page has memory", set after the fact
+ *
+ * Lock order: one shard, then the pool. Never two shards.
+ *
+ * Any change here changes LAYOUT_VERSION; the sizes are pinned below and by tests/test-layout.c,
+ * and the fingerprint refuses a file laid out by another compiler or version.
+ */
+#ifndef SHM_LAYOUT_H
+#define SHM_LAYOUT_H
+
+#include <assert.h>
+
+#include "base.h"
+
+#define LAYOUT_MAGIC UINT64_C(0x45524f434d48530a) /* "\nSHMCORE" */
+#define LAYOUT_VERSION 1u
+#define LAYOUT_READY UINT32_C(0x52454459)
+
+#define QUANTUM_SHIFT 14u
+#define QUANTUM_BYTES ((uint64_t)1 << QUANTUM_SHIFT)
+#define REGION_SHIFT_LEAST 16u
+#define REGION_SHIFT_MOST 20u
+#define SLAB_BYTES ((uint64_t)64 << 10)
+#define SLAB_QUANTA ((uint32_t)(SLAB_BYTES / QUANTUM_BYTES))
+
+#define CAPACITY_LEAST MEBI
+#define CAPACITY_MOST ((uint64_t)2 << 40)
+
+/* Records are named by offset / 8 in 32 bits, so slabs of records lie below this offset. */
+#define RECORD_UNIT 8u
+#define RECORD_LIMIT ((uint64_t)32 << 30)
+
+#define SHARDS_MOST 16u
+#define ROWS_MOST 2048u
+
+/* Owners of regions and quanta. */
+#define OWNER_POOL 0u
+#define OWNER_TABLES 1u
+#define OWNER_SHARD 16u        /* + shard number */
+#define OWNER_PROCESS 0x10000u /* + row number */
+
+/* ------------------------------------------------------------------ undo log and lock */
+
+/* One transaction of the library stores fewer words than this; tests/test-store.c prints the most. */
+#define UNDO_ENTRIES 384u
+
+struct undo_entry {
+    uint64_t offset; /* of an aligned 64-bit word of the segment */
+    uint64_t old;
+};
+
+struct undo {
+    uint64_t count; /* 0: nothing to undo */
+    struct undo_entry entry[UNDO_ENTRIES];
+};
+
+/* Room for a robust process-shared mutex; what it is, lock.c knows. */
+struct lock {
+    _Alignas(64) unsigned char opaque[64];
+};
+
+/* ------------------------------------------------------------------ extents */
+
+enum quantum_kind {
+    QUANTUM_NONE = 0,         /* inside an extent, or never used */
+    QUANTUM_FREE = 1,         /* first and last quantum of a free extent */
+    QUANTUM_NAMED = 2,        /* first quantum of a named block */
+    QUANTUM_RECORDS = 3,      /* first quantum of a slab of a shard */
+    QUANTUM_TABLE = 4,        /* first quantum of a piece of a bucket table */
+    QUANTUM_EXPORT = 5,       /* first quantum of an exported block */
+    QUANTUM_EXPORT_SLAB = 6,  /* first quantum of a slab of exported blocks */
+    QUANTUM_EXPORT_INNER = 7, /* a later quantum of it */
+    QUANTUM_LABELS = 8,       /* first quantum of a process's labels */
+};
+
+struct quantum {
+    _Atomic uint32_t kind; /* enum quantum_kind */
+    uint32_t owner;
+    uint32_t count; /* quanta of the extent */
+    union {
+        uint32_t record; /* NAMED: its record */
+        uint32_t label;  /* EXPORT, EXPORT_SLAB: its label */
+        uint32_t back;   /* EXPORT_INNER: quanta back to the first one */
+    };
+    union {
+        struct {
+            uint32_t next, previous; /* FREE: neighbours in its bin, 0 at the ends */
+        };
+        uint64_t bytes; /* EXPORT: as asked for */
+    };
+    uint64_t sequence; /* EXPORT: what {seq} stands for */
+};
+
+#define HEAP_BINS 64u
+
+struct heap_bins {
+    uint64_t occupied;        /* bit b: bin b is not empty */
+    uint64_t free_quanta;     /* in all bins together */
+    uint32_t head[HEAP_BINS]; /* first quantum of the first free extent, 0: none */
+};
+
+/* ------------------------------------------------------------------ named blocks */
+
+enum record_state {
+    RECORD_FREE = 0,
+    RECORD_INITIALISING = 1, /* its creator, the first row, is still filling it */
+    RECORD_READY = 2,
+    RECORD_STATE_MASK = 0x0f,
+    RECORD_SHARE = 0x20,     /* made by a `share` rule */
+    RECORD_LONG_NAME = 0x40, /* `name` begins with the reference of a struct long_name */
+    RECORD_EXTENT = 0x80,    /* its slot holds a struct extent_slot, not the bytes themselves */
+};
+
+#define RECORD_NAME_BYTES 16u
+
+struct record {
+    uint32_t hash;           /* high half of the name's hash */
+    uint32_t next;           /* next in its bucket */
+    uint32_t refs;           /* == first_count + the counts of `rows` */
+    uint32_t rows;           /* references of further processes: a list of struct row_slot */
+    uint16_t first_process;  /* row number; meaningless while first_count is 0 */
+    uint16_t first_count;    /* references of that process */
+    _Atomic uint32_t status; /* bytes << 16 | name length << 8 | state and flags; a futex */
+    char name[RECORD_NAME_BYTES];
+};
+
+struct extent_slot {
+    uint32_t quantum;
+    uint32_t count;
+    uint64_t bytes;
+};
+
+struct row_slot {
+    uint32_t next;
+    uint32_t process;
+    uint32_t count;
+    uint32_t unused;
+};
+
+struct long_name {
+    uint64_t salt; /* build-id of the module for automatic names, else 0 */
+    char text[];   /* not NUL-terminated */
+};
+
+/* Slabs of a shard: 64 KiB, slots of one class, with or without a record for each slot. */
+#define SLAB_LIVE_WORDS 64u
+
+struct slab {
+    uint32_t slab_class;
+    uint32_t used;           /* slots */
+    uint32_t next, previous; /* slabs of the class that have room: their first quanta */
+    uint32_t listed;         /* is in that list */
+    uint32_t unused[11];
+    uint64_t live[SLAB_LIVE_WORDS]; /* bit: the slot is taken */
+};
+
+/* Classes 0 … SLAB_DATA_CLASSES-1 hold block bytes, see slab.c; then the internal ones. */
+#define SLAB_DATA_CLASSES 35u
+enum slab_internal_class {
+    SLAB_EXTENT_SLOTS = SLAB_DATA_CLASSES, /* struct extent_slot, with a record */
+    SLAB_ROW_SLOTS,                        /* struct row_slot */
+    SLAB_NAMES_32,                         /* struct long_name of up to 32 bytes in all … */
+    SLAB_NAMES_64,
+    SLAB_NAMES_128,
+    SLAB_NAMES_272,
+    SLAB_CLASSES
+};
+
+/* The names of a shard: linear hashing, so that one insertion moves one bucket at the most. The
+ * bucket table grows in pieces that never move: 4096 buckets, then as many as there are. */
+#define DIRECTORY_PIECES 20u
+#define DIRECTORY_FIRST_BUCKETS 4096u
+
+struct directory {
+    uint32_t buckets; /* in use; 0: no piece yet */
+    uint32_t entries;
+    uint64_t piece[DIRECTORY_PIECES]; /* offsets, 0: not there */
+};
+
+/* A run of regions that has an owner and is in none of its structures: on its way to or from the
+ * pool. Whoever finds one after a death gives it back to the pool. */
+struct loose_run {
+    uint32_t first, count;
+};
+
+struct shard {
+    struct lock lock;
+    _Atomic uint32_t sequence; /* odd while a transaction is under way: for readers without the lock */
+    _Atomic uint32_t poisoned;
+    uint64_t blocks;
+    uint64_t used_bytes; /* of live blocks, with rounding */
+    struct loose_run loose;
+    struct directory directory;
+    struct heap_bins bins;
+    uint32_t partial[SLAB_CLASSES]; /* slabs with room */
+    uint32_t unused;
+    struct undo undo;
+};
+
+/* ------------------------------------------------------------------ exported blocks */
+
+/* What every block of one (site, thread) is called: text with holes. */
+#define LABEL_HOLE_SEQUENCE '\x01'
+#define LABEL_HOLE_SIZE '\x02'
+#define LABEL_BYTES 512u
+#define LABEL_SHIFT 9u
+#define LABEL_TEXT 488u
+
+struct label {
+    uint64_t salt;   /* build-id of the module */
+    uint32_t length; /* of text */
+    uint32_t owner;
+    uint64_t unused;
+    char text[LABEL_TEXT];
+};
+
+#define EXPORT_SLOT_MOST (32 * KIBI)
+#define EXPORT_LIVE_WORDS 64u
+
+/* A slab of exported blocks: one site and thread, one slot size. The slots' infos follow. */
+struct export_slab {
+    uint32_t owner;
+    uint32_t label;
+    uint32_t slot_bytes;
+    uint32_t slots;
+    uint32_t data; /* offset of slot 0 from the slab */
+    _Atomic uint32_t state;
+    uint32_t quanta;
+    uint32_t ready; /* slots whose memory is reserved; only the slab's thread changes it */
+    uint32_t hint;
+    uint32_t bin; /* process-private: which list it is kept in */
+    uint32_t next, previous;
+    uint64_t unused[2];
+    _Atomic uint64_t live[EXPORT_LIVE_WORDS];
+    _Atomic uint64_t info[]; /* sequence << 16 | bytes of the slot not asked for */
+};
+
+/* ------------------------------------------------------------------ processes, pool, header */
+
+enum row_state {
+    ROW_FREE = 0,
+    ROW_ALIVE = 1,
+    ROW_FORKING = 2, /* made by the parent for a child that has not said yet that it is there */
+    ROW_EXITING = 3, /* called exit(); its threads may still run */
+    ROW_REAPING = 4, /* dead, being given back by `reaper` */
+    ROW_PINNED = 5,  /* dead and given back, but for its regions: forked children still have private copies
+                      * at those addresses, so nobody may get them */
+};
+
+struct process_row {
+    _Atomic uint32_t state;
+    int32_t pid;
+    uint64_t start_time; /* of the process, in clock ticks since boot: tells a reused pid */
+    uint64_t nonce;      /* of this attach: tells an exec */
+    int32_t reaper;      /* REAPING: pid; FORKING: the parent's */
+    uint32_t parent;     /* row + 1 of the process that forked this one while attached, 0: none */
+    uint64_t since;      /* CLOCK_BOOTTIME in ns of the last change of state */
+    uint64_t reaper_start;
+    char command[16];
+    uint64_t unused[8];
+};
+
+struct pool {
+    struct lock lock;
+    _Atomic uint32_t sequence;
+    _Atomic uint32_t poisoned;
+    uint32_t free_regions;
+    uint32_t hint;      /* no region below it is free */
+    uint32_t next_row;  /* where the next attach looks for the dead */
+    uint32_t rows_used; /* rows from this one on were never used */
+    uint64_t unused[3];
+    struct undo undo;
+};
+
+struct header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t fingerprint; /* of the types of this file */
+    _Atomic uint32_t ready;
+    uint32_t scope;
+    uint64_t capacity;
+    uint64_t asked_size; /* traits.size of the creator, 0: the default */
+    uint64_t base;       /* the address agreed on, 0: none */
+    uint64_t pid_namespace;
+    uint32_t uid;
+    uint32_t persist;
+    uint64_t nonce; /* of this segment */
+    char name[96];
+    char job[64];
+    char unused[3864];
+};
+
+static_assert(sizeof(struct undo_entry) == 16, "layout");
+static_assert(sizeof(struct lock) == 64, "layout");
+static_assert(sizeof(struct quantum) == 32, "layout");
+static_assert(sizeof(struct record) == 40, "layout");
+static_assert(sizeof(struct extent_slot) == 16, "layout");
+static_assert(sizeof(struct row_slot) == 16, "layout");
+static_assert(sizeof(struct slab) == 64 + 8 * SLAB_LIVE_WORDS, "layout");
+static_assert(sizeof(struct label) == LABEL_BYTES, "layout");
+static_assert(sizeof(struct export_slab) == 64 + 8 * EXPORT_LIVE_WORDS, "layout");
+static_assert(sizeof(struct process_row) == 128, "layout");
+static_assert(sizeof(struct header) == 4096, "layout");
+static_assert(offsetof(struct record, name) == 24, "layout");
+static_assert(offsetof(struct quantum, bytes) == 16, "layout");
+static_assert(SLAB_CLASSES == 41, "layout");
+
+#define LAYOUT_FINGERPRINT                                                                                   \
+    ((uint32_t)(sizeof(struct shard) * 31 + sizeof(struct pool) * 17 + sizeof(struct process_row) * 13 +     \
+                sizeof(struct export_slab) * 11 + sizeof(struct slab) * 7 + sizeof(struct quantum) * 5 +     \
+                sizeof(struct record) * 3 + sizeof(void *) + LAYOUT_VERSION * 65537u))
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every system call of the core, behind plain words. Returns 0 or a count on success and -errno on
+ * failure; errno itself is left as it was. Nothing here allocates or keeps a descriptor open
+ * beyond the call, but for os_open_*(), whose caller closes it before it returns to the program.
+ *
+ * The only file, beside base.h, where `#if` is allowed.
+ */
+#ifndef SHM_OS_H
+#define SHM_OS_H
+
+#include <sys/types.h>
+
+#include "base.h"
+
+/* ---------------------------------------------------------------- files */
+
+struct os_file {
+    uint64_t device, inode, bytes, blocks; /* blocks: bytes of memory or disk it occupies */
+    uint32_t mode;                         /* permission bits */
+    uid_t uid;
+    uint32_t links;
+    bool regular;
+};
+
+enum os_open { OS_READ, OS_WRITE, OS_CREATE };
+
+/* Never follows a symlink at the end, never blocks, close-on-exec; creates with mode 0600. */
+int os_open_file(const char *path, enum os_open how);
+void os_close(int descriptor);
+int os_stat_file(int descriptor, struct os_file *out);
+int os_stat_path(const char *path, struct os_file *out); /* of a link, the link */
+int os_resize(int descriptor, uint64_t bytes);
+int64_t os_read_at(int descriptor, void *out, size_t bytes, uint64_t offset);
+int os_write_at(int descriptor, const void *data, size_t bytes, uint64_t offset);
+int os_unlink(const char *path);
+
+/* Locks the whole open file for this holder alone; waits up to `patience` ns. -EBUSY when over. */
+int os_lock_file(int descriptor, uint64_t patience);
+void os_unlock_file(int descriptor);
+
+/* Reads a small file (/proc, /sys) whole, cut at bytes - 1, with a NUL. Returns the length. */
+int64_t os_read_text(const char *path, char *out, size_t bytes);
+
+/* Calls visit(name) for each entry of a directory until it returns non-zero; returns that. */
+int os_list(const char *directory, int (*visit)(const char *name, void *argument), void *argument);
+
+enum os_file_system { OS_MEMORY_FILES, OS_HUGE_PAGES, OS_OTHER_FILES };
+struct os_space {
+    enum os_file_system kind;
+    uint64_t total, free; /* bytes; total 0: no limit of its own */
+};
+int os_file_system(const char *directory, struct os_space *out);
+
+/* ---------------------------------------------------------------- memory */
+
+/* Maps a shared file at exactly `address`. -EEXIST: something is there. */
+int os_map_file_at(uint64_t address, uint64_t bytes, int descriptor, bool writable);
+/* Maps it anywhere. */
+int os_map_file(int descriptor, uint64_t bytes, bool writable, void **out);
+int os_map_private(uint64_t bytes, void **out); /* anonymous, zero, this process only */
+int os_unmap(void *address, uint64_t bytes);
+/* Moves a private mapping over another range. */
+int os_move_over(void *from, uint64_t bytes, void *to);
+
+/* Gives memory to every page of the range, so that no later touch can fail. -ENOMEM when the file
+ * system or the memory is full; what was given by then stays. -EINVAL before Linux 5.14: then the same
+ * through the file. */
+int os_populate(void *address, uint64_t bytes);
+int os_reserve(int descriptor, uint64_t offset, uint64_t bytes);
+/* Takes the memory of a shared range away; it reads as zeros afterwards. */
+int os_punch(void *address, uint64_t bytes);
+/* A page that is zero in a forked child, however it was forked. NULL when the kernel cannot. */
+void *os_wiped_on_fork(void);
+
+/* Bytes that can be taken now without hurting anybody: the least of the file system's free space,
+ * MemAvailable, and what the memory cgroup leaves. */
+uint64_t os_memory_left(const char *directory);
+
+/* ---------------------------------------------------------------- processes */
+
+int32_t os_process(void);
+int32_t os_parent(void);
+uid_t os_user(void);          /* effective */
+uint64_t os_clock(void);      /* ns since boot, sleep included */
+uint64_t os_random(void);
+uint64_t os_pid_namespace(void); /* 0: unknown */
+
+/* Start time of a process in ticks since boot; -ESRCH when there is none, other -errno when it
+ * cannot be told. *ended: it is a zombie all of whose threads have ended. */
+int os_process_start(int32_t pid, uint64_t *start, bool *ended);
+
+/* Does a task of the process map this file? 1, 0, or -errno when it cannot be told. */
+int os_process_maps(int32_t pid, uint64_t device, uint64_t inode);
+
+/* Does this process map the file at this address? */
+bool os_mapped_at(uint64_t address, uint64_t device, uint64_t inode);
+
+/* The short name of the calling process. */
+void os_command(char out[16]);
+
+/* The value of a variable as it stood in the environment when this process started, cut at
+ * bytes - 1. Length, or -ENOENT; always -ENOENT in a setuid or setgid program. */
+int64_t os_first_environment(const char *name, char *out, size_t bytes);
+
+/* Waits until *word is not `seen`, at most `patience` ns. Shared between processes. */
+void os_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t patience);
+void os_wake(_Atomic uint32_t *word);
+void os_pause(uint64_t nanoseconds);
+
+#endif

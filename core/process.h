@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The process table: a row for each process that has the segment open for writing.
+ *
+ * A row says who it is (pid and start time, so that a reused pid is told apart; a nonce, so that an exec
+ * is) and how far it is with dying. References to blocks name rows, never pids.
+ *
+ * A process is dead when its pid is gone or has another start time; when all its threads have ended though
+ * nobody waited for it; or when it no longer maps the segment (it called exec). What cannot be told counts
+ * as alive. A FORKING row is a promise made by a parent for its child: it is dead when nobody has come to
+ * live in it for FORKING_PATIENCE.
+ *
+ * Table changes need the pool's lock; looking at a row does not. What a dead process held is given back by
+ * store.c: this room only knows rows.
+ */
+#ifndef SHM_PROCESS_H
+#define SHM_PROCESS_H
+
+#include "geometry.h"
+#include "undo.h"
+
+#define ROW_NONE UINT32_MAX
+#define FORKING_PATIENCE UINT64_C(30000000000)
+
+struct process_identity {
+    int32_t pid;
+    uint64_t start_time, nonce;
+};
+
+/* Who the calling process is, with a fresh nonce. */
+struct process_identity process_identify(void);
+
+/* Takes a free row in `state` for the identity. ROW_NONE: there is none. */
+uint32_t process_take_row(const struct view *view, struct transaction *transaction,
+                          const struct process_identity *identity, enum row_state state);
+
+void process_set_state(const struct view *view, struct transaction *transaction, uint32_t row,
+                       enum row_state state);
+
+/* Is the row's process dead? `device` and `inode` name the segment's file. */
+bool process_is_dead(const struct view *view, uint32_t row, uint64_t device, uint64_t inode);
+
+/* A row of this very pid and start time with another nonce: left behind by an exec. */
+bool process_is_former_self(const struct view *view, uint32_t row, const struct process_identity *identity);
+
+/* Does some row name `row` as its parent? */
+bool process_has_children(const struct view *view, uint32_t row);
+
+/* Rows that are neither free nor dead for certain. */
+uint32_t process_count(const struct view *view);
+
+static inline enum row_state process_state(const struct view *view, uint32_t row)
+{
+    return (enum row_state)atomic_load_explicit(&view->rows[row].state, memory_order_acquire);
+}
+
+/* Rows that may be in use are below this. */
+static inline uint32_t process_rows_used(const struct view *view)
+{
+    return (uint32_t)least(__atomic_load_n(&view->pool->rows_used, __ATOMIC_RELAXED), view->row_count);
+}
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a dead process held is given back: an ordinary detach of everything its row has.
+ *
+ *   ALIVE, FORKING, EXITING → REAPING(by me)   nobody else starts
+ *   its references, shard by shard              each drop is a transaction; repeating is harmless
+ *   its regions' memory and quanta              nobody else writes there
+ *   REAPING → FREE, regions to the pool         or PINNED while forked children have copies over them
+ * A reaper that dies in the middle is found dead itself, and the next one starts over.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "os.h"
+#include "store.h"
+
+/* True when the row is ours to reap now. `nonce` is what the caller found dead: the row may be another's by now. */
+static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce)
+{
+    struct guarded pool;
+    struct process_row *row = &segment->file.view.rows[index];
+    bool mine = false;
+    bool ended;
+    uint64_t start = 0;
+    if (!pool_enter(segment, &pool))
+        return false;
+    const enum row_state state = process_state(&segment->file.view, index);
+    if (state != ROW_FREE && row->nonce == nonce &&
+        (state != ROW_REAPING || row->reaper == os_process() ||
+                              process_is_dead(&segment->file.view, index, segment->file.device,
+                                              segment->file.inode))) {
+        if (os_process_start(os_process(), &start, &ended) != 0)
+            start = 0;
+        struct transaction transaction = transaction_begin(&pool);
+        UNDO_SET(&transaction, &row->reaper, os_process());
+        UNDO_SET(&transaction, &row->reaper_start, start);
+        process_set_state(&segment->file.view, &transaction, index, ROW_REAPING);
+        mine = transaction_end(&pool, &transaction);
+    }
+    pool_leave(&pool);
+    return mine;
+}
+
+/* Names go first, then memory. */
+static void clear_regions(shmcore_segment *segment, uint32_t row)
+{
+    const struct view *view = &segment->file.view;
+    const uint32_t each = view_region_quanta(view);
+    struct region_run run = {0, 0};
+    while ((run = pool_next_of(view, OWNER_PROCESS + row, run.first, UINT32_MAX)).count != 0) {
+        memset(&view->quanta[run.first * each], 0, (size_t)run.count * each * sizeof(struct quantum));
+        space_give_back(&segment->space, (uint64_t)run.first << view->region_shift,
+                        (uint64_t)run.count << view->region_shift);
+        run.first += run.count;
+    }
+}
+
+/* With the pool entered. */
+static bool return_regions(shmcore_segment *segment, const struct guarded *pool, uint32_t row)
+{
+    const struct view *view = &segment->file.view;
+    struct region_run run = {0, 0};
+    while ((run = pool_next_of(view, OWNER_PROCESS + row, run.first, 4096)).count != 0) {
+        struct transaction transaction = transaction_begin(pool);
+        pool_give(view, &transaction, run);
+        if (!transaction_end(pool, &transaction))
+            return false;
+        pool_forget(view, run);
+        run.first += run.count;
+    }
+    return true;
+}
+
+/* Returns the row of a parent that need not stay pinned any longer, or ROW_NONE. */
+static uint32_t finish(shmcore_segment *segment, uint32_t index)
+{
+    const struct view *view = &segment->file.view;
+    struct guarded pool;
+    uint32_t parent = view->rows[index].parent;
+    if (!pool_enter(segment, &pool))
+        return ROW_NONE;
+    const bool pinned = process_has_children(view, index) &&
+                        pool_next_of(view, OWNER_PROCESS + index, 0, 1).count != 0;
+    const bool freed = !pinned && return_regions(segment, &pool, index);
+    struct transaction transaction = transaction_begin(&pool);
+    if (freed)
+        UNDO_SET(&transaction, &view->rows[index].parent, 0);
+    process_set_state(view, &transaction, index, freed ? ROW_FREE : ROW_PINNED);
+    transaction_end(&pool, &transaction);
+    pool_leave(&pool);
+    if (!freed || parent == 0 || parent > view->row_count)
+        return ROW_NONE;
+    parent--;
+    return process_state(view, parent) == ROW_PINNED && !process_has_children(view, parent) ? parent : ROW_NONE;
+}
+
+void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce)
+{
+    const struct view *view = &segment->file.view;
+    for (uint32_t steps = 0; row < view->row_count && steps < view->row_count; steps++) {
+        if (!claim(segment, row, nonce))
+            return;
+        for (uint32_t shard = 0; shard < view->shard_count; shard++)
+            block_drop_all_of(segment, shard, row); /* a shard that is poisoned keeps what it has */
+        clear_regions(segment, row);
+        row = finish(segment, row);
+        if (row != ROW_NONE)
+            nonce = view->rows[row].nonce;
+    }
+}
+
+uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
+{
+    const struct view *view = &segment->file.view;
+    const uint32_t used = process_rows_used(view);
+    uint32_t reaped = 0;
+    uint32_t row = __atomic_load_n(&view->pool->next_row, __ATOMIC_RELAXED);
+    for (uint32_t looked = 0, seen = 0; looked < used && seen < examine; looked++) {
+        row = row + 1 < used ? row + 1 : 0;
+        if (row == segment->row || process_state(view, row) == ROW_FREE)
+            continue;
+        seen++;
+        const uint64_t nonce = view->rows[row].nonce;
+        if (process_is_dead(view, row, segment->file.device, segment->file.inode)) {
+            reap_row(segment, row, nonce);
+            reaped++;
+        }
+    }
+    __atomic_store_n(&view->pool->next_row, row, __ATOMIC_RELAXED); /* a hint */
+    return reaped;
+}
+
+bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t device, uint64_t inode)
+{
+    const uint32_t used = process_rows_used(view);
+    for (uint32_t row = 0; row < used; row++) {
+        const enum row_state state = process_state(view, row);
+        const bool counts = state == ROW_ALIVE || state == ROW_EXITING || state == ROW_FORKING;
+        if (row != own_row && counts && !process_is_dead(view, row, device, inode))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The registry: one small file for each user, /dev/shm/shmcore-UID.registry, that holds two things.
+ *
+ *   bases  which segment has which addresses, so that no two segments of a user ever overlap in a process
+ *   said   which sentence has lately been said, so that 64 ranks with one problem print one line
+ *
+ * It is a table of fixed entries, read and written whole under an exclusive lock on the file; nothing in
+ * it is trusted further than to avoid a clash. An entry whose segment is gone, or whose speaker is dead
+ * and silent for a while, is free. Without a registry (another user made the file first, no descriptor
+ * left, …) the library works on: addresses are tried out, and everybody speaks.
+ *
+ * Lock order: a segment's file, then the registry.
+ */
+#ifndef SHM_REGISTRY_H
+#define SHM_REGISTRY_H
+
+#include "base.h"
+
+#define WINDOW_BASE UINT64_C(0x210000000000)
+#define WINDOW_END UINT64_C(0x290000000000)
+#define WINDOW_SLOT GIBI /* bases are multiples of it */
+
+struct registry {
+    int descriptor; /* < 0: there is none */
+};
+
+/* Locks the registry, making it when `create`. Always succeeds in the sense above. */
+struct registry registry_open(bool create);
+void registry_close(struct registry *registry);
+
+/* The lowest base >= from (0: the start of the window) of `bytes` that no living segment has; 0: none. */
+uint64_t registry_free_base(const struct registry *registry, uint64_t from, uint64_t bytes);
+void registry_note_base(const struct registry *registry, uint64_t base, uint64_t bytes, const char *path);
+
+/* Drops what is stale, and the file itself when nothing is left. */
+void registry_tidy(void);
+
+/* True when nobody of this user's processes with the same parent or job has said `key` lately: the caller
+ * is to say it. Lately: the speaker lives, or fell silent less than REGISTRY_SILENCE ago. */
+#define REGISTRY_SILENCE UINT64_C(3000000000)
+bool registry_first_to_say(uint64_t key);
+
+#endif

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+#include "segment.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "lock.h"
+#include "os.h"
+#include "pool.h"
+#include "registry.h"
+#include "text.h"
+
+#define LOCK_FILE_PATIENCE UINT64_C(5000000000)
+#define TRIES 64
+
+/* ---------------------------------------------------------------- names */
+
+int segment_check_name(const char *name)
+{
+    if (name == NULL || name[0] == '\0')
+        return error_set(EINVAL, "a segment needs a name; it must contain SHARED, as in SHARED::node");
+    const size_t length = strlen(name);
+    if (length >= sizeof((struct segment *)NULL)->name)
+        return error_set(EINVAL, "the segment name is %zu bytes long; at most 95 are possible", length);
+    if (strchr(name, '/') != NULL)
+        return error_set(EINVAL, "the segment name '%s' contains '/', which is not allowed", name);
+    if (!text_is_printable(name, length))
+        return error_set(EINVAL, "the segment name is not printable UTF-8");
+    if (strstr(name, "SHARED") == NULL)
+        return error_set(EINVAL, "the segment name '%s' does not contain SHARED", name);
+    return 0;
+}
+
+/* Of a job id only what is safe in a file name and not a '.', which separates the parts. */
+static void keep_safe(char *job)
+{
+    for (; *job != '\0'; job++) {
+        const char c = *job;
+        const bool safe = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                          c == '_' || c == '-' || c == '@' || c == '+' || c == ',';
+        if (!safe)
+            *job = '_';
+    }
+}
+
+/* A long id is cut and told apart by its hash. */
+static void set_job(char out[64], const char *id)
+{
+    const size_t length = strlen(id);
+    if (length < 64)
+        memcpy(out, id, length + 1);
+    else
+        error_format(out, 64, "%lx", (unsigned long)hash_bytes(id, length));
+    keep_safe(out);
+}
+
+void segment_find_job(char out[64])
+{
+    static const char *const variables[] = {"SHM_JOB",      "PMIX_NAMESPACE", "SLURM_JOB_ID",
+                                            "PBS_JOBID",    "LSB_JOBID",      "OAR_JOB_ID",
+                                            "COBALT_JOBID", "JOB_ID"};
+    char value[512];
+    out[0] = '\0';
+    for (size_t i = 0; i < COUNT_OF(variables); i++)
+        if (os_first_environment(variables[i], value, sizeof value) > 0) {
+            set_job(out, value);
+            return;
+        }
+}
+
+void segment_path(char out[512], const char *directory, uid_t uid, const char *job, const char *name)
+{
+    error_format(out, 512, "%s/shmcore.%u.%s.%s", directory, uid, job, name);
+}
+
+bool segment_parse_file_name(const char *file_name, uid_t *uid, char job[64], char name[96])
+{
+    static const char prefix[] = "shmcore.";
+    if (strncmp(file_name, prefix, sizeof prefix - 1) != 0)
+        return false;
+    const char *at = file_name + sizeof prefix - 1;
+    uint64_t number = 0;
+    const char *digits = at;
+    while (*at >= '0' && *at <= '9' && number <= UINT32_MAX)
+        number = number * 10 + (uint64_t)(*at++ - '0');
+    const char *dot = *at == '.' ? strchr(at + 1, '.') : NULL;
+    if (at == digits || number > UINT32_MAX || dot == NULL || dot - at - 1 >= 64 || strlen(dot + 1) >= 96 ||
+        dot[1] == '\0')
+        return false;
+    *uid = (uid_t)number;
+    memcpy(job, at + 1, (size_t)(dot - at - 1));
+    job[dot - at - 1] = '\0';
+    strcpy(name, dot + 1);
+    return true;
+}
+
+/* ---------------------------------------------------------------- trust */
+
+static int refuse_open(const struct segment *segment, int error)
+{
+    switch (error) {
+    case -ENOENT:
+        return error_set(ENOENT, "there is no segment '%s' (%s)", segment->name, segment->path);
+    case -ELOOP:
+        return error_set(EACCES, "%s is a symbolic link; a segment never is: remove it", segment->path);
+    case -EACCES:
+        return error_set(EACCES, "%s belongs to another user or may not be opened", segment->path);
+    default:
+        return error_set(-error, "cannot open %s: %s", segment->path, error_words(-error));
+    }
+}
+
+/* Is the open file one that only `uid` can have made and changed? */
+static int check_file(const struct segment *segment, const struct os_file *file, uid_t uid)
+{
+    if (!file->regular)
+        return error_set(EPROTO, "%s is not a regular file; remove it", segment->path);
+    if (file->uid != uid)
+        return error_set(EACCES, "%s belongs to user %u, not to user %u", segment->path, file->uid, uid);
+    if ((file->mode & 077) != 0)
+        return error_set(EACCES, "%s may be used by others than its owner (mode is not 0600); remove it",
+                         segment->path);
+    return 0;
+}
+
+static bool name_leads_to(const char *path, const struct os_file *file)
+{
+    struct os_file named;
+    return file->links > 0 && os_stat_path(path, &named) == 0 && named.device == file->device &&
+           named.inode == file->inode;
+}
+
+static int check_identity(const struct segment *segment, const struct header *header)
+{
+    if (header->version != LAYOUT_VERSION || header->fingerprint != LAYOUT_FINGERPRINT)
+        return error_set(EPROTO,
+                         "%s was made by another version of this library (layout %u.%x, here %u.%x); end its "
+                         "processes or use another name",
+                         segment->path, header->version, header->fingerprint, LAYOUT_VERSION,
+                         LAYOUT_FINGERPRINT);
+    return 0;
+}
+
+static int check_header(const struct segment *segment, const struct header *header,
+                        const struct os_file *file)
+{
+    if (header->capacity != file->bytes || header->capacity < CAPACITY_LEAST ||
+        header->capacity > CAPACITY_MOST || view_round_capacity(header->capacity) != header->capacity)
+        return error_set(EPROTO, "%s is damaged: it is %lu bytes long and says %lu; remove it", segment->path,
+                         (unsigned long)file->bytes, (unsigned long)header->capacity);
+    if (header->uid != file->uid || strncmp(header->name, segment->name, sizeof header->name) != 0)
+        return error_set(EPROTO, "%s is damaged or was copied from another segment; remove it", segment->path);
+    const uint64_t end = header->base + header->capacity;
+    if (header->base != 0 &&
+        (header->base < WINDOW_BASE || end > WINDOW_END || header->base % PAGE_BYTES != 0))
+        return error_set(EPROTO, "%s is damaged: it asks for an address outside the window; remove it",
+                         segment->path);
+    return 0;
+}
+
+static int check_wishes(const struct segment *segment, const struct header *header,
+                        const struct segment_request *request)
+{
+    if (!request->read_only && header->pid_namespace != os_pid_namespace())
+        return error_set(ENOTSUP,
+                         "%s was made in another pid namespace (another container): locks are not safe across "
+                         "them, so each needs a /dev/shm of its own or another SHM_JOB",
+                         segment->path);
+    if (request->size != 0 && request->size != header->asked_size &&
+        view_round_capacity(request->size) != header->capacity)
+        return error_set(EINVAL, "segment '%s' exists with %lu bytes and %lu were asked for", segment->name,
+                         (unsigned long)header->capacity, (unsigned long)request->size);
+    if (request->scope != header->scope)
+        return error_set(EINVAL, "segment '%s' exists with another scope", segment->name);
+    if (!request->read_only && request->persist != (header->persist != 0))
+        return error_set(EINVAL, "segment '%s' exists %s persist", segment->name,
+                         header->persist != 0 ? "with" : "without");
+    return 0;
+}
+
+/* ---------------------------------------------------------------- addresses */
+
+static int map_at_base(struct segment *segment, int descriptor, uint64_t base, uint64_t capacity)
+{
+    const int error = os_map_file_at(base, capacity, descriptor, !segment->read_only);
+    if (error == 0) {
+        segment->owns_mapping = true;
+    } else if (error == -EEXIST && !segment->read_only &&
+               os_mapped_at(base, segment->device, segment->inode)) {
+        segment->owns_mapping = false; /* another copy of this library in this process */
+    } else {
+        return error;
+    }
+    segment->stable = true;
+    view_make(&segment->view, (unsigned char *)(uintptr_t)base, capacity);
+    return 0;
+}
+
+static int map_anywhere(struct segment *segment, int descriptor, uint64_t capacity)
+{
+    void *address;
+    const int error = os_map_file(descriptor, capacity, !segment->read_only, &address);
+    if (error != 0) {
+        char size[ERROR_SIZE_BYTES];
+        return error_set(ENOMEM, "cannot map the %s of %s: %s; ask for a smaller segment (size=) or raise ulimit -v",
+                         error_size(size, capacity), segment->path, error_words(-error));
+    }
+    segment->owns_mapping = true;
+    segment->stable = false;
+    view_make(&segment->view, address, capacity);
+    return 0;
+}
+
+/* The creator's search: the first base that neither another segment nor this process uses. */
+static int map_new(struct segment *segment, int descriptor, uint64_t capacity, uint64_t *base)
+{
+    struct registry registry = registry_open(true);
+    uint64_t from = 0;
+    int error = -ENOMEM;
+    if (registry.descriptor < 0) /* nobody to ask: begin where others probably do not */
+        from = WINDOW_BASE + segment->inode % 4096 * WINDOW_SLOT;
+    for (int tries = 0; tries < TRIES; tries++) {
+        *base = registry_free_base(&registry, from, capacity);
+        if (*base == 0)
+            break;
+        error = map_at_base(segment, descriptor, *base, capacity);
+        if (error != -EEXIST)
+            break;
+        from = *base + WINDOW_SLOT;
+    }
+    if (error == 0)
+        registry_note_base(&registry, *base, capacity, segment->path);
+    registry_close(&registry);
+    if (error == 0)
+        return 0;
+    *base = 0;
+    return map_anywhere(segment, descriptor, capacity);
+}
+
+void segment_unmap(struct segment *segment)
+{
+    if (segment->view.base != NULL && segment->owns_mapping)
+        os_unmap(segment->view.base, segment->view.capacity);
+    segment->view.base = NULL;
+}
+
+/* ---------------------------------------------------------------- birth */
+
+static uint64_t default_size(const struct segment *segment)
+{
+    struct os_space space;
+    if (os_file_system(segment->directory, &space) != 0 || space.total == 0)
+        return os_memory_left(segment->directory) / 2;
+    return space.total / 2;
+}
+
+static int make_locks(const struct view *view)
+{
+    int error = lock_make(&view->pool->lock);
+    for (uint32_t s = 0; error == 0 && s < view->shard_count; s++)
+        error = lock_make(&view->shards[s].lock);
+    return error;
+}
+
+static void write_header(const struct segment *segment, const struct segment_request *request, uint64_t base)
+{
+    struct header *header = segment->view.header;
+    header->magic = LAYOUT_MAGIC;
+    header->version = LAYOUT_VERSION;
+    header->fingerprint = LAYOUT_FINGERPRINT;
+    header->scope = request->scope;
+    header->capacity = segment->view.capacity;
+    header->asked_size = request->size;
+    header->base = base;
+    header->pid_namespace = os_pid_namespace();
+    header->uid = os_user();
+    header->persist = request->persist;
+    header->nonce = os_random();
+    memcpy(header->name, segment->name, sizeof header->name);
+    memcpy(header->job, segment->job, sizeof header->job);
+    atomic_store_explicit(&header->ready, LAYOUT_READY, memory_order_release);
+}
+
+static int refuse_birth(struct segment *segment, int descriptor, int error)
+{
+    segment_unmap(segment);
+    os_resize(descriptor, 0);
+    os_unlink(segment->path);
+    return error_set(error == -ENOSPC ? ENOMEM : -error,
+                     "cannot make the segment %s: %s; free space in %s, enlarge it (mount -o "
+                     "remount,size=…) or use another directory (dir=)",
+                     segment->path, error_words(-error), segment->directory);
+}
+
+static int create(struct segment *segment, int descriptor, const struct segment_request *request)
+{
+    uint64_t base = 0;
+    const uint64_t capacity =
+        view_round_capacity(request->size != 0 ? request->size : default_size(segment));
+    int error = os_resize(descriptor, 0);
+    if (error == 0)
+        error = os_resize(descriptor, capacity);
+    if (error != 0)
+        return refuse_birth(segment, descriptor, error);
+    if (map_new(segment, descriptor, capacity, &base) != 0) {
+        os_unlink(segment->path);
+        return -1;
+    }
+    if (os_memory_left(segment->directory) < segment->view.eager_bytes)
+        error = -ENOMEM;
+    else
+        error = os_populate(segment->view.base, segment->view.eager_bytes);
+    if (error == -EINVAL)
+        error = os_reserve(descriptor, 0, segment->view.eager_bytes);
+    if (error == 0)
+        error = make_locks(&segment->view);
+    if (error != 0)
+        return refuse_birth(segment, descriptor, error);
+    pool_make(&segment->view);
+    write_header(segment, request, base);
+    segment->created = true;
+    return 0;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+enum file_stage { STAGE_UNBORN, STAGE_READY, STAGE_FOREIGN };
+
+static enum file_stage stage_of(int descriptor, const struct os_file *file, struct header *header)
+{
+    if (file->bytes == 0)
+        return STAGE_UNBORN;
+    if (os_read_at(descriptor, header, sizeof *header, 0) != sizeof *header)
+        return STAGE_FOREIGN;
+    if (header->magic == LAYOUT_MAGIC)
+        return header->ready == LAYOUT_READY ? STAGE_READY : STAGE_UNBORN;
+    return header->magic == 0 && header->ready == 0 ? STAGE_UNBORN : STAGE_FOREIGN;
+}
+
+static int map_existing(struct segment *segment, int descriptor, const struct header *header)
+{
+    int error = -EEXIST;
+    if (header->base != 0)
+        error = map_at_base(segment, descriptor, header->base, header->capacity);
+    return error == 0 ? 0 : map_anywhere(segment, descriptor, header->capacity);
+}
+
+static int join(struct segment *segment, int descriptor, const struct os_file *file, struct header *header,
+                const struct segment_request *request)
+{
+    header->name[sizeof header->name - 1] = '\0';
+    if (check_identity(segment, header) != 0 || check_header(segment, header, file) != 0 ||
+        check_wishes(segment, header, request) != 0)
+        return -1;
+    return map_existing(segment, descriptor, header);
+}
+
+static int open_locked(struct segment *segment, int descriptor, const struct os_file *file,
+                       const struct segment_request *request)
+{
+    struct header header;
+    segment->device = file->device;
+    segment->inode = file->inode;
+    if (check_file(segment, file, request->uid) != 0)
+        return -1;
+    switch (stage_of(descriptor, file, &header)) {
+    case STAGE_READY:
+        return join(segment, descriptor, file, &header, request);
+    case STAGE_UNBORN:
+        if (request->read_only)
+            return error_set(EPROTO, "%s is not ready: its creator is at work or has died", segment->path);
+        return create(segment, descriptor, request);
+    default:
+        return error_set(EPROTO, "%s is no segment of this library; remove it", segment->path);
+    }
+}
+
+static int check_directory(const struct segment *segment)
+{
+    struct os_space space;
+    const int error = os_file_system(segment->directory, &space);
+    if (error != 0)
+        return error_set(-error, "cannot use the directory %s: %s", segment->directory, error_words(-error));
+    if (space.kind != OS_MEMORY_FILES)
+        return error_set(ENOTSUP, "the directory %s is not on a tmpfs; segments lie in memory, as in /dev/shm",
+                         segment->directory);
+    return 0;
+}
+
+static int begin(struct segment *segment, const struct segment_request *request)
+{
+    *segment = (struct segment){.read_only = request->read_only};
+    if (segment_check_name(request->name) != 0)
+        return -1;
+    if (strlen(request->directory) >= sizeof segment->directory)
+        return error_set(EINVAL, "the directory name is too long");
+    strcpy(segment->name, request->name);
+    strcpy(segment->directory, request->directory);
+    set_job(segment->job, request->job);
+    segment_path(segment->path, segment->directory, request->uid, segment->job, segment->name);
+    return check_directory(segment);
+}
+
+int segment_open(struct segment *segment, const struct segment_request *request,
+                 int (*attach)(struct segment *segment, void *argument), void *argument)
+{
+    struct os_file file;
+    if (begin(segment, request) != 0)
+        return -1;
+    for (int tries = 0; tries < TRIES; tries++) {
+        const int descriptor = os_open_file(segment->path, request->read_only ? OS_READ : OS_CREATE);
+        if (descriptor < 0)
+            return refuse_open(segment, descriptor);
+        if (!request->read_only && os_lock_file(descriptor, LOCK_FILE_PATIENCE) != 0) {
+            os_close(descriptor);
+            return error_set(EBUSY, "%s has been locked for too long by a process that opens or closes it",
+                             segment->path);
+        }
+        int result = 1;
+        if (os_stat_file(descriptor, &file) == 0 && name_leads_to(segment->path, &file)) {
+            result = open_locked(segment, descriptor, &file, request);
+            if (result == 0 && !request->read_only && attach(segment, argument) != 0) {
+                segment_unmap(segment);
+                result = -1;
+            }
+        }
+        os_unlock_file(descriptor);
+        os_close(descriptor);
+        if (result <= 0)
+            return result;
+    }
+    return error_set(EBUSY, "%s is made and removed over and over", segment->path);
+}
+
+void segment_leave(const struct segment *segment, bool (*nobody_left)(struct segment *, void *), void *argument)
+{
+    struct os_file file;
+    const int descriptor = os_open_file(segment->path, OS_WRITE);
+    if (descriptor < 0)
+        return;
+    if (os_lock_file(descriptor, LOCK_FILE_PATIENCE) == 0) {
+        if (os_stat_file(descriptor, &file) == 0 && file.inode == segment->inode &&
+            file.device == segment->device && name_leads_to(segment->path, &file)) {
+            struct segment copy = *segment;
+            if (nobody_left(&copy, argument)) {
+                os_unlink(segment->path);
+                registry_tidy();
+            }
+        }
+        os_unlock_file(descriptor);
+    }
+    os_close(descriptor);
+}

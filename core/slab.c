@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#include "slab.h"
+
+uint32_t slab_data_class(uint64_t bytes)
+{
+    if (bytes <= 48)
+        return bytes <= 16 ? 0 : (uint32_t)((bytes + 15) / 16 - 1);
+    if (bytes <= 512)
+        return (uint32_t)((bytes + 63) / 64 + 2);
+    if (bytes > EXPORT_SLOT_MOST)
+        return SLAB_CLASSES;
+    const unsigned power = log2_floor(bytes - 1); /* 2^power <= bytes - 1 < 2^(power+1) */
+    const uint32_t step = (uint32_t)((bytes - 1) >> (power - 2)) & 3;
+    return 11 + 4 * (power - 9) + step;
+}
+
+uint32_t slab_name_class(uint64_t bytes)
+{
+    if (bytes <= 32)
+        return SLAB_NAMES_32;
+    if (bytes <= 64)
+        return SLAB_NAMES_64;
+    return bytes <= 128 ? SLAB_NAMES_128 : SLAB_NAMES_272;
+}
+
+static const struct slab_shape *shape_of(const struct view *view, const struct slab *slab)
+{
+    return &view->shapes[slab->slab_class < SLAB_CLASSES ? slab->slab_class : 0];
+}
+
+static uint32_t quantum_of(const struct view *view, const struct slab *slab)
+{
+    return (uint32_t)(view_offset(view, slab) >> QUANTUM_SHIFT);
+}
+
+static void list_push(const struct heap *heap, struct shard *shard, struct slab *slab)
+{
+    uint32_t *head = &shard->partial[slab->slab_class];
+    const uint32_t quantum = quantum_of(heap->view, slab);
+    UNDO_SET(heap->transaction, &slab->next, *head);
+    UNDO_SET(heap->transaction, &slab->previous, 0);
+    UNDO_SET(heap->transaction, &slab->listed, 1);
+    if (*head != 0)
+        UNDO_SET(heap->transaction, &view_slab(heap->view, *head)->previous, quantum);
+    UNDO_SET(heap->transaction, head, quantum);
+}
+
+static void list_drop(const struct heap *heap, struct shard *shard, struct slab *slab)
+{
+    if (slab->next != 0)
+        UNDO_SET(heap->transaction, &view_slab(heap->view, slab->next)->previous, slab->previous);
+    if (slab->previous != 0)
+        UNDO_SET(heap->transaction, &view_slab(heap->view, slab->previous)->next, slab->next);
+    else
+        UNDO_SET(heap->transaction, &shard->partial[slab->slab_class], slab->next);
+    UNDO_SET(heap->transaction, &slab->listed, 0);
+}
+
+/* First free slot, or the number of slots. */
+static uint32_t free_slot(const struct slab *slab, uint32_t slots)
+{
+    for (uint32_t word = 0; word * 64 < slots; word++)
+        if (slab->live[word] != UINT64_MAX)
+            return word * 64 + (uint32_t)__builtin_ctzll(~slab->live[word]);
+    return slots;
+}
+
+struct slot slab_take(const struct heap *heap, struct shard *shard, uint32_t slab_class)
+{
+    const uint32_t quantum = shard->partial[slab_class];
+    if (quantum == 0 || slab_at(heap->view, quantum, heap->owner) == NULL)
+        return (struct slot){NULL, 0};
+    struct slab *slab = view_slab(heap->view, quantum);
+    const uint32_t slots = heap->view->shapes[slab_class].slots;
+    const uint32_t index = free_slot(slab, slots);
+    if (index >= slots)
+        return (struct slot){NULL, 0};
+    UNDO_SET(heap->transaction, &slab->live[index / 64], slab->live[index / 64] | (uint64_t)1 << index % 64);
+    UNDO_SET(heap->transaction, &slab->used, slab->used + 1);
+    if (slab->used == slots)
+        list_drop(heap, shard, slab);
+    return (struct slot){slab, index};
+}
+
+uint32_t slab_carve(const struct heap *heap)
+{
+    return heap_take(heap, SLAB_QUANTA, SLAB_QUANTA, QUANTUM_RECORDS);
+}
+
+void slab_begin(const struct heap *heap, struct shard *shard, uint32_t quantum, uint32_t slab_class)
+{
+    struct slab *slab = view_slab(heap->view, quantum);
+    UNDO_SET(heap->transaction, &slab->slab_class, slab_class);
+    UNDO_SET(heap->transaction, &slab->used, 0);
+    for (uint32_t word = 0; word < SLAB_LIVE_WORDS; word++)
+        UNDO_SET(heap->transaction, &slab->live[word], 0);
+    list_push(heap, shard, slab);
+}
+
+void slab_give(const struct heap *heap, struct shard *shard, struct slot slot, struct slab **empty)
+{
+    struct slab *slab = slot.slab;
+    uint64_t *word = &slab->live[slot.index / 64];
+    UNDO_SET(heap->transaction, word, *word & ~((uint64_t)1 << slot.index % 64));
+    UNDO_SET(heap->transaction, &slab->used, slab->used - 1);
+    if (!slab->listed)
+        list_push(heap, shard, slab);
+    const bool only_one = slab->next == 0 && slab->previous == 0;
+    *empty = slab->used == 0 && !only_one ? slab : NULL;
+}
+
+struct extent slab_remove(const struct heap *heap, struct shard *shard, struct slab *slab)
+{
+    list_drop(heap, shard, slab);
+    return heap_give(heap, quantum_of(heap->view, slab));
+}
+
+struct record *slab_slot_record(const struct view *view, struct slot slot)
+{
+    unsigned char *records = (unsigned char *)slot.slab + shape_of(view, slot.slab)->records;
+    return (struct record *)(void *)records + slot.index;
+}
+
+void *slab_slot_bytes(const struct view *view, struct slot slot)
+{
+    const struct slab_shape *shape = shape_of(view, slot.slab);
+    return (unsigned char *)slot.slab + shape->data + (size_t)shape->slot_bytes * slot.index;
+}
+
+bool slab_slot_is_live(const struct slab *slab, uint32_t index)
+{
+    return (slab->live[index / 64] >> index % 64 & 1) != 0;
+}
+
+struct slab *slab_at(const struct view *view, uint32_t quantum, uint32_t owner)
+{
+    if (quantum % SLAB_QUANTA != 0 || !heap_begins(view, quantum, owner, QUANTUM_RECORDS) ||
+        view->quanta[quantum].count != SLAB_QUANTA)
+        return NULL;
+    struct slab *slab = view_slab(view, quantum);
+    return slab->slab_class < SLAB_CLASSES ? slab : NULL;
+}
+
+static struct slot slot_at(const struct view *view, uint64_t offset, uint32_t owner, bool record)
+{
+    const struct slot none = {NULL, 0};
+    if (offset >= view->capacity)
+        return none;
+    struct slab *slab = slab_at(view, (uint32_t)(align_down(offset, SLAB_BYTES) >> QUANTUM_SHIFT), owner);
+    if (slab == NULL)
+        return none;
+    const struct slab_shape *shape = shape_of(view, slab);
+    const uint32_t start = record ? shape->records : shape->data;
+    const uint32_t each = record ? (uint32_t)sizeof(struct record) : shape->slot_bytes;
+    const uint32_t inside = (uint32_t)(offset % SLAB_BYTES);
+    if (start == 0 || inside < start || (inside - start) % each != 0 || (inside - start) / each >= shape->slots)
+        return none;
+    return (struct slot){slab, (inside - start) / each};
+}
+
+struct slot slab_slot_of_record(const struct view *view, uint32_t reference, uint32_t owner)
+{
+    return slot_at(view, (uint64_t)reference * RECORD_UNIT, owner, true);
+}
+
+struct slot slab_slot_of_bytes(const struct view *view, uint64_t offset, uint32_t owner)
+{
+    return slot_at(view, offset, owner, false);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the façade behind shmcore.h share: the handle, and how to get into a shard or the pool.
+ *
+ *   store.c    handles: open, close, statistics; entering and repairing; regions between pool and owners
+ *   blocks.c   named blocks: allocate, deallocate, find
+ *   export.c   blocks of one process, visible to all
+ *   forked.c   what a fork does to all of these
+ *   reap.c     what dead processes held is given back
+ *   visit.c    reading: for_each, block_of, find among exported blocks
+ *   collect.c  segments as files: list, collect, remove
+ *   naming.c   shmcore_shim_*
+ *
+ * Nobody else includes this header; the preload uses shmcore.h and export.h.
+ *
+ * Lock order: handles (of this process) → file → registry → heap of exports (of this process) → one shard
+ * → pool.
+ */
+#ifndef SHM_STORE_H
+#define SHM_STORE_H
+
+#include <pthread.h>
+
+#include "error.h"
+#include "heap.h"
+#include "lock.h"
+#include "pool.h"
+#include "process.h"
+#include "segment.h"
+#include "shmcore.h"
+#include "space.h"
+
+/* Blocks of this process alone; see export.c. */
+#define EXPORT_BINS 1024u
+struct export_heap {
+    pthread_mutex_t lock;
+    struct heap_bins bins;
+    uint32_t partial[EXPORT_BINS]; /* slabs with room that no thread is using, by label and size */
+    uint32_t labels;               /* current extent of labels */
+    uint32_t labels_used;
+};
+
+/* Ranges of the segment that lie under private copies since a fork; see forked.c. */
+struct inherited_run {
+    struct inherited_run *next;
+    uint64_t bytes; /* of this structure's mapping */
+    uint32_t first, count; /* quanta */
+    struct quantum quanta[];
+};
+
+struct shmcore_segment {
+    struct segment file;
+    struct space space;
+    _Atomic uint64_t credit;
+    struct process_identity self;
+    uint32_t row; /* ROW_NONE when read-only */
+    unsigned opens;
+    uint64_t asked_size;
+    struct export_heap exports;
+    struct inherited_run *inherited;
+    /* between the fork handlers */
+    uint32_t child_row;
+    struct process_identity child;
+    struct copied_run *copies;
+};
+
+/* Entering: true, or false with error_set() done (EBUSY, EIO). Recovery after a death happens here. */
+bool shard_enter(shmcore_segment *segment, uint32_t shard, struct guarded *guarded);
+void shard_leave(const struct guarded *guarded);
+bool pool_enter(shmcore_segment *segment, struct guarded *guarded);
+void pool_leave(const struct guarded *guarded);
+
+/* With the shard entered: gives its heap free extents of `count` quanta so aligned. 0, or -1 with
+ * error_set(ENOMEM). `low` as for pool_find(). */
+int shard_refill(shmcore_segment *segment, uint32_t shard, const struct guarded *guarded, uint32_t count,
+                 uint32_t alignment, bool low);
+
+/* With the shard entered: when `freed`, a free extent of its heap, holds regions that the shard need not keep,
+ * they become this process's; the caller passes the run to regions_return() after shard_leave(). */
+struct region_run shard_shed(shmcore_segment *segment, uint32_t shard, const struct guarded *guarded,
+                             struct extent freed);
+
+/* Takes a run of regions for this process. count 0 with error_set(ENOMEM) when there is none. */
+struct region_run regions_take(shmcore_segment *segment, uint32_t quanta, uint32_t alignment);
+/* Gives back a run that belongs to this process and is in no heap. Takes its memory away first. */
+void regions_return(shmcore_segment *segment, struct region_run run);
+
+/* Whole regions inside an extent. */
+struct region_run regions_inside(const struct view *view, struct extent extent);
+
+static inline struct heap shard_heap(const shmcore_segment *segment, uint32_t shard,
+                                     struct transaction *transaction)
+{
+    return (struct heap){.view = &segment->file.view,
+                         .bins = &segment->file.view.shards[shard].bins,
+                         .transaction = transaction,
+                         .owner = OWNER_SHARD + shard};
+}
+
+/* Checks a handle; false with error_set(EINVAL) or, when `writing`, EROFS. */
+bool segment_is_usable(const shmcore_segment *segment, bool writing);
+
+/* The open segment whose mapping holds the pointer, or NULL. */
+shmcore_segment *segment_of_pointer(const void *pointer);
+/* Handle number `index` when it is open, NULL when not, until `index` is STORE_HANDLES. */
+#define STORE_HANDLES 16u
+shmcore_segment *segment_handle(uint32_t index);
+
+int out_of_space(const shmcore_segment *segment, uint64_t bytes);
+
+/* blocks.c */
+int block_drop_all_of(shmcore_segment *segment, uint32_t shard, uint32_t row);
+int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to);
+
+/* reap.c: with nothing entered. `examine` rows at the most, in turn; returns how many were reaped. */
+uint32_t reap_some(shmcore_segment *segment, uint32_t examine);
+/* `nonce`: of the row when it was found dead; if it is another by now nothing happens. */
+void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce);
+/* Every other process of the segment is dead. Does not reap. */
+bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t device, uint64_t inode);
+
+#endif
