@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * config/policy: what is refused, where, and with which words.
+ */
+#include "config/policy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static _Alignas(16) char memory[POLICY_MEMORY];
+
+static const struct policy *parse_bytes(const char *text, size_t length)
+{
+    struct policy_error error = {0};
+    const struct policy *policy = policy_parse(text, length, memory, sizeof memory, &error);
+    if (!policy)
+        fail_msg("refused at %u:%u: %s\n%s", error.line, error.column, error.message, text);
+    return policy;
+}
+
+/* A text, the place of its error, and the message; a message ending in "…" is a beginning only. */
+struct refusal {
+    const char *text;
+    unsigned line, column;
+    const char *message;
+};
+
+static void check_refusal(const struct refusal *refusal, size_t length)
+{
+    struct policy_error error = {0};
+    if (policy_parse(refusal->text, length, memory, sizeof memory, &error))
+        fail_msg("accepted: %s", refusal->text);
+    size_t compared = strlen(refusal->message), dots = strlen("…");
+    bool whole = compared < dots || strcmp(refusal->message + compared - dots, "…") != 0;
+    bool same = whole ? strcmp(error.message, refusal->message) == 0
+                      : strncmp(error.message, refusal->message, compared - dots) == 0;
+    if (!same || error.line != refusal->line || error.column != refusal->column)
+        fail_msg("%s\nexpected %u:%u: %s\nfound    %u:%u: %s", refusal->text, refusal->line, refusal->column,
+                 refusal->message, error.line, error.column, error.message);
+}
+
+static void check_refusals(const struct refusal *refusals, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        check_refusal(&refusals[i], strlen(refusals[i].text));
+}
+#define CHECK_REFUSALS(array) check_refusals(array, sizeof(array) / sizeof(array)[0])
+
+static void misspelt_words_are_refused_with_a_suggestion(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"exprot func=x", 1, 1,
+         "expected segment, program, pass, export or share, found 'exprot'; did you mean 'export'?"},
+        {"\n\n   SHARE", 3, 4,
+         "expected segment, program, pass, export or share, found 'SHARE'; did you mean 'share'?"},
+        {"pass; frobnicate", 1, 7, "expected segment, program, pass, export or share, found 'frobnicate'"},
+        {"pass fnc=x", 1, 6,
+         "expected func=, module=, site=, size>= or call=, found 'fnc=x'; did you mean 'func'?"},
+        {"pass export", 1, 6, "expected func=, module=, site=, size>= or call=, found 'export'"},
+        {"export nmae=x", 1, 8,
+         "expected func=, module=, site=, size>= or call=, or an option name=, segment=, full= or reserve=, "
+         "found 'nmae=x'; did you mean 'name'?"},
+        {"export call=malloc,cloc", 1, 20,
+         "expected malloc, calloc, realloc, aligned or new, found 'cloc'; did you mean 'calloc'?"},
+        {"export call=mallo", 1, 13,
+         "expected malloc, calloc, realloc, aligned or new, found 'mallo'; did you mean 'malloc'?"},
+        {"pa", 1, 1, "expected segment, program, pass, export or share, found 'pa'"},
+        {"export call=malloc,", 1, 20, "expected malloc, calloc, realloc, aligned or new, found ''"},
+        {"export full=fial", 1, 13,
+         "expected full=fallback or full=fail, found 'fial'; did you mean 'fail'?"},
+        {"export reserve=x", 1, 16, "expected reserve=full or reserve=touch, found 'x'"},
+        {"segment SHARED sizes=1", 1, 16, "expected size= or scope=, found 'sizes=1'; did you mean 'size'?"},
+        {"segment SHARED scope=rack", 1, 22, "expected scope=node, found 'rack'"},
+        {"export name={fun}", 1, 13,
+         "expected {module}, {func}, {offset}, {seq}, {thread}, {rank}, {pid} or {size}, found '{fun}'; "
+         "did you mean '{func}'?"},
+        {"segment SHARED::b\nexport segment=SHARED::c", 2, 16,
+         "expected the name of a declared segment, found 'SHARED::c'; did you mean 'SHARED::b'?"},
+        {"segment SHARED::b\nexport segment=" POLICY_DEFAULT_SEGMENT, 2, 16,
+         "expected the name of a declared segment, found 'SHARED::node'"},
+    };
+    CHECK_REFUSALS(refusals);
+}
+
+static void missing_things_are_named(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"export func=", 1, 8, "a value is missing after func="},
+        {"export func=''", 1, 8, "a value is missing after func="},
+        {"export func= x", 1, 8, "a value is missing after func="},
+        {"export size>=;", 1, 8, "a value is missing after size>="},
+        {"export func", 1, 8, "expected func=GLOB, found 'func'"},
+        {"export func>=x", 1, 8, "expected func=GLOB, found 'func>=x'"},
+        {"export size", 1, 8, "expected size>=N, size<N or size=A..B, found 'size'"},
+        {"segment", 1, 1, "a name is missing after segment"},
+        {"segment ''", 1, 9, "a name is missing after segment"},
+        {"segment SHARED size", 1, 16, "expected size=N, found 'size'"},
+        {"segment SHARED size=", 1, 16, "a value is missing after size="},
+        {" program # x", 1, 2, "a name is missing after program"},
+        {"program a \"\"", 1, 11, "a name is missing after program"},
+    };
+    CHECK_REFUSALS(refusals);
+}
+
+static void bad_values_are_refused_at_their_place(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"export size=5G..1G", 1, 13, "expected the smaller size first, found '5G..1G'"},
+        {"export size=1..", 1, 13, "expected two sizes as in 64K..4G, found '1..'"},
+        {"export size=1..x", 1, 16, "expected a number of bytes such as 64, 4K, 8M, 2G or 1T, found 'x'"},
+        {"export size>=1..2", 1, 14, "expected a number of bytes…"},
+        {"export size>=\"1x\"", 1, 15, "expected a number of bytes such as 64, 4K, 8M, 2G or 1T, found '1x'"},
+        {"export size>=-1", 1, 14, "expected a number of bytes…"},
+        {"export size>=K", 1, 14, "expected a number of bytes…"},
+        {"export size>=1KB", 1, 14, "expected a number of bytes…"},
+        {"export size>=18446744073709551616", 1, 14,
+         "expected a number of bytes below 2^64, found '18446744073709551616'"},
+        {"export size>=16777216T", 1, 14, "expected a number of bytes below 2^64, found '16777216T'"},
+        {"segment SHARED size=0", 1, 21, "expected a size above 0, found '0'"},
+        {"export site=a!12", 1, 13,
+         "expected a call site as in libsolver.so!0x1a2b or exe!0x4f0, found 'a!12'"},
+        {"export site=!0x1", 1, 13, "expected a call site…"},
+        {"export site=a", 1, 13, "expected a call site…"},
+        {"export site=a!0x", 1, 13, "expected a call site…"},
+        {"export site=a!0x1g", 1, 13, "expected a call site…"},
+        {"export site=a!0x10000000000000000", 1, 13, "expected a call site…"},
+        {"export name=a{func", 1, 14, "expected a closing } after the placeholder, found '{func'"},
+        {"export name='a b}'", 1, 17, "expected a { before the }, found '}'"},
+        {"export name=a\xff", 1, 14, "expected printable UTF-8, found '\\xff'"},
+        {"segment node", 1, 9,
+         "expected a segment name that contains SHARED, such as SHARED::node, found 'node'"},
+        {"segment SHARED/x", 1, 9, "expected a segment name without a /, found 'SHARED/x'"},
+        {"segment SHARED\xc2\x85", 1, 9,
+         "expected a segment name in printable UTF-8, found 'SHARED\\xc2\\x85'"},
+    };
+    CHECK_REFUSALS(refusals);
+}
+
+static void repetitions_are_refused(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"export func=a func=b", 1, 15, "'func=' is given twice"},
+        {"export name=a\texport;", 1, 15, "expected func=, module=…"},
+        {"export full=fail full=fail", 1, 18, "'full=' is given twice"},
+        {"export segment=SHARED::node segment=SHARED::node", 1, 29, "'segment=' is given twice"},
+        {"export size>=1 size>2", 1, 16, "'size>' is given twice"},
+        {"export size=1 size<2", 1, 15, "'size<' is given twice"},
+        {"segment SHARED size=1 size=2", 1, 23, "'size=' is given twice"},
+        {"segment SHARED::x\r\nsegment 'SHARED::x'", 2, 10,
+         "segment 'SHARED::x' is declared already, on line 1"},
+    };
+    CHECK_REFUSALS(refusals);
+    assert_non_null(parse_bytes("export func=a\nexport func=b", 27)); /* each rule counts for itself */
+}
+
+static void pass_takes_no_options(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"pass name=x", 1, 6, "'name=' is an option; pass takes matches only"},
+        {"pass func=a full=fail", 1, 13, "'full=' is an option; pass takes matches only"},
+    };
+    CHECK_REFUSALS(refusals);
+}
+
+static void later_words_are_named_as_such(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"merge func=x", 1, 1, "'merge' is not in this version"},
+        {"pass\nwrapper func=xmalloc", 2, 1, "'wrapper' is not in this version"},
+        {"export src=a.c:1", 1, 8, "'src=' is not in this version"},
+        {"export stack=a<-b", 1, 8, "'stack=' is not in this version"},
+        {"export fork=copy", 1, 8, "'fork=' is not in this version"},
+        {"export when=quiet:2s", 1, 8, "'when=' is not in this version"},
+        {"export overlay", 1, 8, "'overlay' is not in this version"},
+        {"segment SHARED scope=socket", 1, 16, "'scope=socket' is not in this version"},
+        {"segment SHARED scope=numa", 1, 16, "'scope=numa' is not in this version"},
+    };
+    CHECK_REFUSALS(refusals);
+}
+
+static void unbalanced_quotes_and_control_bytes(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"export func=\"abc", 1, 13, "expected a closing \" on this line, found '\"abc'"},
+        {"export func='abc\r\npass'", 1, 13, "expected a closing ' on this line, found ''abc'"},
+        {"export func=a\"b", 1, 14, "expected quotes around the whole value, found '\"b'"},
+        {"export \"func=a\"", 1, 8, "expected quotes around the whole value, found '\"func=a\"'"},
+        {"export func=\"a\"b c", 1, 16, "expected a blank after the closing quote, found 'b'"},
+        {"pass\n# \x1b[2J", 2, 3, "expected printable text, found '\\x1b'"},
+        {"pass\rpass", 1, 5, "expected printable text, found '\\x0d'"},
+        {"pass \x7f", 1, 6, "expected printable text, found '\\x7f'"},
+        {"\xef\xbb\xbfpas func=x", 1, 1, "expected segment…"},
+        {"\xff\xfe\xc3\xa9", 1, 1,
+         "expected segment, program, pass, export or share, found '\\xff\\xfe\xc3\xa9'"},
+    };
+    CHECK_REFUSALS(refusals);
+    check_refusal(&(struct refusal){"pass\0", 1, 5, "expected printable text, found '\\x00'"}, 5);
+}
+
+static void long_words_are_shortened(void **state)
+{
+    (void)state;
+    char text[1000];
+    memset(text, 'x', sizeof text);
+    struct policy_error error;
+    assert_null(policy_parse(text, sizeof text, memory, sizeof memory, &error));
+    assert_string_equal(error.message, "expected segment, program, pass, export or share, found "
+                                       "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'");
+}
+
+static void name_lengths(void **state)
+{
+    (void)state;
+    char text[400] = "segment SHARED";
+    memset(text + 14, 'x', 90);
+    assert_int_equal(strlen(parse_bytes(text, 8 + 95)->segments[0].name), 95);
+    check_refusal(&(struct refusal){text, 1, 9, "expected a segment name of at most 95 bytes…"}, 8 + 96);
+
+    memcpy(text, "export name=", 12);
+    memset(text + 12, 'x', 256);
+    assert_non_null(parse_bytes(text, 12 + 255)->rules[0].name);
+    check_refusal(&(struct refusal){text, 1, 13, "expected a name of at most 255 bytes…"}, 12 + 256);
+}
+
+/* `count` times `item`, which holds one '%' for a letter pair that makes it unique. */
+static size_t repeat(char *text, const char *item, size_t count)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < count; i++)
+        for (const char *c = item; *c; c++) {
+            if (*c != '%') {
+                text[length++] = *c;
+                continue;
+            }
+            text[length++] = (char)('a' + i / 26);
+            text[length++] = (char)('a' + i % 26);
+        }
+    text[length] = '\0';
+    return length;
+}
+
+static void limits(void **state)
+{
+    (void)state;
+    static char text[POLICY_TEXT_MAX];
+    assert_int_equal(parse_bytes(text, repeat(text, "pass\n", POLICY_RULES_MAX))->rule_count,
+                     POLICY_RULES_MAX);
+    check_refusal(&(struct refusal){text, 257, 1, "there are more than 256 rules"},
+                  repeat(text, "pass\n", POLICY_RULES_MAX + 1));
+    assert_int_equal(parse_bytes(text, repeat(text, "program a;", POLICY_PROGRAMS_MAX))->program_count,
+                     POLICY_PROGRAMS_MAX);
+    check_refusal(&(struct refusal){text, 65, 9, "there are more than 64 programs"},
+                  repeat(text, "program a\n", POLICY_PROGRAMS_MAX + 1));
+    size_t length = repeat(text, "segment SHARED%\n", POLICY_SEGMENTS_MAX);
+    assert_int_equal(parse_bytes(text, length)->segment_count, POLICY_SEGMENTS_MAX);
+    check_refusal(&(struct refusal){text, 9, 9, "there are more than 8 segments"},
+                  repeat(text, "segment SHARED%\n", POLICY_SEGMENTS_MAX + 1));
+}
+
+static void size_of_text_and_memory(void **state)
+{
+    (void)state;
+    char *text = malloc((size_t)1 << 20);
+    assert_non_null(text);
+    memset(text, '#', (size_t)1 << 20);
+    assert_int_equal(parse_bytes(text, POLICY_TEXT_MAX)->rule_count, 0);
+    check_refusal(&(struct refusal){text, 1, 1, "expected a policy of at most 65536 bytes, found 65537"},
+                  POLICY_TEXT_MAX + 1);
+    check_refusal(&(struct refusal){text, 1, 1, "expected a policy of at most 65536 bytes, found 1048576"},
+                  (size_t)1 << 20);
+    free(text);
+    struct policy_error error;
+    assert_null(policy_parse("", 0, memory, POLICY_MEMORY - 1, &error));
+    assert_string_equal(error.message, "expected memory of at least 1048576 bytes, found 1048575");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(misspelt_words_are_refused_with_a_suggestion),
+        cmocka_unit_test(missing_things_are_named),
+        cmocka_unit_test(bad_values_are_refused_at_their_place),
+        cmocka_unit_test(repetitions_are_refused),
+        cmocka_unit_test(pass_takes_no_options),
+        cmocka_unit_test(later_words_are_named_as_such),
+        cmocka_unit_test(unbalanced_quotes_and_control_bytes),
+        cmocka_unit_test(long_words_are_shortened),
+        cmocka_unit_test(name_lengths),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(size_of_text_and_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Programs under the shim: its library, the environment that loads it, starting and waiting.
+ */
+#ifndef SHMPRELOAD_LAUNCH_H
+#define SHMPRELOAD_LAUNCH_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+/* Sets LD_PRELOAD (the shim first, then what was there), SHM_POLICY, and SHM_LOG unless `log` is NULL,
+ * in this process's environment. 0, or -1 after a message. */
+int launch_environment(const char *policy, const char *log);
+
+/* From hold to release, the signals that ask to end are kept for launch_and_wait(), so that nothing
+ * is left behind; those that were ignored stay so. */
+struct launch_hold {
+    sigset_t before, held;
+};
+void launch_hold_signals(struct launch_hold *hold);
+void launch_release_signals(const struct launch_hold *hold);
+
+struct launch_end {
+    int status; /* as waitpid() gives it */
+    int signal; /* a signal that asked us to end, 0: none */
+};
+
+/* Runs argv (found on PATH) to its end, handing on the signals that only we got. A second signal stops
+ * the waiting. `output_to_error`: the program's standard output goes to standard error. 0, or -1 after
+ * a message when it could not be started. */
+int launch_and_wait(char **argv, bool output_to_error, const struct launch_hold *hold,
+                    struct launch_end *end);
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Options and operands of every command, in one table: a command names the letters it accepts, and
+ * an option means the same wherever it is accepted.
+ */
+#include "display.h"
+#include "tool.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct option all_options[] = {
+    {"help", no_argument, NULL, 'h'},         {"dir", required_argument, NULL, 'D'},
+    {"job", required_argument, NULL, 'J'},    {"json", no_argument, NULL, 'N'},
+    {"bytes", no_argument, NULL, 'b'},        {"sort", required_argument, NULL, 'S'},
+    {"offset", required_argument, NULL, 'o'}, {"count", required_argument, NULL, 'n'},
+    {"force", no_argument, NULL, 'f'},        {"policy", required_argument, NULL, 'p'},
+    {"log", required_argument, NULL, 'L'},
+};
+
+enum { OPTIONS = sizeof all_options / sizeof all_options[0] };
+
+/* The two tables getopt_long() wants, holding what one command accepts. */
+struct getopt_tables {
+    struct option long_options[OPTIONS + 1];
+    char short_options[2 * OPTIONS + 2];
+};
+
+static void build_tables(const struct command *command, struct getopt_tables *tables)
+{
+    char *letter = tables->short_options;
+    struct option *accepted = tables->long_options;
+    if (command->program_follows)
+        *letter++ = '+'; /* stop at the first operand */
+    for (size_t i = 0; i < OPTIONS; i++) {
+        int value = all_options[i].val;
+        if (value != 'h' && !strchr(command->accepts, value))
+            continue;
+        *accepted++ = all_options[i];
+        if (value < 'a')
+            continue;
+        *letter++ = (char)value;
+        if (all_options[i].has_arg == required_argument)
+            *letter++ = ':';
+    }
+    *letter = '\0';
+    *accepted = (struct option){0};
+}
+
+static int bad_usage(const struct command *command)
+{
+    fprintf(stderr, "Try `shmpreload %s -h`.\n", command->name);
+    return STATUS_USAGE;
+}
+
+static int set_sort(const char *order, struct options *options)
+{
+    static const char *const orders[] = {[SORT_NAME] = "name", [SORT_SIZE] = "size", [SORT_OWNER] = "owner"};
+    for (unsigned i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+        if (strcmp(order, orders[i]) == 0) {
+            options->sort = (enum tool_sort)i;
+            return 0;
+        }
+    }
+    complain("--sort is name, size or owner, not '%s'", order);
+    return -1;
+}
+
+static int set_number(const char *text, char letter, uint64_t *number)
+{
+    if (display_parse_size(text, number))
+        return 0;
+    complain("-%c takes a number of bytes such as 4096 or 64K, not '%s'", letter, text);
+    return -1;
+}
+
+static int set_log(const char *level, struct options *options)
+{
+    static const char *const levels[] = {"error", "warn", "info", "debug"};
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+        if (strcmp(level, levels[i]) == 0) {
+            options->log = level;
+            return 0;
+        }
+    }
+    complain("--log is error, warn, info or debug, not '%s'", level);
+    return -1;
+}
+
+/* 0, or -1 on bad usage, after the message. */
+static int set_option(int option, struct options *options)
+{
+    switch (option) {
+    case 'D':
+        options->dir = optarg;
+        return 0;
+    case 'J':
+        options->job = optarg;
+        return 0;
+    case 'N':
+        options->json = true;
+        return 0;
+    case 'b':
+        options->exact = true;
+        return 0;
+    case 'f':
+        options->force = true;
+        return 0;
+    case 'p':
+        options->policy = optarg;
+        return 0;
+    case 'S':
+        return set_sort(optarg, options);
+    case 'L':
+        return set_log(optarg, options);
+    case 'o':
+        return set_number(optarg, 'o', &options->offset);
+    case 'n':
+        return set_number(optarg, 'n', &options->count);
+    default:
+        return -1; /* getopt has spoken */
+    }
+}
+
+static int check_operands(const struct command *command, const struct options *options)
+{
+    if (options->operand_count < command->operands_least) {
+        complain("%s needs %s", command->name,
+                 options->operand_count == 0 ? "an operand" : "one more operand");
+        return bad_usage(command);
+    }
+    if (options->operand_count > command->operands_most) {
+        complain("%s has no use for the operand '%s'", command->name,
+                 options->operands[command->operands_most]);
+        return bad_usage(command);
+    }
+    return -1;
+}
+
+int options_parse(const struct command *command, int argc, char **argv, struct options *options)
+{
+    static char prefix[] = "shmpreload";
+    struct getopt_tables tables;
+    int option;
+
+    build_tables(command, &tables);
+    *options = (struct options){.count = UINT64_MAX};
+    argv[0] = prefix; /* for getopt's own messages */
+    while ((option = getopt_long(argc, argv, tables.short_options, tables.long_options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(command->help, stdout);
+            return STATUS_DONE;
+        }
+        if (set_option(option, options) < 0)
+            return bad_usage(command);
+    }
+    options->operands = argv + optind;
+    options->operand_count = argc - optind;
+    return check_operands(command, options);
+}
