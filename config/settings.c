@@ -24,6 +24,17 @@ static const char *setting(const char *name)
     return value && *value ? value : NULL;
 }
 
+/* MPI launchers each have a name of their own for it. */
+static const char *find_rank(void)
+{
+    static const char *const names[] = {"PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK",
+                                        "SLURM_PROCID"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (setting(names[i]))
+            return setting(names[i]);
+    return NULL;
+}
+
 static void read_log(struct settings *settings)
 {
     static const char *const words[] = {"error", "warn", "info", "debug", NULL};
@@ -180,7 +191,8 @@ static void read_file(struct settings *settings, char *memory, size_t bytes)
 void settings_read(struct settings *settings, char *memory, size_t bytes)
 {
     int saved_errno = errno; /* the program never called us */
-    *settings = (struct settings){.log_file = setting("SHM_LOG_FILE")};
+    *settings = (struct settings){
+        .log_file = setting("SHM_LOG_FILE"), .check_file = setting("SHM_POLICY_CHECK"), .rank = find_rank()};
     read_log(settings);
 
     const char *value = setting("SHM_POLICY");

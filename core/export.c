@@ -568,13 +568,29 @@ void *export_share(shmcore_segment *segment, const char *name, uint64_t salt, si
     return block_allocate(segment, name, salt, bytes, true, created);
 }
 
+shmcore_segment *export_segment_of(const void *pointer)
+{
+    return segment_of_pointer(pointer);
+}
+
+bool export_is_member(const shmcore_segment *segment)
+{
+    return segment->row != ROW_NONE;
+}
+
+size_t export_share_size(const void *pointer)
+{
+    shmcore_block block;
+    return shmcore_block_of(pointer, &block) == 0 && block.address == pointer ? block.bytes : 0;
+}
+
 bool export_first_to_say(const char *sentence)
 {
     char job[64];
     segment_find_job(job);
     uint64_t key = hash_bytes(sentence, strlen(sentence)) ^ hash_mix(hash_bytes(job, strlen(job)));
     if (job[0] == '\0')
-        key ^= hash_mix((uint64_t)os_parent() + 1);
+        key ^= hash_mix((uint64_t)os_session() + 1);
     return registry_first_to_say(key);
 }
 

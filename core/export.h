@@ -59,12 +59,21 @@ void export_retire(shmcore_segment *segment, struct export_source *source);
 void *export_share(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool *created);
 
 /* Around fork(): prepare, then in each process its own; all attached segments. The child gets private copies of
- * exported blocks and references of its own to the others. `failed`: there is no child. */
+ * exported blocks and references of its own to the others. */
 void export_fork_prepare(void);
-void export_fork_parent(bool failed);
+void export_fork_parent(void);
 void export_fork_child(void);
 
-/* True once for each sentence among this user's processes of one job or parent: the caller is to say it. */
+/* The segment, open in this process, that the pointer lies in; NULL when in none. */
+shmcore_segment *export_segment_of(const void *pointer);
+
+/* Is this process (still) one of the segment's? Not when a fork found no row for it. */
+bool export_is_member(const shmcore_segment *segment);
+
+/* Bytes of the `share` block that begins at the pointer, 0 when there is none. */
+size_t export_share_size(const void *pointer);
+
+/* True once for each sentence among this user's processes of one job (or session, outside jobs): the caller is to say it. */
 bool export_first_to_say(const char *sentence);
 
 /* Could the segment lie outside the window that the shim recognises? */

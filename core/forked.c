@@ -174,14 +174,8 @@ void export_fork_prepare(void)
 
 /* ---------------------------------------------------------------- parent */
 
-static bool row_is_still_a_promise(const shmcore_segment *segment)
-{
-    return segment->child_row != ROW_NONE &&
-           process_state(&segment->file.view, segment->child_row) == ROW_FORKING &&
-           segment->file.view.rows[segment->child_row].nonce == segment->child.nonce;
-}
-
-void export_fork_parent(bool failed)
+/* Whether there is a child at all is not known here: a promise that nobody keeps runs out by itself. */
+void export_fork_parent(void)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         shmcore_segment *segment = segment_handle(i);
@@ -194,8 +188,6 @@ void export_fork_parent(bool failed)
             os_unmap(run, run->bytes);
         }
         pthread_mutex_unlock(&segment->exports.lock);
-        if (failed && row_is_still_a_promise(segment))
-            reap_row(segment, segment->child_row, segment->child.nonce);
         segment->child_row = ROW_NONE;
     }
 }

@@ -419,9 +419,9 @@ int32_t os_process(void)
     return (int32_t)getpid();
 }
 
-int32_t os_parent(void)
+int32_t os_session(void)
 {
-    return (int32_t)getppid();
+    return (int32_t)getsid(0);
 }
 
 uid_t os_user(void)

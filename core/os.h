@@ -80,7 +80,7 @@ uint64_t os_memory_left(const char *directory);
 /* ---------------------------------------------------------------- processes */
 
 int32_t os_process(void);
-int32_t os_parent(void);
+int32_t os_session(void);
 uid_t os_user(void);          /* effective */
 uint64_t os_clock(void);      /* ns since boot, sleep included */
 uint64_t os_random(void);

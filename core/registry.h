@@ -15,11 +15,7 @@
 #ifndef SHM_REGISTRY_H
 #define SHM_REGISTRY_H
 
-#include "base.h"
-
-#define WINDOW_BASE UINT64_C(0x210000000000)
-#define WINDOW_END UINT64_C(0x290000000000)
-#define WINDOW_SLOT GIBI /* bases are multiples of it */
+#include "layout.h"
 
 struct registry {
     int descriptor; /* < 0: there is none */
@@ -36,9 +32,9 @@ void registry_note_base(const struct registry *registry, uint64_t base, uint64_t
 /* Drops what is stale, and the file itself when nothing is left. */
 void registry_tidy(void);
 
-/* True when nobody of this user's processes with the same parent or job has said `key` lately: the caller
+/* True when no process of the same job (or session, outside jobs) has said `key` lately: the caller
  * is to say it. Lately: the speaker lives, or fell silent less than REGISTRY_SILENCE ago. */
-#define REGISTRY_SILENCE UINT64_C(3000000000)
+#define REGISTRY_SILENCE UINT64_C(2000000000)
 bool registry_first_to_say(uint64_t key);
 
 #endif

@@ -265,12 +265,13 @@ test_dry_run() {
     exits 1 "check of a missing program"
 }
 
-# The program tells when it runs by opening the FIFO; then the command gets SIGTERM and nobody else.
+# The program tells when it runs through the FIFO; then the command gets SIGTERM and nobody else. It sleeps
+# for a minute so that a signal that is not handed on makes a failure and no hang.
 test_interrupted_check() {
     local pid
     mkfifo "$work/started"
     mkdir "$work/temporary"
-    TMPDIR=$work/temporary "$tool" check pass -- sh -c "echo started >$work/started; exec sleep 1000" \
+    TMPDIR=$work/temporary "$tool" check pass -- sh -c "echo started >$work/started; exec sleep 60" \
         >"$work/out" 2>"$work/err" &
     pid=$!
     read -r -t 60 _ <>"$work/started"

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The exported operator new and operator delete, in every form, under their mangled names.
+ *
+ * The call site of `new` is the user's code, so the router is asked here; what it does not take goes on to the
+ * operator that the program would have without us, with new_handler and bad_alloc as ever (exceptions pass
+ * through these frames). That one calls malloc, which must not be matched a second time. Memory for `new`
+ * never fails by rule (full=fail): there is no way to throw from here.
+ */
+#include <stdlib.h>
+
+#include "base.h"
+#include "operators.h"
+#include "real.h"
+#include "router.h"
+#include "runtime.h"
+
+#define EXPORT_AS(name) __asm__(name) __attribute__((visibility("default"), noinline))
+#define CALLER __builtin_return_address(0)
+
+typedef void *new_function(size_t bytes);
+typedef void *new_nothrow_function(size_t bytes, const void *nothrow);
+typedef void *new_aligned_function(size_t bytes, size_t alignment);
+typedef void *new_aligned_nothrow_function(size_t bytes, size_t alignment, const void *nothrow);
+
+static void *routed(size_t bytes, size_t alignment, const void *caller)
+{
+    const struct router_request request = {
+        .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller};
+    void *pointer;
+    if (UNLIKELY(bytes >= runtime.floor) && router_allocate(&request, &pointer))
+        return pointer;
+    return NULL;
+}
+
+/* Where a whole program has no operator new of its own there is nobody who could throw. */
+static void *without_operator(size_t bytes, size_t alignment)
+{
+    void *pointer = alignment != 0 ? real.memalign(alignment, bytes) : real.malloc(bytes);
+    if (pointer == NULL)
+        abort();
+    return pointer;
+}
+
+static void *new_plain(enum operator_id id, size_t bytes, const void *caller)
+{
+    void *pointer = routed(bytes, 0, caller);
+    if (pointer != NULL)
+        return pointer;
+    new_function *next = (new_function *)operator_next(id);
+    router_pass_next(true);
+    pointer = next != NULL ? next(bytes) : without_operator(bytes, 0);
+    router_pass_next(false);
+    return pointer;
+}
+
+static void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow, const void *caller)
+{
+    void *pointer = routed(bytes, 0, caller);
+    if (pointer != NULL)
+        return pointer;
+    new_nothrow_function *next = (new_nothrow_function *)operator_next(id);
+    router_pass_next(true);
+    pointer = next != NULL ? next(bytes, nothrow) : real.malloc(bytes);
+    router_pass_next(false);
+    return pointer;
+}
+
+static void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, const void *caller)
+{
+    void *pointer = routed(bytes, alignment, caller);
+    if (pointer != NULL)
+        return pointer;
+    new_aligned_function *next = (new_aligned_function *)operator_next(id);
+    router_pass_next(true);
+    pointer = next != NULL ? next(bytes, alignment) : without_operator(bytes, alignment);
+    router_pass_next(false);
+    return pointer;
+}
+
+static void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t alignment, const void *nothrow,
+                                 const void *caller)
+{
+    void *pointer = routed(bytes, alignment, caller);
+    if (pointer != NULL)
+        return pointer;
+    new_aligned_nothrow_function *next = (new_aligned_nothrow_function *)operator_next(id);
+    router_pass_next(true);
+    pointer = next != NULL ? next(bytes, alignment, nothrow) : real.memalign(alignment, bytes);
+    router_pass_next(false);
+    return pointer;
+}
+
+#define DEFINE_NEW(name, symbol, id)                                                                         \
+    void *name(size_t bytes) EXPORT_AS(symbol);                                                              \
+    void *name(size_t bytes)                                                                                 \
+    {                                                                                                        \
+        return new_plain(id, bytes, CALLER);                                                                 \
+    }
+#define DEFINE_NEW_NOTHROW(name, symbol, id)                                                                 \
+    void *name(size_t bytes, const void *nothrow) EXPORT_AS(symbol);                                         \
+    void *name(size_t bytes, const void *nothrow)                                                            \
+    {                                                                                                        \
+        return new_nothrow(id, bytes, nothrow, CALLER);                                                      \
+    }
+#define DEFINE_NEW_ALIGNED(name, symbol, id)                                                                 \
+    void *name(size_t bytes, size_t alignment) EXPORT_AS(symbol);                                            \
+    void *name(size_t bytes, size_t alignment)                                                               \
+    {                                                                                                        \
+        return new_aligned(id, bytes, alignment, CALLER);                                                    \
+    }
+#define DEFINE_NEW_ALIGNED_NOTHROW(name, symbol, id)                                                         \
+    void *name(size_t bytes, size_t alignment, const void *nothrow) EXPORT_AS(symbol);                       \
+    void *name(size_t bytes, size_t alignment, const void *nothrow)                                          \
+    {                                                                                                        \
+        return new_aligned_nothrow(id, bytes, alignment, nothrow, CALLER);                                   \
+    }
+
+DEFINE_NEW(shim_new, "_Znwm", OPERATOR_NEW)
+DEFINE_NEW(shim_new_array, "_Znam", OPERATOR_NEW_ARRAY)
+DEFINE_NEW_NOTHROW(shim_new_nothrow, "_ZnwmRKSt9nothrow_t", OPERATOR_NEW_NOTHROW)
+DEFINE_NEW_NOTHROW(shim_new_array_nothrow, "_ZnamRKSt9nothrow_t", OPERATOR_NEW_ARRAY_NOTHROW)
+DEFINE_NEW_ALIGNED(shim_new_aligned, "_ZnwmSt11align_val_t", OPERATOR_NEW_ALIGNED)
+DEFINE_NEW_ALIGNED(shim_new_array_aligned, "_ZnamSt11align_val_t", OPERATOR_NEW_ARRAY_ALIGNED)
+DEFINE_NEW_ALIGNED_NOTHROW(shim_new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t",
+                           OPERATOR_NEW_ALIGNED_NOTHROW)
+DEFINE_NEW_ALIGNED_NOTHROW(shim_new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t",
+                           OPERATOR_NEW_ARRAY_ALIGNED_NOTHROW)
+
+/* One shape for all forms of delete: arguments that the next one does not want are in registers it does not look
+ * at (System V ABI: up to three words, the pointer first). */
+typedef void delete_function(void *pointer, size_t second, size_t third);
+
+static void delete_any(enum operator_id id, void *pointer, size_t second, size_t third, const void *caller)
+{
+    if (UNLIKELY(router_owns(pointer))) {
+        router_free(pointer, caller);
+        return;
+    }
+    delete_function *next = (delete_function *)operator_next(id);
+    if (next != NULL)
+        next(pointer, second, third);
+    else
+        real.free(pointer);
+}
+
+#define DEFINE_DELETE(name, symbol, id)                                                                      \
+    void name(void *pointer, size_t second, size_t third) EXPORT_AS(symbol);                                 \
+    void name(void *pointer, size_t second, size_t third)                                                    \
+    {                                                                                                        \
+        delete_any(id, pointer, second, third, CALLER);                                                      \
+    }
+
+DEFINE_DELETE(shim_delete, "_ZdlPv", OPERATOR_DELETE)
+DEFINE_DELETE(shim_delete_array, "_ZdaPv", OPERATOR_DELETE_ARRAY)
+DEFINE_DELETE(shim_delete_sized, "_ZdlPvm", OPERATOR_DELETE_SIZED)
+DEFINE_DELETE(shim_delete_array_sized, "_ZdaPvm", OPERATOR_DELETE_ARRAY_SIZED)
+DEFINE_DELETE(shim_delete_nothrow, "_ZdlPvRKSt9nothrow_t", OPERATOR_DELETE_NOTHROW)
+DEFINE_DELETE(shim_delete_array_nothrow, "_ZdaPvRKSt9nothrow_t", OPERATOR_DELETE_ARRAY_NOTHROW)
+DEFINE_DELETE(shim_delete_aligned, "_ZdlPvSt11align_val_t", OPERATOR_DELETE_ALIGNED)
+DEFINE_DELETE(shim_delete_array_aligned, "_ZdaPvSt11align_val_t", OPERATOR_DELETE_ARRAY_ALIGNED)
+DEFINE_DELETE(shim_delete_sized_aligned, "_ZdlPvmSt11align_val_t", OPERATOR_DELETE_SIZED_ALIGNED)
+DEFINE_DELETE(shim_delete_array_sized_aligned, "_ZdaPvmSt11align_val_t", OPERATOR_DELETE_ARRAY_SIZED_ALIGNED)
+DEFINE_DELETE(shim_delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t", OPERATOR_DELETE_ALIGNED_NOTHROW)
+DEFINE_DELETE(shim_delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t",
+              OPERATOR_DELETE_ARRAY_ALIGNED_NOTHROW)

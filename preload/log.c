@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "export.h"
+#include "os.h"
+
+#define CAUSES 64u
+
+static struct {
+    enum settings_log level;
+    char file[512]; /* a copy: programs write over their environment; "": none */
+    bool has_standard_error;
+    dev_t device;
+    ino_t inode;
+    _Atomic uint64_t said[CAUSES]; /* hashes of causes; when full, the last place is used over */
+} sink;
+
+void log_begin(const struct settings *settings)
+{
+    struct stat status;
+    sink.level = settings->log;
+    error_format(sink.file, sizeof sink.file, "%s", settings->log_file != NULL ? settings->log_file : "");
+    sink.has_standard_error = fstat(STDERR_FILENO, &status) == 0;
+    if (sink.has_standard_error) {
+        sink.device = status.st_dev;
+        sink.inode = status.st_ino;
+    }
+}
+
+bool log_wants(enum settings_log level)
+{
+    return level <= sink.level;
+}
+
+/* In this process for the first time? */
+static bool is_news(const char *cause)
+{
+    const uint64_t hash = hash_bytes(cause, strlen(cause)) | 1;
+    for (uint32_t i = 0; i < CAUSES; i++) {
+        uint64_t expected = 0;
+        if (atomic_load(&sink.said[i]) == hash)
+            return false;
+        if (atomic_compare_exchange_strong(&sink.said[i], &expected, hash))
+            return true;
+        if (expected == hash)
+            return false;
+    }
+    return false;
+}
+
+/* %p in the name of the log file is the pid. */
+static void expand_path(char *out, size_t bytes)
+{
+    size_t length = 0;
+    for (const char *at = sink.file; *at != '\0' && length + 1 < bytes; at++) {
+        if (at[0] == '%' && at[1] == 'p') {
+            length += error_format(out + length, bytes - length, "%d", os_process());
+            at++;
+        } else {
+            out[length++] = *at;
+        }
+    }
+    out[length] = '\0';
+}
+
+static void write_to_file(const char *line, size_t length)
+{
+    char path[1024];
+    expand_path(path, sizeof path);
+    const int descriptor =
+        open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+    if (descriptor < 0)
+        return;
+    const ssize_t written = write(descriptor, line, length);
+    (void)written;
+    close(descriptor);
+}
+
+static void write_to_standard_error(const char *line, size_t length)
+{
+    struct stat status;
+    if (!sink.has_standard_error || fstat(STDERR_FILENO, &status) != 0 || status.st_dev != sink.device ||
+        status.st_ino != sink.inode)
+        return;
+    const ssize_t written = write(STDERR_FILENO, line, length);
+    (void)written;
+}
+
+void log_say(enum settings_log level, const char *cause, const char *format, ...)
+{
+    static const char *const words[] = {"error", "warning", "info", "debug"};
+    char line[1024];
+    va_list arguments;
+    if (!log_wants(level) || (cause != NULL && !is_news(cause)))
+        return;
+    const int kept_errno = errno;
+    if (cause == NULL || export_first_to_say(cause)) {
+        size_t length = error_format(line, sizeof line - 1, "shmpreload: %s: ", words[level]);
+        va_start(arguments, format);
+        length += error_format_list(line + length, sizeof line - 1 - length, format, arguments);
+        va_end(arguments);
+        line[length++] = '\n';
+        if (sink.file[0] != '\0')
+            write_to_file(line, length);
+        else
+            write_to_standard_error(line, length);
+    }
+    errno = kept_errno;
+}

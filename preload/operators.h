@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The next operator new and operator delete: those the program would have without us.
+ *
+ * libstdc++ may be a library of the program, or come later, privately, with a plug-in (a Python extension is
+ * loaded RTLD_LOCAL): then RTLD_NEXT does not see it, and dlsym() must not be called from an allocation. So the
+ * loaded modules are walked and their symbol tables read; what is found is kept.
+ */
+#ifndef SHM_OPERATORS_H
+#define SHM_OPERATORS_H
+
+#include <stddef.h>
+
+/* In the order of `operator_names` in operators.c. */
+enum operator_id {
+    OPERATOR_NEW,
+    OPERATOR_NEW_ARRAY,
+    OPERATOR_NEW_NOTHROW,
+    OPERATOR_NEW_ARRAY_NOTHROW,
+    OPERATOR_NEW_ALIGNED,
+    OPERATOR_NEW_ARRAY_ALIGNED,
+    OPERATOR_NEW_ALIGNED_NOTHROW,
+    OPERATOR_NEW_ARRAY_ALIGNED_NOTHROW,
+    OPERATOR_DELETE,
+    OPERATOR_DELETE_ARRAY,
+    OPERATOR_DELETE_SIZED,
+    OPERATOR_DELETE_ARRAY_SIZED,
+    OPERATOR_DELETE_NOTHROW,
+    OPERATOR_DELETE_ARRAY_NOTHROW,
+    OPERATOR_DELETE_ALIGNED,
+    OPERATOR_DELETE_ARRAY_ALIGNED,
+    OPERATOR_DELETE_SIZED_ALIGNED,
+    OPERATOR_DELETE_ARRAY_SIZED_ALIGNED,
+    OPERATOR_DELETE_ALIGNED_NOTHROW,
+    OPERATOR_DELETE_ARRAY_ALIGNED_NOTHROW,
+    OPERATORS
+};
+
+/* The next definition, NULL when no loaded module has one. */
+void *operator_next(enum operator_id id);
+
+#endif

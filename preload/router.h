@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which allocator serves this call; who owns this pointer.
+ *
+ * A request is looked at when the policy has a rule for its size and the thread is not inside the shim already.
+ * Its call site says which rules may match, the first that matches decides. Whatever fails on the way
+ * (no segment, no room, no memory) ends in the next allocator, with one line for the user.
+ *
+ * A pointer is ours when it lies in the window. Blocks have no header: the address alone decides.
+ */
+#ifndef SHM_ROUTER_H
+#define SHM_ROUTER_H
+
+#include "config/settings.h"
+#include "layout.h"
+#include "site.h"
+
+struct router_request {
+    enum policy_call call;
+    size_t bytes, alignment; /* alignment 0: malloc's */
+    bool zero;
+    const void *caller;
+};
+
+/* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it. */
+bool router_allocate(const struct router_request *request, void **out);
+
+static inline bool router_owns(const void *pointer)
+{
+    return (uintptr_t)pointer - WINDOW_BASE < WINDOW_END - WINDOW_BASE;
+}
+
+/* For pointers that router_owns(). free() and malloc_usable_size(); errno is kept. */
+void router_free(void *pointer, const void *caller);
+size_t router_usable_size(const void *pointer);
+
+/* realloc() of any pointer but NULL. */
+void *router_reallocate(void *pointer, size_t bytes, const void *caller);
+
+/* The next malloc of this thread is the inside of an operator new that was looked at already. */
+void router_pass_next(bool pass);
+
+/* madvise(MADV_DONTNEED) on memory of ours: it must read as zeros afterwards. */
+int router_forget(void *address, size_t bytes);
+
+/* At bring-up. */
+void router_begin(const struct policy *policy, const struct settings *settings, const char *program);
+
+/* Around fork(). */
+void router_fork_prepare(void);
+void router_fork_parent(void);
+void router_fork_child(void);
+
+/* Names, at the end of the program, the rules that never matched. */
+void router_end(void);
+
+#endif

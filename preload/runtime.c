@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The order of bring-up: the next allocator; settings; policy; does it hold for this program; the module that
+ * names functions, if one is wanted; fork handlers; last of all the floor is lowered, and from then on
+ * allocations are looked at. Anything that is wrong leaves the floor where it is, says why, and the program runs as
+ * if we were not there.
+ *
+ * Until then, and inside the shim, everything goes to the next allocator.
+ */
+#include "runtime.h"
+
+#include <assert.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "config/policy.h"
+#include "config/settings.h"
+#include "error.h"
+#include "log.h"
+#include "os.h"
+#include "real.h"
+#include "router.h"
+#include "thread.h"
+
+#define SYMBOLS_MODULE "shmpreload-symbols.so"
+
+struct runtime runtime = {.floor = SIZE_MAX};
+
+static_assert(sizeof runtime == 4096, "it is sealed as a page");
+
+static char program_path[1024];
+
+static void find_program(void)
+{
+    const ssize_t length = readlink("/proc/self/exe", program_path, sizeof program_path - 1);
+    program_path[length > 0 ? length : 0] = '\0';
+}
+
+/* Beside our own file. */
+static bool symbols_path(char *out, size_t bytes)
+{
+    Dl_info self;
+    if (dladdr(&runtime, &self) == 0 || self.dli_fname == NULL)
+        return false;
+    const char *slash = strrchr(self.dli_fname, '/');
+    const size_t length = slash != NULL ? (size_t)(slash + 1 - self.dli_fname) : 0;
+    if (length + sizeof SYMBOLS_MODULE > bytes)
+        return false;
+    memcpy(out, self.dli_fname, length);
+    memcpy(out + length, SYMBOLS_MODULE, sizeof SYMBOLS_MODULE);
+    return true;
+}
+
+static site_function_finder *load_symbols(void)
+{
+    char path[1024];
+    site_function_finder *finder = NULL;
+    thread_self.inside++;
+    void *module = symbols_path(path, sizeof path) ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *symbol = module != NULL ? dlsym(module, "shmpreload_function_at") : NULL;
+    memcpy(&finder, &symbol, sizeof finder);
+    if (finder == NULL)
+        log_say(SETTINGS_LOG_WARN, "symbols",
+                "cannot load %s, so functions have no names and func= matches nothing: %s", SYMBOLS_MODULE,
+                dlerror());
+    thread_self.inside--;
+    return finder;
+}
+
+/* NULL when there is nothing to do, for whatever reason. */
+static const struct policy *read_policy(struct settings *settings)
+{
+    void *memory;
+    struct policy_error error;
+    if (os_map_private(POLICY_TEXT_MAX + POLICY_MEMORY, &memory) != 0)
+        return NULL;
+    settings_read(settings, memory, POLICY_TEXT_MAX);
+    log_begin(settings);
+    if (settings->problem[0] != '\0')
+        log_say(SETTINGS_LOG_WARN, settings->problem, "%s", settings->problem);
+    const struct policy *policy = NULL;
+    if (settings->policy != NULL) {
+        policy = policy_parse(settings->policy, settings->policy_length, (unsigned char *)memory + POLICY_TEXT_MAX,
+                              POLICY_MEMORY, &error);
+        if (policy == NULL)
+            log_say(SETTINGS_LOG_WARN, error.message, "%s:%u:%u: %s; the program runs on without a policy",
+                    settings->policy_file != NULL ? settings->policy_file : "SHM_POLICY", error.line,
+                    error.column, error.message);
+    }
+    if (policy == NULL || policy->size_floor == SIZE_MAX) {
+        os_unmap(memory, POLICY_TEXT_MAX + POLICY_MEMORY);
+        return NULL;
+    }
+    return policy;
+}
+
+static void seal(size_t floor)
+{
+    runtime.active = true;
+    runtime.floor = floor;
+    mprotect(&runtime, sizeof runtime, PROT_READ);
+}
+
+static __attribute__((constructor)) void bring_up(void)
+{
+    static struct settings settings;
+    real_resolve();
+    find_program();
+    const struct policy *policy = read_policy(&settings);
+    if (policy == NULL || !policy_applies_to(policy, program_path))
+        return;
+    site_begin(policy, program_path, policy->needs_functions ? load_symbols() : NULL);
+    thread_begin();
+    router_begin(policy, &settings, program_path);
+    if (pthread_atfork(router_fork_prepare, router_fork_parent, router_fork_child) != 0)
+        return;
+    log_say(SETTINGS_LOG_INFO, NULL, "%s: %zu rules in force", program_path, policy->rule_count);
+    seal(policy->size_floor);
+}
+
+static __attribute__((destructor)) void bring_down(void)
+{
+    if (runtime.active)
+        router_end();
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Bring-up: once, in the constructor; after it nothing of this changes any more.
+ */
+#ifndef SHM_RUNTIME_H
+#define SHM_RUNTIME_H
+
+#include "base.h"
+
+/* All that every allocation looks at. Lies on a page of its own, which is read-only once it is filled in. */
+struct runtime {
+    _Alignas(4096) size_t floor; /* a request below it matches no rule: the one comparison that unrouted calls pay */
+    bool active;                 /* some rule may match some day */
+};
+
+extern struct runtime runtime;
+
+#endif

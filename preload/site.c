@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+#include "site.h"
+
+#include <elf.h>
+#include <link.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "error.h"
+#include "os.h"
+
+#define FIRST_ENTRIES 1024u
+#define CHUNK_BYTES ((size_t)64 << 10)
+#define FUNCTION_BYTES 1024u
+
+struct entry {
+    _Atomic uintptr_t address; /* 0: free */
+    _Atomic(struct site *) site;
+};
+
+struct table {
+    uint32_t mask;
+    uint32_t used;
+    struct entry entry[];
+};
+
+static struct {
+    const struct policy *policy;
+    const char *program;
+    site_function_finder *finder;
+    pthread_mutex_t lock;
+    _Atomic(struct table *) table;
+    uint32_t next_id;
+    unsigned char *chunk; /* private memory for sites and strings, never given back */
+    size_t chunk_left;
+} sites = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---------------------------------------------------------------- private memory */
+
+static void *carve(size_t bytes)
+{
+    bytes = align_up(bytes, 16);
+    if (bytes > sites.chunk_left) {
+        void *chunk;
+        if (bytes > CHUNK_BYTES || os_map_private(CHUNK_BYTES, &chunk) != 0)
+            return NULL;
+        sites.chunk = chunk;
+        sites.chunk_left = CHUNK_BYTES;
+    }
+    void *piece = sites.chunk;
+    sites.chunk += bytes;
+    sites.chunk_left -= bytes;
+    return piece;
+}
+
+static const char *keep_text(const char *text)
+{
+    const size_t length = strlen(text);
+    char *copy = carve(length + 1);
+    if (copy != NULL)
+        memcpy(copy, text, length + 1);
+    return copy;
+}
+
+/* ---------------------------------------------------------------- modules */
+
+struct module {
+    uintptr_t address; /* looked for */
+    bool found, is_program;
+    const char *name; /* base name */
+    uint64_t offset, build;
+};
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static bool covers(const struct dl_phdr_info *info, uintptr_t address)
+{
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+        if (header->p_type == PT_LOAD && address - (info->dlpi_addr + header->p_vaddr) < header->p_memsz)
+            return true;
+    }
+    return false;
+}
+
+/* Hash of the build-id, or of the path where there is none. */
+static uint64_t build_of(const struct dl_phdr_info *info, const char *path)
+{
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+        if (header->p_type != PT_NOTE)
+            continue;
+        const unsigned char *at = (const unsigned char *)(info->dlpi_addr + header->p_vaddr);
+        const unsigned char *end = at + header->p_memsz;
+        while (at + sizeof(ElfW(Nhdr)) <= end) {
+            const ElfW(Nhdr) *note = (const void *)at;
+            const unsigned char *name = at + sizeof *note;
+            const unsigned char *description = name + align_up(note->n_namesz, 4);
+            if (description + note->n_descsz > end)
+                break;
+            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(name, "GNU", 4) == 0)
+                return hash_bytes(description, note->n_descsz);
+            at = description + align_up(note->n_descsz, 4);
+        }
+    }
+    return hash_bytes(path, strlen(path));
+}
+
+static int look_at_module(struct dl_phdr_info *info, size_t bytes, void *argument)
+{
+    struct module *module = argument;
+    (void)bytes;
+    if (!covers(info, module->address))
+        return 0;
+    module->found = true;
+    module->is_program = info->dlpi_name == NULL || info->dlpi_name[0] == '\0';
+    const char *path = module->is_program ? sites.program : info->dlpi_name;
+    module->name = base_name(path);
+    module->offset = module->address - info->dlpi_addr;
+    module->build = build_of(info, path);
+    return 1;
+}
+
+/* ---------------------------------------------------------------- making a site */
+
+static uint32_t matching_rules(const struct policy_site *site, uint16_t out[POLICY_RULES_MAX])
+{
+    uint32_t count = 0;
+    bool routes = false;
+    for (size_t i = 0; i < sites.policy->rule_count; i++) {
+        const struct policy_rule *rule = &sites.policy->rules[i];
+        if (!policy_rule_matches_site(rule, site))
+            continue;
+        out[count++] = (uint16_t)i;
+        routes |= rule->verb != POLICY_PASS;
+    }
+    return routes ? count : 0;
+}
+
+/* NULL: no rule can match, or no memory to remember more. */
+static struct site *make_site(uintptr_t address)
+{
+    char function[FUNCTION_BYTES];
+    uint16_t rules[POLICY_RULES_MAX];
+    uint64_t function_offset = 0;
+    struct module module = {.address = address, .name = "?"};
+    dl_iterate_phdr(look_at_module, &module);
+    if (!module.found)
+        module.offset = address; /* code made at run time */
+    const bool named = sites.finder != NULL && sites.finder(address - 1, function, sizeof function,
+                                                            &function_offset);
+    const struct policy_site facts = {.module = module.name,
+                                      .module_is_program = module.is_program,
+                                      .offset = module.offset,
+                                      .function = named ? function : NULL};
+    const uint32_t count = matching_rules(&facts, rules);
+    struct site *site = count > 0 ? carve(sizeof *site + count * sizeof rules[0]) : NULL;
+    if (site == NULL)
+        return NULL;
+    *site = (struct site){.id = sites.next_id++,
+                          .rule_count = count,
+                          .module = keep_text(module.name),
+                          .function = named ? keep_text(function) : NULL,
+                          .module_offset = module.offset,
+                          .function_offset = named ? function_offset + 1 : module.offset,
+                          .build = module.build};
+    memcpy(site->rules, rules, count * sizeof rules[0]);
+    return site->module != NULL ? site : NULL;
+}
+
+/* ---------------------------------------------------------------- the cache */
+
+static struct entry *entry_for(struct table *table, uintptr_t address)
+{
+    uint32_t index = (uint32_t)hash_mix(address) & table->mask;
+    for (;;) {
+        struct entry *entry = &table->entry[index];
+        const uintptr_t found = atomic_load_explicit(&entry->address, memory_order_acquire);
+        if (found == address || found == 0)
+            return entry;
+        index = (index + 1) & table->mask;
+    }
+}
+
+static struct table *make_table(uint32_t entries)
+{
+    void *memory;
+    if (os_map_private(sizeof(struct table) + entries * sizeof(struct entry), &memory) != 0)
+        return NULL;
+    struct table *table = memory;
+    table->mask = entries - 1;
+    return table;
+}
+
+static void put(struct table *table, uintptr_t address, struct site *site)
+{
+    struct entry *entry = entry_for(table, address);
+    atomic_store_explicit(&entry->site, site, memory_order_relaxed);
+    atomic_store_explicit(&entry->address, address, memory_order_release);
+    table->used++;
+}
+
+/* Keeps the table at most half full. NULL when there is no memory: then nothing more is remembered. */
+static struct table *table_with_room(void)
+{
+    struct table *table = atomic_load_explicit(&sites.table, memory_order_relaxed);
+    if (table->used * 2 <= table->mask)
+        return table;
+    struct table *larger = make_table((table->mask + 1) * 2);
+    if (larger == NULL)
+        return table->used < table->mask - 1 ? table : NULL;
+    for (uint32_t i = 0; i <= table->mask; i++) {
+        const uintptr_t address = atomic_load_explicit(&table->entry[i].address, memory_order_relaxed);
+        if (address != 0)
+            put(larger, address, atomic_load_explicit(&table->entry[i].site, memory_order_relaxed));
+    }
+    atomic_store_explicit(&sites.table, larger, memory_order_release);
+    return larger;
+}
+
+static COLD struct site *look_up_slowly(uintptr_t address)
+{
+    pthread_mutex_lock(&sites.lock);
+    struct entry *entry = entry_for(atomic_load(&sites.table), address);
+    struct site *site = atomic_load_explicit(&entry->site, memory_order_relaxed);
+    if (atomic_load_explicit(&entry->address, memory_order_relaxed) == 0) {
+        struct table *table = table_with_room();
+        site = table != NULL ? make_site(address) : NULL;
+        if (table != NULL)
+            put(table, address, site);
+    }
+    pthread_mutex_unlock(&sites.lock);
+    return site;
+}
+
+struct site *site_look_up(const void *return_address)
+{
+    const uintptr_t address = (uintptr_t)return_address;
+    struct table *table = atomic_load_explicit(&sites.table, memory_order_acquire);
+    const struct entry *entry = entry_for(table, address);
+    if (LIKELY(atomic_load_explicit(&entry->address, memory_order_relaxed) == address))
+        return atomic_load_explicit(&entry->site, memory_order_relaxed);
+    return look_up_slowly(address);
+}
+
+void site_begin(const struct policy *policy, const char *program, site_function_finder *finder)
+{
+    sites.policy = policy;
+    sites.program = program;
+    sites.finder = finder;
+    atomic_store(&sites.table, make_table(FIRST_ENTRIES));
+}
+
+void site_lock(void)
+{
+    pthread_mutex_lock(&sites.lock);
+}
+
+void site_unlock(void)
+{
+    pthread_mutex_unlock(&sites.lock);
+}

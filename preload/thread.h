@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the shim knows of the calling thread: is it inside the shim, where does it stand in the tree of creation,
+ * and what has it allocated at which call site (the sources and their sequence numbers).
+ *
+ * Thread-local, initial-exec; memory comes from private mappings that are unmapped when the thread ends. Only
+ * the thread itself touches its state, so nothing here is atomic or locked.
+ */
+#ifndef SHM_THREAD_H
+#define SHM_THREAD_H
+
+#include "config/policy.h"
+#include "export.h"
+#include "site.h"
+
+#define THREAD_NUMBER_BYTES 48u
+
+/* {seq} of one label. Several sites may have the same label when a template does not tell them apart. */
+struct thread_counter {
+    struct thread_counter *next_counter;
+    uint64_t next;
+    uint32_t length;
+    char label[];
+};
+
+/* One site under one rule. */
+struct thread_source {
+    struct thread_source *next_source;
+    struct export_source source;
+    shmcore_segment *segment; /* where source.label lies; NULL while there is none */
+    struct thread_counter *counter;
+    uint64_t salt;
+    uint16_t rule;
+    bool counts; /* the label has a hole for {seq} */
+};
+
+struct thread {
+    unsigned inside;      /* > 0: in the shim: allocations go to the next allocator */
+    bool pass_next;       /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
+    void *deferred;       /* freed by a signal handler while inside: a list through the blocks */
+    uint32_t children;    /* threads it has created */
+    char number[THREAD_NUMBER_BYTES]; /* "" for the first thread, else "2", "2.1", … */
+    struct thread_source **by_site;   /* [site id] */
+    uint32_t sites;
+    struct thread_counter *counters;
+    unsigned char *chunk;
+    size_t chunk_left;
+    void *mappings; /* list of what to unmap at the end */
+};
+
+extern _Thread_local struct thread thread_self __attribute__((tls_model("initial-exec")));
+
+/* At bring-up: threads clean up after themselves from here on. */
+void thread_begin(void);
+
+/* The source for a site and rule, made at the first call: `make_label` writes the label. NULL: no memory. */
+typedef size_t thread_labeller(const struct site *site, const struct policy_rule *rule, char *out, size_t bytes,
+                               bool *counts, uint64_t *salt);
+struct thread_source *thread_source_for(const struct site *site, uint16_t rule, const struct policy_rule *text,
+                                        thread_labeller *make_label);
+
+/* In a forked child: slabs and labels are the parent's. */
+void thread_after_fork(void);
+
+/* pthread_create() with a number for the new thread. */
+int thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument);
+
+#endif
