@@ -58,6 +58,10 @@ void export_retire(shmcore_segment *segment, struct export_source *source);
  * *created: this process made it. */
 void *export_share(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool *created);
 
+/* The caller has fork handlers of his own and calls the three below from them. Before the first shmcore_open(), which
+ * else registers them. */
+void export_take_over_forks(void);
+
 /* Around fork(): prepare, then in each process its own; all attached segments. The child gets private copies of
  * exported blocks and references of its own to the others. */
 void export_fork_prepare(void);

@@ -161,6 +161,7 @@ static bool takes_part(const shmcore_segment *segment)
 
 void export_fork_prepare(void)
 {
+    store_lock();
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         shmcore_segment *segment = segment_handle(i);
         if (!takes_part(segment))
@@ -190,6 +191,7 @@ void export_fork_parent(void)
         pthread_mutex_unlock(&segment->exports.lock);
         segment->child_row = ROW_NONE;
     }
+    store_unlock();
 }
 
 /* ---------------------------------------------------------------- child */
@@ -240,4 +242,5 @@ void export_fork_child(void)
         atomic_store(&segment->credit, 0);
         adopt_row(segment);
     }
+    store_unlock();
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "os.h"
 
-#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <link.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -411,6 +412,50 @@ uint64_t os_memory_left(const char *directory)
     const uint64_t files = os_file_system(directory, &space) == 0 ? space.free : UINT64_MAX;
     return least(files, least(available_memory(), cgroup_room()));
 }
+
+#if __GLIBC_PREREQ(2, 35)
+bool os_find_module(uintptr_t address, struct os_module *out)
+{
+    struct dl_find_object found;
+    if (_dl_find_object((void *)address, &found) != 0)
+        return false;
+    const ElfW(Ehdr) *header = found.dlfo_map_start;
+    *out = (struct os_module){.load_address = found.dlfo_link_map->l_addr,
+                              .path = found.dlfo_link_map->l_name,
+                              .headers = (const char *)header + header->e_phoff,
+                              .header_count = header->e_phnum};
+    return true;
+}
+#else
+struct module_search {
+    uintptr_t address;
+    struct os_module *out;
+};
+
+static int look_at_module(struct dl_phdr_info *info, size_t bytes, void *argument)
+{
+    const struct module_search *search = argument;
+    (void)bytes;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+        if (header->p_type != PT_LOAD ||
+            search->address - (info->dlpi_addr + header->p_vaddr) >= header->p_memsz)
+            continue;
+        *search->out = (struct os_module){.load_address = info->dlpi_addr,
+                                          .path = info->dlpi_name != NULL ? info->dlpi_name : "",
+                                          .headers = info->dlpi_phdr,
+                                          .header_count = info->dlpi_phnum};
+        return 1;
+    }
+    return 0;
+}
+
+bool os_find_module(uintptr_t address, struct os_module *out)
+{
+    struct module_search search = {address, out};
+    return dl_iterate_phdr(look_at_module, &search) == 1;
+}
+#endif
 
 /* ---------------------------------------------------------------- processes */
 

@@ -77,6 +77,16 @@ void *os_wiped_on_fork(void);
  * MemAvailable, and what the memory cgroup leaves. */
 uint64_t os_memory_left(const char *directory);
 
+/* The loaded module that an address belongs to. `path` "": the program itself. Takes no lock of the dynamic linker
+ * where the C library can do without (glibc 2.35). */
+struct os_module {
+    uintptr_t load_address; /* what is added to the addresses in its file */
+    const char *path;       /* lives as long as the module */
+    const void *headers;    /* its ElfW(Phdr)[] */
+    unsigned header_count;
+};
+bool os_find_module(uintptr_t address, struct os_module *out);
+
 /* ---------------------------------------------------------------- processes */
 
 int32_t os_process(void);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "directory.h"
+#include "export.h"
 #include "forked.h"
 #include "os.h"
 #include "registry.h"
@@ -18,6 +19,7 @@
 
 static struct {
     pthread_mutex_t lock;
+    bool handles_forks; /* the fork handlers are registered, by us or by the preload */
     shmcore_segment handle[STORE_HANDLES];
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -457,6 +459,29 @@ static shmcore_segment *open_or_share(const struct segment_request *request)
     return segment;
 }
 
+void store_lock(void)
+{
+    pthread_mutex_lock(&store.lock);
+}
+
+void store_unlock(void)
+{
+    pthread_mutex_unlock(&store.lock);
+}
+
+void export_take_over_forks(void)
+{
+    store.handles_forks = true;
+}
+
+/* With the store's lock: a forked child must have a row of its own. */
+static void handle_forks(void)
+{
+    if (!store.handles_forks)
+        store.handles_forks =
+            pthread_atfork(export_fork_prepare, export_fork_parent, export_fork_child) == 0;
+}
+
 shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
 {
     const shmcore_traits defaults = shmcore_default_traits();
@@ -467,9 +492,10 @@ shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
     if (segment_check_name(name) != 0 || check_traits(traits) != 0)
         return NULL;
     make_request(&request, name, traits, job);
-    pthread_mutex_lock(&store.lock);
+    store_lock();
+    handle_forks();
     shmcore_segment *segment = open_or_share(&request);
-    pthread_mutex_unlock(&store.lock);
+    store_unlock();
     return segment;
 }
 
@@ -486,7 +512,7 @@ int shmcore_close(shmcore_segment *segment)
         return 0;
     if (!segment_is_usable(segment, false))
         return -1;
-    pthread_mutex_lock(&store.lock);
+    store_lock();
     if (--segment->opens == 0) {
         if (!segment->file.read_only) {
             reap_row(segment, segment->row, segment->self.nonce);
@@ -496,7 +522,7 @@ int shmcore_close(shmcore_segment *segment)
         forked_forget(segment);
         pthread_mutex_destroy(&segment->exports.lock);
     }
-    pthread_mutex_unlock(&store.lock);
+    store_unlock();
     return 0;
 }
 

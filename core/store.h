@@ -106,6 +106,10 @@ shmcore_segment *segment_of_pointer(const void *pointer);
 #define STORE_HANDLES 16u
 shmcore_segment *segment_handle(uint32_t index);
 
+/* No handle is opened or closed between the two. */
+void store_lock(void);
+void store_unlock(void);
+
 int out_of_space(const shmcore_segment *segment, uint64_t bytes);
 
 /* blocks.c */

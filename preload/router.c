@@ -81,6 +81,7 @@ static shmcore_segment *open_segment(const struct policy_segment *wanted)
         return NULL;
     }
     if (export_in_window(segment)) {
+        log_say(SETTINGS_LOG_INFO, NULL, "attached segment '%s'", wanted->name);
         if (!shmcore_address_stable(segment))
             log_say(SETTINGS_LOG_WARN, "stable",
                     "segment '%s' is not at the address its processes agreed on: pointers inside shared blocks are not "
@@ -204,10 +205,10 @@ static void *serve_share(shmcore_segment *segment, struct thread_source *source,
 /* What a rule could not do ends here: a line for the user, then his own malloc or NULL. */
 static COLD bool give_up(const struct policy_rule *rule, int kept_errno, void **out)
 {
-    char cause[400];
+    char cause[160];
     const int error = errno;
-    error_format(cause, sizeof cause, "%d %s", error,
-                 error == ENOMEM ? router.policy->segments[rule->segment].name : shmcore_error());
+    error_format(cause, sizeof cause, "%d %s %u", error, router.policy->segments[rule->segment].name,
+                 error == ENOMEM ? 0 : rule->line);
     const bool fails = rule->full_fails && error == ENOMEM;
     log_say(SETTINGS_LOG_WARN, cause, "%s; %s", shmcore_error(),
             fails ? "the allocation fails, as the rule says" : "the program gets its own memory instead");
@@ -275,11 +276,8 @@ static uint32_t first_match(const struct site *site, const struct router_request
     return place;
 }
 
-static bool route(const struct router_request *request, void **out, bool *created)
+static bool route(struct site *site, const struct router_request *request, void **out, bool *created)
 {
-    struct site *site = site_look_up(request->caller);
-    if (site == NULL)
-        return false;
     const uint32_t place = first_match(site, request);
     if (place == site->rule_count)
         return false;
@@ -294,18 +292,29 @@ static bool route(const struct router_request *request, void **out, bool *create
     return rule->verb != POLICY_PASS && serve(site, index, request, out, created);
 }
 
+static COLD struct site *first_look(const void *caller)
+{
+    enter();
+    struct site *site = site_look_up(caller);
+    leave();
+    return site;
+}
+
 static bool allocate(const struct router_request *request, void **out, bool *created)
 {
-    if (UNLIKELY(router.policy == NULL || thread_self.inside > 0))
+    struct site *site;
+    if (UNLIKELY(thread_self.inside > 0 || router.policy == NULL))
         return false;
     if (UNLIKELY(thread_self.pass_next)) {
         thread_self.pass_next = false;
         return false;
     }
-    if (UNLIKELY(!is_adopted()))
+    if (UNLIKELY(!site_known(request->caller, &site)))
+        site = first_look(request->caller);
+    if (site == NULL || UNLIKELY(!is_adopted()))
         return false;
     enter();
-    const bool served = route(request, out, created);
+    const bool served = route(site, request, out, created);
     leave();
     return served;
 }
@@ -474,6 +483,7 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
     copy_setting(router.rank, sizeof router.rank, settings->rank);
     copy_setting(router.check_file, sizeof router.check_file, settings->check_file);
     router.program = program;
+    export_take_over_forks();
     router.alive = os_wiped_on_fork();
     if (router.alive == NULL)
         router.alive = &router.always_alive;

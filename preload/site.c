@@ -65,8 +65,7 @@ static const char *keep_text(const char *text)
 /* ---------------------------------------------------------------- modules */
 
 struct module {
-    uintptr_t address; /* looked for */
-    bool found, is_program;
+    bool is_program;
     const char *name; /* base name */
     uint64_t offset, build;
 };
@@ -77,52 +76,52 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-static bool covers(const struct dl_phdr_info *info, uintptr_t address)
+/* The build-id in one segment of notes; its length, 0 when it is not there. */
+static size_t build_id_in(const unsigned char *at, size_t bytes, const unsigned char **id)
 {
-    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-        if (header->p_type == PT_LOAD && address - (info->dlpi_addr + header->p_vaddr) < header->p_memsz)
-            return true;
+    const unsigned char *end = at + bytes;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+        const ElfW(Nhdr) *note = (const void *)at;
+        const unsigned char *name = at + sizeof *note;
+        const unsigned char *description = name + align_up(note->n_namesz, 4);
+        if (description + note->n_descsz > end)
+            break;
+        *id = description;
+        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(name, "GNU", 4) == 0)
+            return note->n_descsz;
+        at = description + align_up(note->n_descsz, 4);
     }
-    return false;
+    return 0;
 }
 
 /* Hash of the build-id, or of the path where there is none. */
-static uint64_t build_of(const struct dl_phdr_info *info, const char *path)
+static uint64_t build_of(const struct os_module *found, const char *path)
 {
-    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-        if (header->p_type != PT_NOTE)
-            continue;
-        const unsigned char *at = (const unsigned char *)(info->dlpi_addr + header->p_vaddr);
-        const unsigned char *end = at + header->p_memsz;
-        while (at + sizeof(ElfW(Nhdr)) <= end) {
-            const ElfW(Nhdr) *note = (const void *)at;
-            const unsigned char *name = at + sizeof *note;
-            const unsigned char *description = name + align_up(note->n_namesz, 4);
-            if (description + note->n_descsz > end)
-                break;
-            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(name, "GNU", 4) == 0)
-                return hash_bytes(description, note->n_descsz);
-            at = description + align_up(note->n_descsz, 4);
-        }
+    const ElfW(Phdr) *headers = found->headers;
+    for (unsigned i = 0; i < found->header_count; i++) {
+        const unsigned char *id;
+        const size_t length = headers[i].p_type != PT_NOTE
+                                  ? 0
+                                  : build_id_in((const unsigned char *)found->load_address + headers[i].p_vaddr,
+                                                headers[i].p_memsz, &id);
+        if (length > 0)
+            return hash_bytes(id, length);
     }
     return hash_bytes(path, strlen(path));
 }
 
-static int look_at_module(struct dl_phdr_info *info, size_t bytes, void *argument)
+/* Of code made at run time there is only the address. */
+static struct module module_of(uintptr_t address)
 {
-    struct module *module = argument;
-    (void)bytes;
-    if (!covers(info, module->address))
-        return 0;
-    module->found = true;
-    module->is_program = info->dlpi_name == NULL || info->dlpi_name[0] == '\0';
-    const char *path = module->is_program ? sites.program : info->dlpi_name;
-    module->name = base_name(path);
-    module->offset = module->address - info->dlpi_addr;
-    module->build = build_of(info, path);
-    return 1;
+    struct os_module found;
+    if (!os_find_module(address, &found))
+        return (struct module){.name = "?", .offset = address};
+    const bool is_program = found.path[0] == '\0';
+    const char *path = is_program ? sites.program : found.path;
+    return (struct module){.is_program = is_program,
+                           .name = base_name(path),
+                           .offset = address - found.load_address,
+                           .build = build_of(&found, path)};
 }
 
 /* ---------------------------------------------------------------- making a site */
@@ -147,10 +146,7 @@ static struct site *make_site(uintptr_t address)
     char function[FUNCTION_BYTES];
     uint16_t rules[POLICY_RULES_MAX];
     uint64_t function_offset = 0;
-    struct module module = {.address = address, .name = "?"};
-    dl_iterate_phdr(look_at_module, &module);
-    if (!module.found)
-        module.offset = address; /* code made at run time */
+    const struct module module = module_of(address);
     const bool named = sites.finder != NULL && sites.finder(address - 1, function, sizeof function,
                                                             &function_offset);
     const struct policy_site facts = {.module = module.name,
@@ -237,14 +233,21 @@ static COLD struct site *look_up_slowly(uintptr_t address)
     return site;
 }
 
-struct site *site_look_up(const void *return_address)
+bool site_known(const void *return_address, struct site **site)
 {
     const uintptr_t address = (uintptr_t)return_address;
     struct table *table = atomic_load_explicit(&sites.table, memory_order_acquire);
     const struct entry *entry = entry_for(table, address);
-    if (LIKELY(atomic_load_explicit(&entry->address, memory_order_relaxed) == address))
-        return atomic_load_explicit(&entry->site, memory_order_relaxed);
-    return look_up_slowly(address);
+    if (UNLIKELY(atomic_load_explicit(&entry->address, memory_order_acquire) != address))
+        return false;
+    *site = atomic_load_explicit(&entry->site, memory_order_relaxed);
+    return true;
+}
+
+struct site *site_look_up(const void *return_address)
+{
+    struct site *site;
+    return site_known(return_address, &site) ? site : look_up_slowly((uintptr_t)return_address);
 }
 
 void site_begin(const struct policy *policy, const char *program, site_function_finder *finder)

@@ -34,7 +34,12 @@ typedef bool site_function_finder(uintptr_t address, char *name, size_t bytes, u
 /* At bring-up, before any look-up. `program`: the path of the executable. */
 void site_begin(const struct policy *policy, const char *program, site_function_finder *finder);
 
-/* The site, or NULL when no rule can match there. Allocates from private memory at the first look-up only. */
+/* Is the address in the cache? Then *site is what site_look_up() would return. The one question that every call
+ * asks which a rule might match. */
+bool site_known(const void *return_address, struct site **site);
+
+/* The site, or NULL when no rule can match there. Finds it out at the first look-up; may allocate, so the
+ * caller is inside the shim. */
 struct site *site_look_up(const void *return_address);
 
 /* Around fork(): the child must not inherit the cache in the middle of a change. */
