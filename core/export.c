@@ -128,13 +128,22 @@ static void *allocate_extent(shmcore_segment *segment, const struct export_sourc
     struct quantum *entry = &view->quanta[first];
     entry->label = source->label;
     entry->bytes = bytes;
-    entry->sequence = sequence;
+    entry->sequence = sequence | ((flags & EXPORT_TOUCH) != 0 ? QUANTUM_TOUCHED : 0);
     publish(entry, QUANTUM_EXPORT);
     return view_at(view, offset);
 }
 
+/* What a touched extent left behind is not in the bitmap: it goes, or later blocks would find old bytes there. */
+static void forget_touched(shmcore_segment *segment, uint32_t first, uint32_t count)
+{
+    space_give_back(&segment->space, (uint64_t)first << QUANTUM_SHIFT, (uint64_t)count << QUANTUM_SHIFT);
+}
+
 static void free_extent(shmcore_segment *segment, uint32_t first)
 {
+    const struct quantum *entry = &segment->file.view.quanta[first];
+    if ((entry->sequence & QUANTUM_TOUCHED) != 0)
+        forget_touched(segment, first, entry->count);
     lock_heap(segment);
     const struct region_run run = give_extent(segment, first);
     unlock_heap(segment);
@@ -224,6 +233,7 @@ static void mark_slab(shmcore_segment *segment, uint32_t first, const struct exp
         publish(&entry[i], QUANTUM_EXPORT_INNER);
     }
     entry->label = slab->label;
+    entry->sequence = slab->touched ? QUANTUM_TOUCHED : 0;
     publish(entry, QUANTUM_EXPORT_SLAB);
 }
 
@@ -249,7 +259,8 @@ static struct export_slab *make_slab(shmcore_segment *segment, const struct expo
     lay_out(slab, slot_bytes, quanta);
     slab->owner = OWNER_PROCESS + segment->row;
     slab->label = source->label;
-    slab->ready = (flags & EXPORT_TOUCH) != 0 ? slab->slots : 0;
+    slab->touched = (flags & EXPORT_TOUCH) != 0;
+    slab->ready = slab->touched ? slab->slots : 0;
     atomic_store(&slab->state, SLAB_ACTIVE);
     mark_slab(segment, first, slab);
     return slab;
@@ -262,6 +273,8 @@ static struct region_run remove_slab(shmcore_segment *segment, struct export_sla
     struct quantum *entry = &segment->file.view.quanta[first];
     for (uint32_t i = 0; i < slab->quanta; i++)
         publish(&entry[i], QUANTUM_NONE);
+    if (slab->touched)
+        forget_touched(segment, first, entry->count);
     return give_extent(segment, first);
 }
 

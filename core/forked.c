@@ -68,31 +68,55 @@ void forked_forget(shmcore_segment *segment)
 
 /* ---------------------------------------------------------------- prepare */
 
-static void copy_page_range(const struct view *view, uint64_t from, uint64_t to, unsigned char *copy)
+static void copy_reserved(const struct view *view, uint64_t from, uint64_t to, unsigned char *copy)
 {
     for (uint64_t at = from; at < to; at += PAGE_BYTES)
         if (space_is_reserved(view, at, PAGE_BYTES))
             memcpy(copy + (at - from), view_at(view, at), PAGE_BYTES);
 }
 
-/* Copies the taken extents of the run; free ones are nobody's business. */
-static void copy_extents(const struct view *view, struct copied_run *run)
+/* Of touched memory the file system knows which pages there are; reading the others would make them. */
+static void copy_touched(const shmcore_segment *segment, uint64_t from, uint64_t to, unsigned char *copy)
 {
+    const struct view *view = &segment->file.view;
+    const int descriptor = os_open_file(segment->file.path, OS_READ);
+    struct os_file file;
+    uint64_t start, stop, at = from;
+    if (descriptor < 0 || os_stat_file(descriptor, &file) != 0 || file.inode != segment->file.inode) {
+        memcpy(copy, view_at(view, from), to - from); /* the file's name is gone: there is no other way */
+    } else {
+        for (; at < to && os_next_data(descriptor, at, to, &start, &stop) == 1; at = stop)
+            memcpy(copy + (start - from), view_at(view, start), stop - start);
+    }
+    if (descriptor >= 0)
+        os_close(descriptor);
+}
+
+/* Copies the taken extents of the run; free ones are nobody's business. */
+static void copy_extents(const shmcore_segment *segment, struct copied_run *run)
+{
+    const struct view *view = &segment->file.view;
     const uint32_t end = run->inherited.first + run->inherited.count;
-    for (uint32_t q = run->inherited.first; q < end;) {
+    for (uint32_t q = run->inherited.first, count; q < end; q += count) {
         const struct quantum *entry = &view->quanta[q];
         const uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
-        const uint32_t count = kind == QUANTUM_NONE ? 1 : (uint32_t)least(most(entry->count, 1), end - q);
-        const uint64_t offset = (uint64_t)q << QUANTUM_SHIFT;
-        if (kind != QUANTUM_FREE && kind != QUANTUM_NONE)
-            copy_page_range(view, offset, offset + ((uint64_t)count << QUANTUM_SHIFT),
-                            (unsigned char *)run->memory + (offset - run->offset));
-        q += kind == QUANTUM_EXPORT_INNER ? 1 : count;
+        const bool whole = kind != QUANTUM_NONE && kind != QUANTUM_EXPORT_INNER;
+        const uint64_t from = (uint64_t)q << QUANTUM_SHIFT;
+        count = whole ? (uint32_t)least(most(entry->count, 1), end - q) : 1;
+        if (!whole || kind == QUANTUM_FREE)
+            continue;
+        const uint64_t to = from + ((uint64_t)count << QUANTUM_SHIFT);
+        unsigned char *copy = (unsigned char *)run->memory + (from - run->offset);
+        if ((entry->sequence & QUANTUM_TOUCHED) != 0)
+            copy_touched(segment, from, to, copy);
+        else
+            copy_reserved(view, from, to, copy);
     }
 }
 
-static struct copied_run *copy_run(const struct view *view, struct region_run regions)
+static struct copied_run *copy_run(const shmcore_segment *segment, struct region_run regions)
 {
+    const struct view *view = &segment->file.view;
     const uint32_t each = view_region_quanta(view);
     const uint32_t count = regions.count * each;
     const uint64_t bytes =
@@ -113,7 +137,7 @@ static struct copied_run *copy_run(const struct view *view, struct region_run re
     run->inherited.first = regions.first * each;
     run->inherited.count = count;
     memcpy(run->inherited.quanta, &view->quanta[run->inherited.first], count * sizeof(struct quantum));
-    copy_extents(view, run);
+    copy_extents(segment, run);
     return run;
 }
 
@@ -122,7 +146,7 @@ static void copy_all(shmcore_segment *segment)
     const struct view *view = &segment->file.view;
     struct region_run run = {0, 0};
     while ((run = pool_next_of(view, OWNER_PROCESS + segment->row, run.first, UINT32_MAX)).count != 0) {
-        struct copied_run *copy = copy_run(view, run);
+        struct copied_run *copy = copy_run(segment, run);
         if (copy != NULL) {
             copy->next = segment->copies;
             segment->copies = copy;

@@ -112,8 +112,12 @@ struct quantum {
         };
         uint64_t bytes; /* EXPORT: as asked for */
     };
-    uint64_t sequence; /* EXPORT: what {seq} stands for */
+    uint64_t sequence; /* EXPORT: what {seq} stands for, and QUANTUM_TOUCHED */
 };
+
+/* In quantum.sequence: memory was only promised (reserve=touch), so the reserved bitmap does not tell which pages
+ * hold something. */
+#define QUANTUM_TOUCHED ((uint64_t)1 << 63)
 
 #define HEAP_BINS 64u
 
@@ -254,7 +258,8 @@ struct export_slab {
     uint32_t hint;
     uint32_t bin; /* process-private: which list it is kept in */
     uint32_t next, previous;
-    uint64_t unused[2];
+    uint32_t touched; /* memory was only promised: see QUANTUM_TOUCHED */
+    uint32_t unused[3];
     _Atomic uint64_t live[EXPORT_LIVE_WORDS];
     _Atomic uint64_t info[]; /* sequence << 16 | bytes of the slot not asked for */
 };

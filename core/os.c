@@ -138,6 +138,19 @@ int os_write_at(int descriptor, const void *data, size_t bytes, uint64_t offset)
     return (size_t)put == bytes ? 0 : -ENOSPC;
 }
 
+int os_next_data(int descriptor, uint64_t from, uint64_t end, uint64_t *start, uint64_t *stop)
+{
+    const int64_t data = ANSWER(lseek(descriptor, (off_t)from, SEEK_DATA));
+    if (data == -ENXIO || (data >= 0 && (uint64_t)data >= end))
+        return 0;
+    if (data < 0)
+        return (int)data;
+    const int64_t hole = ANSWER(lseek(descriptor, (off_t)data, SEEK_HOLE));
+    *start = (uint64_t)data;
+    *stop = hole < 0 ? end : least((uint64_t)hole, end);
+    return 1;
+}
+
 int os_unlink(const char *path)
 {
     return (int)ANSWER(unlink(path));

@@ -33,6 +33,8 @@ int os_stat_path(const char *path, struct os_file *out); /* of a link, the link 
 int os_resize(int descriptor, uint64_t bytes);
 int64_t os_read_at(int descriptor, void *out, size_t bytes, uint64_t offset);
 int os_write_at(int descriptor, const void *data, size_t bytes, uint64_t offset);
+/* The next range at or after `from` that occupies memory, up to `end`. 1, 0 when there is none, or -errno. */
+int os_next_data(int descriptor, uint64_t from, uint64_t end, uint64_t *start, uint64_t *stop);
 int os_unlink(const char *path);
 
 /* Locks the whole open file for this holder alone; waits up to `patience` ns. -EBUSY when over. */
