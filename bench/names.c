@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Nanoseconds for a named allocate/deallocate pair of 64 bytes, and for a find, at 10 … 1 000 000 live names, in
- * random order. Names are made beforehand: what is timed is the library.
+ * Nanoseconds for a named allocate/deallocate pair of 64 bytes, and for a find, at 10 … 1 000 000 live names,
+ * in random order. Names are made beforehand: what is timed is the library.
  */
 #include <shmcore.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Nanoseconds for a malloc/free pair of 64 bytes from one call site. Knows nothing of the shim: bench/run starts it
- * with and without.
+ * Nanoseconds for a malloc/free pair of 64 bytes from one call site. Knows nothing of the shim: bench/run
+ * starts it with and without.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LIKELY(condition) __builtin_expect(!!(condition), 1)
-#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
-#define COLD __attribute__((cold, noinline))
+#define LIKELY(condition)        __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition)      __builtin_expect(!!(condition), 0)
+#define COLD                     __attribute__((cold, noinline))
 #define PRINTF_LIKE(text, first) __attribute__((__format__(__printf__, text, first)))
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))

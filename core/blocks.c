@@ -3,8 +3,8 @@
  * Named blocks: the first process that asks for a name makes the block, later ones attach to it.
  *
  * A block of up to 32 KiB is a slot of a slab and is made, zeroed and published in one transaction. A larger
- * one is an extent: it is published INITIALISING, its memory is reserved and zeroed with no lock held, then its
- * creator says READY with one store; those who come meanwhile wait on the record's status word, look now
+ * one is an extent: it is published INITIALISING, its memory is reserved and zeroed with no lock held, then
+ * its creator says READY with one store; those who come meanwhile wait on the record's status word, look now
  * and then whether the creator lives, and give up after a while. If the creator dies its reference is
  * reaped like any other and the name is free again.
  */
@@ -18,7 +18,7 @@
 #include "reference.h"
 
 #define INITIALISING_PATIENCE UINT64_C(30000000000)
-#define WAIT_STEP UINT64_C(20000000)
+#define WAIT_STEP             UINT64_C(20000000)
 
 /* What one operation on one shard carries around. */
 struct work {
@@ -62,7 +62,8 @@ static uint32_t state_of(const struct record *record)
 static struct extent_slot *extent_of(const struct view *view, const struct record *record, uint32_t owner)
 {
     const struct slot slot = slab_slot_of_record(view, view_reference(view, record), owner);
-    return slot.slab != NULL && slot.slab->slab_class == SLAB_EXTENT_SLOTS ? slab_slot_bytes(view, slot) : NULL;
+    return slot.slab != NULL && slot.slab->slab_class == SLAB_EXTENT_SLOTS ? slab_slot_bytes(view, slot)
+                                                                           : NULL;
 }
 
 bool block_describe(const struct view *view, uint32_t owner, uint32_t reference, struct block_place *out)
@@ -89,8 +90,8 @@ bool block_describe(const struct view *view, uint32_t owner, uint32_t reference,
 /* ---------------------------------------------------------------- making room before a transaction */
 
 /* Takes an extent of the shard's heap in a transaction of its own, refilling the heap when need be. */
-static uint32_t take_extent(const struct work *work, uint32_t count, uint32_t alignment, enum quantum_kind kind,
-                            bool low)
+static uint32_t take_extent(const struct work *work, uint32_t count, uint32_t alignment,
+                            enum quantum_kind kind, bool low)
 {
     for (int tries = 0; tries < 2; tries++) {
         struct transaction transaction = transaction_begin(&work->guarded);
@@ -206,8 +207,9 @@ static uint32_t status_for(const struct name_key *key, uint64_t bytes, bool exte
 }
 
 /* Everything of a new block but its bytes, in the caller's transaction; NULL when something was missing. */
-static struct record *make_record(const struct work *work, const struct heap *heap, const struct name_key *key,
-                                  uint32_t slab_class, uint32_t status, uint64_t rounded)
+static struct record *make_record(const struct work *work, const struct heap *heap,
+                                  const struct name_key *key, uint32_t slab_class, uint32_t status,
+                                  uint64_t rounded)
 {
     const struct slot slot = slab_take(heap, work->shard, slab_class);
     if (slot.slab == NULL)
@@ -330,7 +332,8 @@ static int wrong_size(const struct work *work, const struct name_key *key, uint6
                      work->segment->file.name, (unsigned long)is, (unsigned long)wanted);
 }
 
-static void *join_block(const struct work *work, const struct name_key *key, uint32_t reference, uint64_t bytes)
+static void *join_block(const struct work *work, const struct name_key *key, uint32_t reference,
+                        uint64_t bytes)
 {
     struct block_place place;
     if (!block_describe(work->view, work->owner, reference, &place)) {
@@ -358,7 +361,8 @@ static void *join_block(const struct work *work, const struct name_key *key, uin
     return NULL;
 }
 
-/* With nothing entered: waits a little for the creator of a block, and reaps it when it is dead. False: enough. */
+/* With nothing entered: waits a little for the creator of a block, and reaps it when it is dead. False:
+ * enough. */
 static bool wait_for_creator(const struct work *work, struct record *record, uint32_t creator, uint64_t since)
 {
     shmcore_segment *segment = work->segment;
@@ -457,7 +461,8 @@ static struct extent free_block(const struct work *work, const struct heap *heap
     struct extent freed = {0, 0};
     const uint32_t status = atomic_load_explicit(&record->status, memory_order_relaxed);
     const struct slot slot = slab_slot_of_record(work->view, view_reference(work->view, record), work->owner);
-    if (slot.slab == NULL || !block_describe(work->view, work->owner, view_reference(work->view, record), &place) ||
+    if (slot.slab == NULL ||
+        !block_describe(work->view, work->owner, view_reference(work->view, record), &place) ||
         !directory_remove(heap, work->shard, record)) {
         heap->transaction->overflowed = true; /* damaged: take it all back */
         return freed;
@@ -465,7 +470,8 @@ static struct extent free_block(const struct work *work, const struct heap *heap
     if ((status & RECORD_LONG_NAME) != 0) {
         uint32_t reference;
         memcpy(&reference, record->name, sizeof reference);
-        const struct slot name = slab_slot_of_bytes(work->view, (uint64_t)reference * RECORD_UNIT, work->owner);
+        const struct slot name =
+            slab_slot_of_bytes(work->view, (uint64_t)reference * RECORD_UNIT, work->owner);
         if (name.slab != NULL)
             slab_give(heap, work->shard, name, &empty[0]);
     }
@@ -478,8 +484,8 @@ static struct extent free_block(const struct work *work, const struct heap *heap
     return freed;
 }
 
-/* Drops one or all references of a row, frees the block with the last one, sheds what the shard need not keep.
- * `shed` is for regions_return() after leaving. */
+/* Drops one or all references of a row, frees the block with the last one, sheds what the shard need not
+ * keep. `shed` is for regions_return() after leaving. */
 static void drop_and_free(struct work *work, struct record *record, uint32_t row, bool all,
                           struct region_run *shed)
 {
@@ -487,8 +493,7 @@ static void drop_and_free(struct work *work, struct record *record, uint32_t row
     struct extent freed = {0, 0};
     struct transaction transaction = transaction_begin(&work->guarded);
     const struct heap heap = heap_for(work, &transaction);
-    const bool dropped =
-        reference_drop(&heap, work->shard, work->number, record, row, all, &empty[2]);
+    const bool dropped = reference_drop(&heap, work->shard, work->number, record, row, all, &empty[2]);
     if (dropped && record->refs == 0)
         freed = free_block(work, &heap, record, empty);
     if (!transaction_end(&work->guarded, &transaction))
@@ -581,7 +586,8 @@ static void *find_here(const struct view *view, uint32_t number, const struct na
 
 /* Without the lock: a reader cannot take it, and need not. Repeats while a writer is at work; of one that was
  * stopped in the middle it takes the last answer. */
-static void *find_unlocked(const struct view *view, uint32_t number, const struct name_key *key, size_t *bytes)
+static void *find_unlocked(const struct view *view, uint32_t number, const struct name_key *key,
+                           size_t *bytes)
 {
     const struct shard *shard = &view->shards[number];
     void *pointer = NULL;

@@ -2,9 +2,9 @@
  *
  * Segments as files: listing them, removing them, and clearing away what dead processes left.
  *
- * A segment is judged by its process table, read through a mapping of its own like any viewer's. Whether a file
- * may go is decided under the file's lock, the same that openers take, so a segment that somebody is about
- * to join is never pulled away from under him.
+ * A segment is judged by its process table, read through a mapping of its own like any viewer's. Whether a
+ * file may go is decided under the file's lock, the same that openers take, so a segment that somebody is
+ * about to join is never pulled away from under him.
  */
 #include <errno.h>
 #include <string.h>
@@ -142,8 +142,8 @@ static bool nobody_at_all(struct segment *segment, void *argument)
     return true;
 }
 
-/* A file that never became a segment, or is damaged: nobody can use it, and openers hold its lock while they make
- * it. Under that lock, whoever made it is gone. */
+/* A file that never became a segment, or is damaged: nobody can use it, and openers hold its lock while they
+ * make it. Under that lock, whoever made it is gone. */
 static void remove_unborn(const char *path, uid_t uid, shmcore_collected *out)
 {
     struct os_file file, named;
@@ -170,11 +170,13 @@ static size_t count_dead(const struct segment *segment)
     const struct view *view = &segment->view;
     size_t count = 0;
     for (uint32_t row = 0; row < process_rows_used(view); row++)
-        count += process_state(view, row) != ROW_FREE && process_is_dead(view, row, segment->device, segment->inode);
+        count += process_state(view, row) != ROW_FREE &&
+                 process_is_dead(view, row, segment->device, segment->inode);
     return count;
 }
 
-/* Rows of the dead in a segment that lives are reaped by joining it for a moment, which its owner alone can do. */
+/* Rows of the dead in a segment that lives are reaped by joining it for a moment, which its owner alone can
+ * do. */
 static void reap_in(const struct segment *dead_in, shmcore_collected *out)
 {
     if (dead_in->view.header->uid != os_user() || dead_in->view.header->pid_namespace != os_pid_namespace())
@@ -205,8 +207,7 @@ static int collect_one(const char *file_name, void *argument)
         return 0;
     /* of another pid namespace nothing can be told */
     const bool foreign = segment.view.header->pid_namespace != os_pid_namespace();
-    struct verdict verdict = {.out = collecting->out,
-                              .keep = foreign || segment.view.header->persist != 0};
+    struct verdict verdict = {.out = collecting->out, .keep = foreign || segment.view.header->persist != 0};
     if (living(&segment) == 0 && !verdict.keep)
         segment_leave(&segment, nobody_at_all, &verdict);
     else if (!foreign && count_dead(&segment) > 0)
@@ -218,7 +219,8 @@ static int collect_one(const char *file_name, void *argument)
 int shmcore_collect(const char *dir, shmcore_collected *out)
 {
     shmcore_collected unwanted;
-    struct collecting collecting = {.directory = directory_or_default(dir), .out = out != NULL ? out : &unwanted};
+    struct collecting collecting = {.directory = directory_or_default(dir),
+                                    .out = out != NULL ? out : &unwanted};
     *collecting.out = (shmcore_collected){0};
     const int result = os_list(collecting.directory, collect_one, &collecting);
     if (result < 0)

@@ -2,9 +2,9 @@
  *
  * The calling thread's last error as a sentence, and the small formatter that writes it.
  *
- * The formatter knows %s %c %d %i %u %x %ld %lu %lx %lld %llu %llx %zd %zu %zx %p %% and nothing else (no width, no
- * precision): no stdio, no locale, no allocation, so it serves inside malloc too. Sentences are cut at
- * ERROR_BYTES.
+ * The formatter knows %s %c %d %i %u %x %ld %lu %lx %lld %llu %llx %zd %zu %zx %p %% and nothing else (no
+ * width, no precision): no stdio, no locale, no allocation, so it serves inside malloc too. Sentences are cut
+ * at ERROR_BYTES.
  */
 #ifndef SHM_ERROR_H
 #define SHM_ERROR_H

@@ -22,9 +22,9 @@
 #include "slab.h"
 
 /* Free memory kept for reuse by a process; zeroing is far cheaper than giving back and faulting in again. */
-#define WATERMARK (64 * MEBI)
+#define WATERMARK   (64 * MEBI)
 #define LABELS_EACH ((uint32_t)(QUANTUM_BYTES / LABEL_BYTES))
-#define SLACK_BITS 16u
+#define SLACK_BITS  16u
 
 enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3 };
 
@@ -119,10 +119,11 @@ static void *allocate_extent(shmcore_segment *segment, const struct export_sourc
         const struct region_run run = give_extent(segment, first);
         unlock_heap(segment);
         regions_return(segment, run);
-        error_set(ENOMEM,
-                  "no memory left in %s for a block of %s in segment '%s'; free some, or enlarge it (mount -o "
-                  "remount,size=…)",
-                  segment->file.directory, error_size(size, bytes), segment->file.name);
+        error_set(
+            ENOMEM,
+            "no memory left in %s for a block of %s in segment '%s'; free some, or enlarge it (mount -o "
+            "remount,size=…)",
+            segment->file.directory, error_size(size, bytes), segment->file.name);
         return NULL;
     }
     struct quantum *entry = &view->quanta[first];
@@ -133,7 +134,8 @@ static void *allocate_extent(shmcore_segment *segment, const struct export_sourc
     return view_at(view, offset);
 }
 
-/* What a touched extent left behind is not in the bitmap: it goes, or later blocks would find old bytes there. */
+/* What a touched extent left behind is not in the bitmap: it goes, or later blocks would find old bytes
+ * there. */
 static void forget_touched(shmcore_segment *segment, uint32_t first, uint32_t count)
 {
     space_give_back(&segment->space, (uint64_t)first << QUANTUM_SHIFT, (uint64_t)count << QUANTUM_SHIFT);
@@ -311,7 +313,8 @@ static bool make_ready(shmcore_segment *segment, struct export_slab *slab, uint3
     const uint64_t start = view_offset(&segment->file.view, slab) + slab->data;
     const uint64_t from = start + (uint64_t)slab->ready * slab->slot_bytes;
     if (space_reserve(&segment->space, from, start + (uint64_t)ready * slab->slot_bytes - from) != 0) {
-        error_set(ENOMEM, "no memory left for segment '%s' in %s; free some, or enlarge it (mount -o remount,size=…)",
+        error_set(ENOMEM,
+                  "no memory left for segment '%s' in %s; free some, or enlarge it (mount -o remount,size=…)",
                   segment->file.name, segment->file.directory);
         return false;
     }
@@ -454,7 +457,8 @@ static bool look_up(const struct view *view, const struct quantum *quanta, uint6
     out->slab = slab;
     out->slot = (uint32_t)((inside - slab->data) / slab->slot_bytes);
     return out->slot < slab->slots && inside - slab->data == (uint64_t)out->slot * slab->slot_bytes &&
-           (atomic_load_explicit(&slab->live[out->slot / 64], memory_order_relaxed) >> out->slot % 64 & 1) != 0;
+           (atomic_load_explicit(&slab->live[out->slot / 64], memory_order_relaxed) >> out->slot % 64 & 1) !=
+               0;
 }
 
 static bool is_own(const shmcore_segment *segment, uint64_t offset)
@@ -512,8 +516,7 @@ static bool resize_extent(shmcore_segment *segment, uint32_t first, size_t bytes
     const uint64_t room = (uint64_t)entry->count << QUANTUM_SHIFT;
     if (bytes > room || bytes <= EXPORT_SLOT_MOST || bytes < entry->bytes / 2)
         return false;
-    if (bytes > entry->bytes &&
-        space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, bytes) != 0)
+    if (bytes > entry->bytes && space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, bytes) != 0)
         return false;
     entry->bytes = bytes;
     return true;

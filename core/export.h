@@ -39,9 +39,9 @@ void *export_allocate(shmcore_segment *segment, struct export_source *source, ui
 
 /* What is it that this pointer points to? */
 enum export_answer {
-    EXPORT_DONE,      /* it was a live block and now is not; or inherited by a fork, and then nothing is done */
-    EXPORT_NOT_OURS,  /* in the segment, but not in this process's regions */
-    EXPORT_NOT_LIVE,  /* not the start of a live block: freed twice, or an inner pointer */
+    EXPORT_DONE, /* it was a live block and now is not; or inherited by a fork, and then nothing is done */
+    EXPORT_NOT_OURS, /* in the segment, but not in this process's regions */
+    EXPORT_NOT_LIVE, /* not the start of a live block: freed twice, or an inner pointer */
 };
 enum export_answer export_free(shmcore_segment *segment, void *pointer);
 
@@ -58,12 +58,12 @@ void export_retire(shmcore_segment *segment, struct export_source *source);
  * *created: this process made it. */
 void *export_share(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool *created);
 
-/* The caller has fork handlers of his own and calls the three below from them. Before the first shmcore_open(), which
- * else registers them. */
+/* The caller has fork handlers of his own and calls the three below from them. Before the first
+ * shmcore_open(), which else registers them. */
 void export_take_over_forks(void);
 
-/* Around fork(): prepare, then in each process its own; all attached segments. The child gets private copies of
- * exported blocks and references of its own to the others. */
+/* Around fork(): prepare, then in each process its own; all attached segments. The child gets private copies
+ * of exported blocks and references of its own to the others. */
 void export_fork_prepare(void);
 void export_fork_parent(void);
 void export_fork_child(void);
@@ -77,7 +77,8 @@ bool export_is_member(const shmcore_segment *segment);
 /* Bytes of the `share` block that begins at the pointer, 0 when there is none. */
 size_t export_share_size(const void *pointer);
 
-/* True once for each sentence among this user's processes of one job (or session, outside jobs): the caller is to say it. */
+/* True once for each sentence among this user's processes of one job (or session, outside jobs): the caller
+ * is to say it. */
 bool export_first_to_say(const char *sentence);
 
 /* Could the segment lie outside the window that the shim recognises? */

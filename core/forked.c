@@ -3,17 +3,17 @@
  * fork=copy. After fork() parent and child share the segment's pages, so without help each would see the
  * other's writes to exported blocks, which malloc'd memory never shows.
  *
- * prepare: every run of regions that this process owns is copied, taken extents only, to anonymous memory, and
- *          so is its part of the quanta table; a row is made for the child, with a reference to every
- *          named block the parent holds, so that no death in between loses them.
- * child:   moves the copies over the ranges, at the same addresses: blocks inherited from the parent are ordinary
- *          private memory now. What is allocated from here on comes from regions of the child's own row.
- * parent:  drops its copies, and the row if there is no child.
+ * prepare: every run of regions that this process owns is copied, taken extents only, to anonymous memory,
+ * and so is its part of the quanta table; a row is made for the child, with a reference to every named block
+ * the parent holds, so that no death in between loses them. child:   moves the copies over the ranges, at the
+ * same addresses: blocks inherited from the parent are ordinary private memory now. What is allocated from
+ * here on comes from regions of the child's own row. parent:  drops its copies, and the row if there is no
+ * child.
  *
  * The copies a process inherited itself are private already and need nothing when it forks.
  *
- * As long as a descendant has copies over the regions of a row, nobody else may get these regions: he would see
- * the segment there and the descendant its copy. The row is pinned, see reap.c.
+ * As long as a descendant has copies over the regions of a row, nobody else may get these regions: he would
+ * see the segment there and the descendant its copy. The row is pinned, see reap.c.
  */
 #include "forked.h"
 
@@ -27,9 +27,9 @@
 /* One run of regions on its way to the child. Lies at the start of a mapping of its own. */
 struct copied_run {
     struct copied_run *next;
-    uint64_t bytes;               /* of this structure's mapping: it ends in the inherited_run */
-    void *memory;                 /* the copy */
-    uint64_t offset, length;      /* of the range in the segment */
+    uint64_t bytes;                 /* of this structure's mapping: it ends in the inherited_run */
+    void *memory;                   /* the copy */
+    uint64_t offset, length;        /* of the range in the segment */
     struct inherited_run inherited; /* must be last */
 };
 
@@ -119,8 +119,7 @@ static struct copied_run *copy_run(const shmcore_segment *segment, struct region
     const struct view *view = &segment->file.view;
     const uint32_t each = view_region_quanta(view);
     const uint32_t count = regions.count * each;
-    const uint64_t bytes =
-        align_up(sizeof(struct copied_run) + count * sizeof(struct quantum), PAGE_BYTES);
+    const uint64_t bytes = align_up(sizeof(struct copied_run) + count * sizeof(struct quantum), PAGE_BYTES);
     void *place, *memory;
     if (os_map_private(bytes, &place) != 0)
         return NULL;

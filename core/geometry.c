@@ -3,8 +3,8 @@
  * The tables, in this order from the start of the file:
  *
  *   header | pool | shards | process rows | held | region owners | region bitmap   (eager: reserved at birth)
- *   reserved bitmap | quanta                                                       (reserved with the regions)
- *   … blocks, from the next region on
+ *   reserved bitmap | quanta                                                       (reserved with the
+ * regions) … blocks, from the next region on
  *
  * Small segments get small tables: a container's /dev/shm has 64 MB.
  */

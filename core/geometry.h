@@ -84,6 +84,14 @@ static inline uint32_t view_owner_of_quantum(const struct view *view, uint32_t q
     return __atomic_load_n(&view->region_owner[region], __ATOMIC_RELAXED);
 }
 
+/* Is the region of the quantum taken, and by this owner? Of a region in the pool the owner means nothing. */
+static inline bool view_quantum_belongs(const struct view *view, uint32_t quantum, uint32_t owner)
+{
+    const uint32_t region = quantum >> (view->region_shift - QUANTUM_SHIFT);
+    return view_owner_of_quantum(view, quantum) == owner &&
+           (__atomic_load_n(&view->region_free[region / 64], __ATOMIC_RELAXED) >> region % 64 & 1) == 0;
+}
+
 static inline struct slab *view_slab(const struct view *view, uint32_t quantum)
 {
     return view_at(view, (uint64_t)quantum << QUANTUM_SHIFT);

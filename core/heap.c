@@ -77,8 +77,8 @@ static void unlink_free(const struct heap *heap, struct extent extent)
 static bool is_free_of_ours(const struct heap *heap, uint32_t quantum)
 {
     return quantum < view_quantum_count(heap->view) &&
-           view_owner_of_quantum(heap->view, quantum) == heap->owner &&
-           kind_at(heap, quantum) == QUANTUM_FREE && at(heap, quantum)->owner == heap->owner;
+           view_quantum_belongs(heap->view, quantum, heap->owner) && kind_at(heap, quantum) == QUANTUM_FREE &&
+           at(heap, quantum)->owner == heap->owner;
 }
 
 struct extent heap_add(const struct heap *heap, struct extent run)
@@ -193,7 +193,7 @@ static struct extent sound_extent(const struct heap *heap, uint32_t quantum, uin
             return (struct extent){0, 0};
     }
     for (uint32_t q = quantum; q < quantum + count; q++)
-        if (view_owner_of_quantum(heap->view, q) != heap->owner)
+        if (!view_quantum_belongs(heap->view, q, heap->owner))
             return (struct extent){0, 0};
     return (struct extent){quantum, count};
 }
@@ -221,7 +221,7 @@ bool heap_is_sound(const struct heap *heap)
     const uint32_t quanta = view_quantum_count(heap->view), each = view_region_quanta(heap->view);
     uint64_t free_quanta = 0;
     for (uint32_t q = heap->view->table_regions * each; q < quanta;) {
-        if (view_owner_of_quantum(heap->view, q) != heap->owner) {
+        if (!view_quantum_belongs(heap->view, q, heap->owner)) {
             q = (uint32_t)align_down(q, each) + each;
             continue;
         }

@@ -7,7 +7,9 @@
 
 #include "layout.h"
 
-/* Writes the name to out[bytes], NUL-terminated, and returns its length; `bytes` or more: it did not fit and was cut. */
-size_t label_render(const char *text, size_t length, uint64_t sequence, uint64_t size, char *out, size_t bytes);
+/* Writes the name to out[bytes], NUL-terminated, and returns its length; `bytes` or more: it did not fit and
+ * was cut. */
+size_t label_render(const char *text, size_t length, uint64_t sequence, uint64_t size, char *out,
+                    size_t bytes);
 
 #endif

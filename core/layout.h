@@ -30,37 +30,37 @@
 
 #include "base.h"
 
-#define LAYOUT_MAGIC UINT64_C(0x45524f434d48530a) /* "\nSHMCORE" */
+#define LAYOUT_MAGIC   UINT64_C(0x45524f434d48530a) /* "\nSHMCORE" */
 #define LAYOUT_VERSION 1u
-#define LAYOUT_READY UINT32_C(0x52454459)
+#define LAYOUT_READY   UINT32_C(0x52454459)
 
-#define QUANTUM_SHIFT 14u
-#define QUANTUM_BYTES ((uint64_t)1 << QUANTUM_SHIFT)
+#define QUANTUM_SHIFT      14u
+#define QUANTUM_BYTES      ((uint64_t)1 << QUANTUM_SHIFT)
 #define REGION_SHIFT_LEAST 16u
-#define REGION_SHIFT_MOST 20u
-#define SLAB_BYTES ((uint64_t)64 << 10)
-#define SLAB_QUANTA ((uint32_t)(SLAB_BYTES / QUANTUM_BYTES))
+#define REGION_SHIFT_MOST  20u
+#define SLAB_BYTES         ((uint64_t)64 << 10)
+#define SLAB_QUANTA        ((uint32_t)(SLAB_BYTES / QUANTUM_BYTES))
 
 #define CAPACITY_LEAST MEBI
-#define CAPACITY_MOST ((uint64_t)2 << 40)
+#define CAPACITY_MOST  ((uint64_t)2 << 40)
 
 /* Where segments are mapped: found free on x86-64 under ASLR, without it, with unlimited stacks, under ASan
  * and valgrind. Inside it "is this pointer ours" is one subtraction and one comparison. */
 #define WINDOW_BASE UINT64_C(0x210000000000)
-#define WINDOW_END UINT64_C(0x290000000000)
+#define WINDOW_END  UINT64_C(0x290000000000)
 #define WINDOW_SLOT GIBI /* bases are multiples of it */
 
 /* Records are named by offset / 8 in 32 bits, so slabs of records lie below this offset. */
-#define RECORD_UNIT 8u
+#define RECORD_UNIT  8u
 #define RECORD_LIMIT ((uint64_t)32 << 30)
 
 #define SHARDS_MOST 16u
-#define ROWS_MOST 2048u
+#define ROWS_MOST   2048u
 
 /* Owners of regions and quanta. */
-#define OWNER_POOL 0u
-#define OWNER_TABLES 1u
-#define OWNER_SHARD 16u        /* + shard number */
+#define OWNER_POOL    0u
+#define OWNER_TABLES  1u
+#define OWNER_SHARD   16u      /* + shard number */
 #define OWNER_PROCESS 0x10000u /* + row number */
 
 /* ------------------------------------------------------------------ undo log and lock */
@@ -115,8 +115,8 @@ struct quantum {
     uint64_t sequence; /* EXPORT: what {seq} stands for, and QUANTUM_TOUCHED */
 };
 
-/* In quantum.sequence: memory was only promised (reserve=touch), so the reserved bitmap does not tell which pages
- * hold something. */
+/* In quantum.sequence: memory was only promised (reserve=touch), so the reserved bitmap does not tell which
+ * pages hold something. */
 #define QUANTUM_TOUCHED ((uint64_t)1 << 63)
 
 #define HEAP_BINS 64u
@@ -196,7 +196,7 @@ enum slab_internal_class {
 
 /* The names of a shard: linear hashing, so that one insertion moves one bucket at the most. The
  * bucket table grows in pieces that never move: 4096 buckets, then as many as there are. */
-#define DIRECTORY_PIECES 20u
+#define DIRECTORY_PIECES        20u
 #define DIRECTORY_FIRST_BUCKETS 4096u
 
 struct directory {
@@ -229,10 +229,10 @@ struct shard {
 
 /* What every block of one (site, thread) is called: text with holes. */
 #define LABEL_HOLE_SEQUENCE '\x01'
-#define LABEL_HOLE_SIZE '\x02'
-#define LABEL_BYTES 512u
-#define LABEL_SHIFT 9u
-#define LABEL_TEXT 488u
+#define LABEL_HOLE_SIZE     '\x02'
+#define LABEL_BYTES         512u
+#define LABEL_SHIFT         9u
+#define LABEL_TEXT          488u
 
 struct label {
     uint64_t salt;   /* build-id of the module */
@@ -242,7 +242,7 @@ struct label {
     char text[LABEL_TEXT];
 };
 
-#define EXPORT_SLOT_MOST (32 * KIBI)
+#define EXPORT_SLOT_MOST  (32 * KIBI)
 #define EXPORT_LIVE_WORDS 64u
 
 /* A slab of exported blocks: one site and thread, one slot size. The slots' infos follow. */

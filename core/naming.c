@@ -12,7 +12,7 @@
 
 #define SHIM_MAGIC UINT64_C(0x6d6968732d6d6873)
 /* Digits of the largest counter, "_alloc_" and a NUL. */
-#define NAME_TAIL 32u
+#define NAME_TAIL  32u
 
 struct shmcore_shim {
     uint64_t magic;

@@ -4,8 +4,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <link.h>
+#include <linux/futex.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -39,8 +39,8 @@
 #define ANSWER(call)                                                                                         \
     __extension__({                                                                                          \
         const int kept_errno = errno;                                                                        \
-        const int64_t returned = (int64_t)(call);                                                              \
-        const int64_t answer_ = returned == -1 ? -errno : returned;                                               \
+        const int64_t returned = (int64_t)(call);                                                            \
+        const int64_t answer_ = returned == -1 ? -errno : returned;                                          \
         errno = kept_errno;                                                                                  \
         answer_;                                                                                             \
     })
@@ -251,8 +251,8 @@ int os_map_file_at(uint64_t address, uint64_t bytes, int descriptor, bool writab
 {
     void *wanted = (void *)(uintptr_t)address;
     const int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-    const int64_t got = ANSWER(
-        (intptr_t)mmap(wanted, bytes, protection, MAP_SHARED | MAP_FIXED_NOREPLACE, descriptor, 0));
+    const int64_t got =
+        ANSWER((intptr_t)mmap(wanted, bytes, protection, MAP_SHARED | MAP_FIXED_NOREPLACE, descriptor, 0));
     if (got < 0 && got > -4096)
         return (int)got;
     if ((uint64_t)got == address)
@@ -273,8 +273,8 @@ int os_map_file(int descriptor, uint64_t bytes, bool writable, void **out)
 
 int os_map_private(uint64_t bytes, void **out)
 {
-    const int64_t got = ANSWER(
-        (intptr_t)mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    const int64_t got =
+        ANSWER((intptr_t)mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (got < 0 && got > -4096)
         return (int)got;
     *out = (void *)(uintptr_t)got;
@@ -572,8 +572,8 @@ static bool line_names_file(const char *line, uint64_t device, uint64_t inode)
     char wanted[64];
     const unsigned major = (unsigned)(((device >> 8) & 0xfff) | ((device >> 32) & ~0xfffu));
     const unsigned minor = (unsigned)((device & 0xff) | ((device >> 12) & ~0xffu));
-    error_format(wanted, sizeof wanted, "%s%x:%s%x %lu ", major < 16 ? "0" : "", major,
-                 minor < 16 ? "0" : "", minor, (unsigned long)inode);
+    error_format(wanted, sizeof wanted, "%s%x:%s%x %lu ", major < 16 ? "0" : "", major, minor < 16 ? "0" : "",
+                 minor, (unsigned long)inode);
     const size_t length = strlen(wanted);
     for (int field = 0; field < 3; field++) {
         line = strchr(line, ' ');

@@ -79,8 +79,8 @@ void *os_wiped_on_fork(void);
  * MemAvailable, and what the memory cgroup leaves. */
 uint64_t os_memory_left(const char *directory);
 
-/* The loaded module that an address belongs to. `path` "": the program itself. Takes no lock of the dynamic linker
- * where the C library can do without (glibc 2.35). */
+/* The loaded module that an address belongs to. `path` "": the program itself. Takes no lock of the dynamic
+ * linker where the C library can do without (glibc 2.35). */
 struct os_module {
     uintptr_t load_address; /* what is added to the addresses in its file */
     const char *path;       /* lives as long as the module */
@@ -93,8 +93,8 @@ bool os_find_module(uintptr_t address, struct os_module *out);
 
 int32_t os_process(void);
 int32_t os_session(void);
-uid_t os_user(void);          /* effective */
-uint64_t os_clock(void);      /* ns since boot, sleep included */
+uid_t os_user(void);     /* effective */
+uint64_t os_clock(void); /* ns since boot, sleep included */
 uint64_t os_random(void);
 uint64_t os_pid_namespace(void); /* 0: unknown */
 

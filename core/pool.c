@@ -58,7 +58,8 @@ static struct region_run find_run(const struct view *view, uint32_t count, uint3
     return (struct region_run){0, 0};
 }
 
-static void set_free(const struct view *view, struct transaction *transaction, struct region_run run, bool free)
+static void set_free(const struct view *view, struct transaction *transaction, struct region_run run,
+                     bool free)
 {
     uint32_t region = run.first;
     const uint32_t end = run.first + run.count;
@@ -93,7 +94,8 @@ struct region_run pool_find(const struct view *view, uint32_t count, uint32_t al
     return run;
 }
 
-void pool_take(const struct view *view, struct transaction *transaction, struct region_run run, uint32_t owner)
+void pool_take(const struct view *view, struct transaction *transaction, struct region_run run,
+               uint32_t owner)
 {
     struct pool *pool = view->pool;
     set_owner(view, run, owner);

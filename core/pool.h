@@ -26,7 +26,8 @@ void pool_make(const struct view *view);
 struct region_run pool_find(const struct view *view, uint32_t count, uint32_t alignment, bool low);
 
 /* Gives the free run to `owner`. Its part of the tables has memory by now: from here on others read it. */
-void pool_take(const struct view *view, struct transaction *transaction, struct region_run run, uint32_t owner);
+void pool_take(const struct view *view, struct transaction *transaction, struct region_run run,
+               uint32_t owner);
 
 /* Gives back a run, all of which belongs to one owner; its quanta all say NONE and its memory is gone. After
  * the commit pool_forget() clears the owners: of a free region an owner means nothing, so a death in between

@@ -19,7 +19,7 @@
 #include "geometry.h"
 #include "undo.h"
 
-#define ROW_NONE UINT32_MAX
+#define ROW_NONE         UINT32_MAX
 #define FORKING_PATIENCE UINT64_C(30000000000)
 
 struct process_identity {

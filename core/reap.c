@@ -14,7 +14,8 @@
 #include "os.h"
 #include "store.h"
 
-/* True when the row is ours to reap now. `nonce` is what the caller found dead: the row may be another's by now. */
+/* True when the row is ours to reap now. `nonce` is what the caller found dead: the row may be another's by
+ * now. */
 static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce)
 {
     struct guarded pool;
@@ -27,8 +28,7 @@ static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce)
     const enum row_state state = process_state(&segment->file.view, index);
     if (state != ROW_FREE && row->nonce == nonce &&
         (state != ROW_REAPING || row->reaper == os_process() ||
-                              process_is_dead(&segment->file.view, index, segment->file.device,
-                                              segment->file.inode))) {
+         process_is_dead(&segment->file.view, index, segment->file.device, segment->file.inode))) {
         if (os_process_start(os_process(), &start, &ended) != 0)
             start = 0;
         struct transaction transaction = transaction_begin(&pool);
@@ -79,8 +79,8 @@ static uint32_t finish(shmcore_segment *segment, uint32_t index)
     uint32_t parent = view->rows[index].parent;
     if (!pool_enter(segment, &pool))
         return ROW_NONE;
-    const bool pinned = process_has_children(view, index) &&
-                        pool_next_of(view, OWNER_PROCESS + index, 0, 1).count != 0;
+    const bool pinned =
+        process_has_children(view, index) && pool_next_of(view, OWNER_PROCESS + index, 0, 1).count != 0;
     const bool freed = !pinned && return_regions(segment, &pool, index);
     struct transaction transaction = transaction_begin(&pool);
     if (freed)
@@ -91,7 +91,8 @@ static uint32_t finish(shmcore_segment *segment, uint32_t index)
     if (!freed || parent == 0 || parent > view->row_count)
         return ROW_NONE;
     parent--;
-    return process_state(view, parent) == ROW_PINNED && !process_has_children(view, parent) ? parent : ROW_NONE;
+    return process_state(view, parent) == ROW_PINNED && !process_has_children(view, parent) ? parent
+                                                                                            : ROW_NONE;
 }
 
 void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce)

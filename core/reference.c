@@ -99,8 +99,8 @@ static void remove_slot(const struct heap *heap, struct shard *shard, uint32_t s
         slab_give(heap, shard, slot, empty);
 }
 
-bool reference_drop(const struct heap *heap, struct shard *shard, uint32_t shard_number, struct record *record,
-                    uint32_t row, bool all, struct slab **empty)
+bool reference_drop(const struct heap *heap, struct shard *shard, uint32_t shard_number,
+                    struct record *record, uint32_t row, bool all, struct slab **empty)
 {
     struct row_slot *slot = slot_of_row(heap->view, record, shard_number, row);
     uint32_t *held = held_by(heap->view, shard_number, row);

@@ -22,8 +22,8 @@ bool reference_add(const struct heap *heap, struct shard *shard, uint32_t shard_
                    uint32_t row);
 
 /* Drops one, or with `all` all of the row's. False: the row holds none. *empty as for slab_give(). */
-bool reference_drop(const struct heap *heap, struct shard *shard, uint32_t shard_number, struct record *record,
-                    uint32_t row, bool all, struct slab **empty);
+bool reference_drop(const struct heap *heap, struct shard *shard, uint32_t shard_number,
+                    struct record *record, uint32_t row, bool all, struct slab **empty);
 
 /* A row that holds a reference, ROW_NONE (UINT32_MAX) if there is none. */
 uint32_t reference_holder(const struct view *view, const struct record *record, uint32_t shard);

@@ -7,7 +7,7 @@
 #include "error.h"
 #include "os.h"
 
-#define ENTRIES 128u
+#define ENTRIES  128u
 #define PATIENCE UINT64_C(2000000000)
 
 enum entry_kind { ENTRY_FREE, ENTRY_BASE, ENTRY_SAID };

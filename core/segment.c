@@ -12,7 +12,7 @@
 #include "text.h"
 
 #define LOCK_FILE_PATIENCE UINT64_C(5000000000)
-#define TRIES 64
+#define TRIES              64
 
 /* ---------------------------------------------------------------- names */
 
@@ -57,9 +57,8 @@ static void set_job(char out[64], const char *id)
 
 void segment_find_job(char out[64])
 {
-    static const char *const variables[] = {"SHM_JOB",      "PMIX_NAMESPACE", "SLURM_JOB_ID",
-                                            "PBS_JOBID",    "LSB_JOBID",      "OAR_JOB_ID",
-                                            "COBALT_JOBID", "JOB_ID"};
+    static const char *const variables[] = {"SHM_JOB",   "PMIX_NAMESPACE", "SLURM_JOB_ID", "PBS_JOBID",
+                                            "LSB_JOBID", "OAR_JOB_ID",     "COBALT_JOBID", "JOB_ID"};
     char value[512];
     out[0] = '\0';
     for (size_t i = 0; i < COUNT_OF(variables); i++)
@@ -150,7 +149,8 @@ static int check_header(const struct segment *segment, const struct header *head
         return error_set(EPROTO, "%s is damaged: it is %lu bytes long and says %lu; remove it", segment->path,
                          (unsigned long)file->bytes, (unsigned long)header->capacity);
     if (header->uid != file->uid || strncmp(header->name, segment->name, sizeof header->name) != 0)
-        return error_set(EPROTO, "%s is damaged or was copied from another segment; remove it", segment->path);
+        return error_set(EPROTO, "%s is damaged or was copied from another segment; remove it",
+                         segment->path);
     const uint64_t end = header->base + header->capacity;
     if (header->base != 0 &&
         (header->base < WINDOW_BASE || end > WINDOW_END || header->base % PAGE_BYTES != 0))
@@ -163,10 +163,11 @@ static int check_wishes(const struct segment *segment, const struct header *head
                         const struct segment_request *request)
 {
     if (!request->read_only && header->pid_namespace != os_pid_namespace())
-        return error_set(ENOTSUP,
-                         "%s was made in another pid namespace (another container): locks are not safe across "
-                         "them, so each needs a /dev/shm of its own or another SHM_JOB",
-                         segment->path);
+        return error_set(
+            ENOTSUP,
+            "%s was made in another pid namespace (another container): locks are not safe across "
+            "them, so each needs a /dev/shm of its own or another SHM_JOB",
+            segment->path);
     if (request->size != 0 && request->size != header->asked_size &&
         view_round_capacity(request->size) != header->capacity)
         return error_set(EINVAL, "segment '%s' exists with %lu bytes and %lu were asked for", segment->name,
@@ -203,7 +204,8 @@ static int map_anywhere(struct segment *segment, int descriptor, uint64_t capaci
     const int error = os_map_file(descriptor, capacity, !segment->read_only, &address);
     if (error != 0) {
         char size[ERROR_SIZE_BYTES];
-        return error_set(ENOMEM, "cannot map the %s of %s: %s; ask for a smaller segment (size=) or raise ulimit -v",
+        return error_set(ENOMEM,
+                         "cannot map the %s of %s: %s; ask for a smaller segment (size=) or raise ulimit -v",
                          error_size(size, capacity), segment->path, error_words(-error));
     }
     segment->owns_mapping = true;
@@ -296,8 +298,7 @@ static int refuse_birth(struct segment *segment, int descriptor, int error)
 static int create(struct segment *segment, int descriptor, const struct segment_request *request)
 {
     uint64_t base = 0;
-    const uint64_t capacity =
-        view_round_capacity(request->size != 0 ? request->size : default_size(segment));
+    const uint64_t capacity = view_round_capacity(request->size != 0 ? request->size : default_size(segment));
     int error = os_resize(descriptor, 0);
     if (error == 0)
         error = os_resize(descriptor, capacity);
@@ -383,7 +384,8 @@ static int check_directory(const struct segment *segment)
     if (error != 0)
         return error_set(-error, "cannot use the directory %s: %s", segment->directory, error_words(-error));
     if (space.kind != OS_MEMORY_FILES)
-        return error_set(ENOTSUP, "the directory %s is not on a tmpfs; segments lie in memory, as in /dev/shm",
+        return error_set(ENOTSUP,
+                         "the directory %s is not on a tmpfs; segments lie in memory, as in /dev/shm",
                          segment->directory);
     return 0;
 }
@@ -433,7 +435,8 @@ int segment_open(struct segment *segment, const struct segment_request *request,
     return error_set(EBUSY, "%s is made and removed over and over", segment->path);
 }
 
-void segment_leave(const struct segment *segment, bool (*nobody_left)(struct segment *, void *), void *argument)
+void segment_leave(const struct segment *segment, bool (*nobody_left)(struct segment *, void *),
+                   void *argument)
 {
     struct os_file file;
     const int descriptor = os_open_file(segment->path, OS_WRITE);

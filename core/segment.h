@@ -44,7 +44,8 @@ int segment_open(struct segment *segment, const struct segment_request *request,
                  int (*attach)(struct segment *segment, void *argument), void *argument);
 
 /* Under the file's lock: when nobody_left(segment, argument) says so, removes the file. */
-void segment_leave(const struct segment *segment, bool (*nobody_left)(struct segment *, void *), void *argument);
+void segment_leave(const struct segment *segment, bool (*nobody_left)(struct segment *, void *),
+                   void *argument);
 
 /* Removes this process's mapping. */
 void segment_unmap(struct segment *segment);

@@ -36,7 +36,7 @@ extern "C" {
 #define SHMCORE_API __attribute__((visibility("default")))
 
 /* The longest block name and the longest segment name, in bytes, without the NUL. */
-#define SHMCORE_NAME_MAX 255
+#define SHMCORE_NAME_MAX         255
 #define SHMCORE_SEGMENT_NAME_MAX 95
 
 /* Which processes a segment is for: those of the whole node, of a socket, of a NUMA domain.
@@ -51,8 +51,8 @@ typedef struct shmcore_shim shmcore_shim;
 /* How a segment is made. Those who open an existing segment must ask for the same size and scope,
  * or leave `size` 0 to take what is there. */
 typedef struct shmcore_traits {
-    size_t size;                    /* bytes of the whole file; 0: half of the file system, or what is there */
-    enum shmcore_scope scope;       /* default SHMCORE_SCOPE_NODE */
+    size_t size;              /* bytes of the whole file; 0: half of the file system, or what is there */
+    enum shmcore_scope scope; /* default SHMCORE_SCOPE_NODE */
     enum shmcore_resource resource; /* SHMCORE_RESOURCE_SHARED */
     bool read_only;                 /* map for reading only: take no row, hold nothing, create nothing */
     bool persist;                   /* keep the segment when its last process has gone */
@@ -167,8 +167,7 @@ SHMCORE_API int shmcore_block_of(const void *pointer, shmcore_block *out);
  * error. No order. Nothing is locked while `visit` runs, so it may call anything here; blocks made or
  * freed meanwhile may be seen or missed, each block that lives throughout is seen once. */
 SHMCORE_API int shmcore_for_each(shmcore_segment *segment,
-                                 int (*visit)(const shmcore_block *block, void *argument),
-                                 void *argument);
+                                 int (*visit)(const shmcore_block *block, void *argument), void *argument);
 
 /* ---------------------------------------------------------------- automatic names */
 
@@ -194,7 +193,7 @@ typedef struct shmcore_segment_info {
     size_t reserved;  /* bytes of memory it occupies */
     size_t processes; /* living processes that have it open */
     bool persist;
-    bool usable;      /* false: half-born, damaged, of another version, or unreadable */
+    bool usable; /* false: half-born, damaged, of another version, or unreadable */
 } shmcore_segment_info;
 
 /* Calls `visit` for every segment file in `dir` (NULL: /dev/shm), of this user, or as root of all

@@ -153,7 +153,8 @@ static struct slot slot_at(const struct view *view, uint64_t offset, uint32_t ow
     const uint32_t start = record ? shape->records : shape->data;
     const uint32_t each = record ? (uint32_t)sizeof(struct record) : shape->slot_bytes;
     const uint32_t inside = (uint32_t)(offset % SLAB_BYTES);
-    if (start == 0 || inside < start || (inside - start) % each != 0 || (inside - start) / each >= shape->slots)
+    if (start == 0 || inside < start || (inside - start) % each != 0 ||
+        (inside - start) / each >= shape->slots)
         return none;
     return (struct slot){slab, (inside - start) / each};
 }

@@ -8,7 +8,7 @@
 
 #define CREDIT_STEP (4 * MEBI)
 /* What is left to others on the node: pages that are in flight between our question and their use. */
-#define MARGIN (16 * MEBI)
+#define MARGIN      (16 * MEBI)
 
 static bool page_has_memory(const struct view *view, uint64_t page)
 {

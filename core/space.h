@@ -17,10 +17,10 @@
 
 struct space {
     const struct view *view;
-    const char *path;          /* the segment's file, and the directory it lies in */
+    const char *path; /* the segment's file, and the directory it lies in */
     const char *directory;
     uint64_t device, inode;
-    _Atomic uint64_t *credit;  /* bytes that may be reserved without asking again; this process's */
+    _Atomic uint64_t *credit; /* bytes that may be reserved without asking again; this process's */
 };
 
 /* Gives memory to [offset, offset + bytes), rounded out to pages. 0 or -ENOMEM. */

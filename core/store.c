@@ -39,7 +39,8 @@ static struct guarded guard_of_shard(const shmcore_segment *segment, uint32_t nu
 static bool refuse_entry(const shmcore_segment *segment, enum lock_result result)
 {
     if (result == LOCK_BUSY)
-        error_set(EBUSY, "a part of segment '%s' is locked by a process that does not run", segment->file.name);
+        error_set(EBUSY, "a part of segment '%s' is locked by a process that does not run",
+                  segment->file.name);
     else
         error_set(EIO, "a part of segment '%s' is damaged and out of use", segment->file.name);
     return false;
@@ -58,7 +59,8 @@ bool pool_enter(shmcore_segment *segment, struct guarded *guarded)
     if (LIKELY(result == LOCK_OK))
         return true;
     if (result == LOCK_RECOVERED)
-        return lock_settle(guarded, pool_is_sound(&segment->file.view)) || refuse_entry(segment, LOCK_POISONED);
+        return lock_settle(guarded, pool_is_sound(&segment->file.view)) ||
+               refuse_entry(segment, LOCK_POISONED);
     return refuse_entry(segment, result);
 }
 
@@ -80,11 +82,13 @@ static bool return_loose(shmcore_segment *segment, uint32_t number)
         loose->count <= view->region_count - loose->first) {
         struct transaction transaction = transaction_begin(&guarded);
         const uint32_t end = loose->first + loose->count;
-        struct region_run run = {loose->first, 0};
-        while ((run = pool_next_of(view, OWNER_SHARD + number, run.first, end - run.first)).count != 0 &&
-               run.first < end) {
-            pool_give(view, &transaction, run);
-            run.first += run.count;
+        for (uint32_t r = loose->first; r < end;) {
+            const struct region_run run = pool_next_of(view, OWNER_SHARD + number, r, end - r);
+            if (run.first >= end)
+                break;
+            const uint32_t count = (uint32_t)least(run.count, end - run.first);
+            pool_give(view, &transaction, (struct region_run){run.first, count});
+            r = run.first + count;
         }
         UNDO_SET(&transaction, &loose->count, 0);
         transaction_end(&guarded, &transaction);
@@ -145,8 +149,8 @@ static uint32_t regions_for(const struct view *view, uint32_t quanta, uint32_t *
     return (uint32_t)divide_up(quanta, each);
 }
 
-/* Finds a run, gives its tables memory, hands it to `owner`; `also` is stored in the same transaction. With the
- * pool entered. */
+/* Finds a run, gives its tables memory, hands it to `owner`; `also` is stored in the same transaction. With
+ * the pool entered. */
 static struct region_run take_run(shmcore_segment *segment, const struct guarded *guarded, uint32_t count,
                                   uint32_t alignment, uint32_t owner, bool low, struct loose_run *also)
 {
@@ -216,7 +220,9 @@ struct region_run shard_shed(shmcore_segment *segment, uint32_t number, const st
     const struct region_run none = {0, 0}, run = regions_inside(view, freed);
     const uint64_t keep = view_region_quanta(view);
     struct guarded pool;
-    if (run.count == 0 || shard->bins.free_quanta < keep + (uint64_t)run.count * keep)
+    if (run.count == 0 ||
+        segment->row == ROW_NONE || /* while attaching nobody could be its owner on the way */
+        shard->bins.free_quanta < keep + (uint64_t)run.count * keep)
         return none;
     struct transaction transaction = transaction_begin(guarded);
     const struct heap heap = shard_heap(segment, number, &transaction);
@@ -289,8 +295,8 @@ shmcore_segment *segment_of_pointer(const void *pointer)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         shmcore_segment *segment = &store.handle[i];
-        if (segment->opens > 0 &&
-            (uint64_t)((const unsigned char *)pointer - segment->file.view.base) < segment->file.view.capacity)
+        if (segment->opens > 0 && (uint64_t)((const unsigned char *)pointer - segment->file.view.base) <
+                                      segment->file.view.capacity)
             return segment;
     }
     return NULL;
@@ -351,7 +357,8 @@ static int attach(struct segment *file, void *argument)
     segment->file = *file;
     set_up_space(segment);
     segment->self = process_identify();
-    if (file->owns_mapping) /* else the other row of this pid is another copy of the library, not a past life */
+    if (file->owns_mapping) /* else the other row of this pid is another copy of the library, not a past life
+                             */
         reap_former_selves(segment);
     reap_some(segment, 2);
     segment->row = take_row(segment);
@@ -478,8 +485,7 @@ void export_take_over_forks(void)
 static void handle_forks(void)
 {
     if (!store.handles_forks)
-        store.handles_forks =
-            pthread_atfork(export_fork_prepare, export_fork_parent, export_fork_child) == 0;
+        store.handles_forks = pthread_atfork(export_fork_prepare, export_fork_parent, export_fork_child) == 0;
 }
 
 shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
@@ -526,8 +532,8 @@ int shmcore_close(shmcore_segment *segment)
     return 0;
 }
 
-/* At a normal end: other threads may still run, so nothing is taken from under them. The row says EXITING and is
- * reaped by whoever comes next; the file goes when nobody else is there. */
+/* At a normal end: other threads may still run, so nothing is taken from under them. The row says EXITING and
+ * is reaped by whoever comes next; the file goes when nobody else is there. */
 static __attribute__((destructor)) void leave_at_exit(void)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {

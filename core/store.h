@@ -43,7 +43,7 @@ struct export_heap {
 /* Ranges of the segment that lie under private copies since a fork; see forked.c. */
 struct inherited_run {
     struct inherited_run *next;
-    uint64_t bytes; /* of this structure's mapping */
+    uint64_t bytes;        /* of this structure's mapping */
     uint32_t first, count; /* quanta */
     struct quantum quanta[];
 };
@@ -75,8 +75,8 @@ void pool_leave(const struct guarded *guarded);
 int shard_refill(shmcore_segment *segment, uint32_t shard, const struct guarded *guarded, uint32_t count,
                  uint32_t alignment, bool low);
 
-/* With the shard entered: when `freed`, a free extent of its heap, holds regions that the shard need not keep,
- * they become this process's; the caller passes the run to regions_return() after shard_leave(). */
+/* With the shard entered: when `freed`, a free extent of its heap, holds regions that the shard need not
+ * keep, they become this process's; the caller passes the run to regions_return() after shard_leave(). */
 struct region_run shard_shed(shmcore_segment *segment, uint32_t shard, const struct guarded *guarded,
                              struct extent freed);
 

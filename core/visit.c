@@ -90,7 +90,8 @@ static bool set_exported_name(const struct view *view, shmcore_block *block, uin
     return true;
 }
 
-static bool describe_export(const struct visitor *visitor, uint32_t quantum, uint32_t owner, shmcore_block *block)
+static bool describe_export(const struct visitor *visitor, uint32_t quantum, uint32_t owner,
+                            shmcore_block *block)
 {
     const struct view *view = visitor->view;
     const struct quantum *entry = &view->quanta[quantum];
@@ -112,8 +113,8 @@ static bool slab_makes_sense(const struct view *view, uint32_t quantum, const st
 {
     const uint64_t offset = (uint64_t)quantum << QUANTUM_SHIFT;
     const uint64_t bytes = (uint64_t)slab->quanta << QUANTUM_SHIFT;
-    return view_holds(view, offset, bytes) && slab->slots <= EXPORT_LIVE_WORDS * 64 && slab->slot_bytes != 0 &&
-           slab->slot_bytes <= EXPORT_SLOT_MOST &&
+    return view_holds(view, offset, bytes) && slab->slots <= EXPORT_LIVE_WORDS * 64 &&
+           slab->slot_bytes != 0 && slab->slot_bytes <= EXPORT_SLOT_MOST &&
            sizeof *slab + slab->slots * sizeof slab->info[0] <= slab->data &&
            slab->data + (uint64_t)slab->slots * slab->slot_bytes <= bytes;
 }
@@ -174,7 +175,8 @@ static int visit_of_process(const struct visitor *visitor, uint32_t quantum, uin
 
 /* ---------------------------------------------------------------- named blocks */
 
-static bool describe_named(const struct visitor *visitor, uint32_t owner, uint32_t reference, shmcore_block *block)
+static bool describe_named(const struct visitor *visitor, uint32_t owner, uint32_t reference,
+                           shmcore_block *block)
 {
     const struct view *view = visitor->view;
     struct block_place place;

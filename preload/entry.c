@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The exported malloc family. Each wrapper takes the return address and delegates; nothing is decided here but
- * the one comparison that tells a request which no rule can match.
+ * The exported malloc family. Each wrapper takes the return address and delegates; nothing is decided here
+ * but the one comparison that tells a request which no rule can match.
  *
- * reallocarray() and strdup() are not here: they call the others. A wrapper that ends in `return malloc(n)` is a
- * jump, and its caller is the call site: that is how it should be.
+ * reallocarray() and strdup() are not here: they call the others. A wrapper that ends in `return malloc(n)`
+ * is a jump, and its caller is the call site: that is how it should be.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -18,11 +18,12 @@
 #include "runtime.h"
 #include "thread.h"
 
-#define EXPORT __attribute__((visibility("default"), noinline))
-#define CALLER __builtin_return_address(0)
+#define EXPORT         __attribute__((visibility("default"), noinline))
+#define CALLER         __builtin_return_address(0)
 #define MATCHES(bytes) UNLIKELY((bytes) >= runtime.floor)
 
-static bool ask(enum policy_call call, size_t bytes, size_t alignment, bool zero, const void *caller, void **out)
+static bool ask(enum policy_call call, size_t bytes, size_t alignment, bool zero, const void *caller,
+                void **out)
 {
     const struct router_request request = {
         .call = call, .bytes = bytes, .alignment = alignment, .zero = zero, .caller = caller};

@@ -2,10 +2,10 @@
  *
  * The exported operator new and operator delete, in every form, under their mangled names.
  *
- * The call site of `new` is the user's code, so the router is asked here; what it does not take goes on to the
- * operator that the program would have without us, with new_handler and bad_alloc as ever (exceptions pass
- * through these frames). That one calls malloc, which must not be matched a second time. Memory for `new`
- * never fails by rule (full=fail): there is no way to throw from here.
+ * The call site of `new` is the user's code, so the router is asked here; what it does not take goes on to
+ * the operator that the program would have without us, with new_handler and bad_alloc as ever (exceptions
+ * pass through these frames). That one calls malloc, which must not be matched a second time. Memory for
+ * `new` never fails by rule (full=fail): there is no way to throw from here.
  */
 #include <stdlib.h>
 
@@ -16,7 +16,7 @@
 #include "runtime.h"
 
 #define EXPORT_AS(name) __asm__(name) __attribute__((visibility("default"), noinline))
-#define CALLER __builtin_return_address(0)
+#define CALLER          __builtin_return_address(0)
 
 typedef void *new_function(size_t bytes);
 typedef void *new_nothrow_function(size_t bytes, const void *nothrow);
@@ -127,8 +127,8 @@ DEFINE_NEW_ALIGNED_NOTHROW(shim_new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9n
 DEFINE_NEW_ALIGNED_NOTHROW(shim_new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t",
                            OPERATOR_NEW_ARRAY_ALIGNED_NOTHROW)
 
-/* One shape for all forms of delete: arguments that the next one does not want are in registers it does not look
- * at (System V ABI: up to three words, the pointer first). */
+/* One shape for all forms of delete: arguments that the next one does not want are in registers it does not
+ * look at (System V ABI: up to three words, the pointer first). */
 typedef void delete_function(void *pointer, size_t second, size_t third);
 
 static void delete_any(enum operator_id id, void *pointer, size_t second, size_t third, const void *caller)
@@ -161,6 +161,7 @@ DEFINE_DELETE(shim_delete_aligned, "_ZdlPvSt11align_val_t", OPERATOR_DELETE_ALIG
 DEFINE_DELETE(shim_delete_array_aligned, "_ZdaPvSt11align_val_t", OPERATOR_DELETE_ARRAY_ALIGNED)
 DEFINE_DELETE(shim_delete_sized_aligned, "_ZdlPvmSt11align_val_t", OPERATOR_DELETE_SIZED_ALIGNED)
 DEFINE_DELETE(shim_delete_array_sized_aligned, "_ZdaPvmSt11align_val_t", OPERATOR_DELETE_ARRAY_SIZED_ALIGNED)
-DEFINE_DELETE(shim_delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t", OPERATOR_DELETE_ALIGNED_NOTHROW)
+DEFINE_DELETE(shim_delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+              OPERATOR_DELETE_ALIGNED_NOTHROW)
 DEFINE_DELETE(shim_delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t",
               OPERATOR_DELETE_ARRAY_ALIGNED_NOTHROW)

@@ -21,7 +21,8 @@ static void put_char(struct writer *writer, char c)
     writer->out[writer->length++] = c;
 }
 
-/* What comes from outside (function and file names) may hold control bytes, which would be taken for holes. */
+/* What comes from outside (function and file names) may hold control bytes, which would be taken for holes.
+ */
 static void put_text(struct writer *writer, const char *text)
 {
     for (; *text != '\0'; text++)
@@ -78,7 +79,8 @@ static void put_placeholder(struct writer *writer, const char *word, size_t leng
 #undef IS
 }
 
-size_t namer_label(const char *template, const struct namer_facts *facts, char *out, size_t bytes, bool *counts)
+size_t namer_label(const char *template, const struct namer_facts *facts, char *out, size_t bytes,
+                   bool *counts)
 {
     struct writer writer = {.out = out, .bytes = bytes};
     struct mentioned mentioned = {false, false, false};

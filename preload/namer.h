@@ -22,10 +22,13 @@ struct namer_facts {
     bool exported;
 };
 
-/* Writes the label to out[bytes]; returns its length, 0 when it does not fit. *counts: it has a hole for {seq}. */
-size_t namer_label(const char *template, const struct namer_facts *facts, char *out, size_t bytes, bool *counts);
+/* Writes the label to out[bytes]; returns its length, 0 when it does not fit. *counts: it has a hole for
+ * {seq}. */
+size_t namer_label(const char *template, const struct namer_facts *facts, char *out, size_t bytes,
+                   bool *counts);
 
-/* Does the template name the module, so that a hidden part can keep equal names of different programs apart? */
+/* Does the template name the module, so that a hidden part can keep equal names of different programs apart?
+ */
 bool namer_is_automatic(const char *template);
 
 #endif

@@ -42,7 +42,7 @@ struct search {
 
 /* What a dynamic section says of the symbols; addresses as the loader has relocated them. */
 struct symbols {
-    const ElfW(Sym) *table;
+    const ElfW(Sym) * table;
     const char *strings;
     const uint32_t *hash; /* DT_GNU_HASH */
 };
@@ -81,7 +81,7 @@ static bool find_symbols(const struct dl_phdr_info *info, struct symbols *out)
     return out->table != NULL && out->strings != NULL && out->hash != NULL;
 }
 
-static const ElfW(Sym) *look_up(const struct symbols *symbols, const char *name, uint32_t hash)
+static const ElfW(Sym) * look_up(const struct symbols *symbols, const char *name, uint32_t hash)
 {
     const uint32_t bucket_count = symbols->hash[0], first = symbols->hash[1], bloom_words = symbols->hash[2];
     const ElfW(Addr) *bloom = (const void *)(symbols->hash + 4);

@@ -3,8 +3,8 @@
  * The next operator new and operator delete: those the program would have without us.
  *
  * libstdc++ may be a library of the program, or come later, privately, with a plug-in (a Python extension is
- * loaded RTLD_LOCAL): then RTLD_NEXT does not see it, and dlsym() must not be called from an allocation. So the
- * loaded modules are walked and their symbol tables read; what is found is kept.
+ * loaded RTLD_LOCAL): then RTLD_NEXT does not see it, and dlsym() must not be called from an allocation. So
+ * the loaded modules are walked and their symbol tables read; what is found is kept.
  */
 #ifndef SHM_OPERATORS_H
 #define SHM_OPERATORS_H

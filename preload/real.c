@@ -10,7 +10,7 @@
 
 #include "base.h"
 
-#define ARENA_BYTES ((size_t)64 << 10)
+#define ARENA_BYTES     ((size_t)64 << 10)
 #define ARENA_ALIGNMENT 64u
 
 /* Each block is preceded by its size, which realloc needs. */

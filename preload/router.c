@@ -84,7 +84,8 @@ static shmcore_segment *open_segment(const struct policy_segment *wanted)
         log_say(SETTINGS_LOG_INFO, NULL, "attached segment '%s'", wanted->name);
         if (!shmcore_address_stable(segment))
             log_say(SETTINGS_LOG_WARN, "stable",
-                    "segment '%s' is not at the address its processes agreed on: pointers inside shared blocks are not "
+                    "segment '%s' is not at the address its processes agreed on: pointers inside shared "
+                    "blocks are not "
                     "valid in other processes",
                     wanted->name);
         return segment;
@@ -150,8 +151,8 @@ static size_t render(const struct thread_source *source, uint64_t sequence, size
 
 /* ---------------------------------------------------------------- the verbs */
 
-static void *serve_export(shmcore_segment *segment, const struct policy_rule *rule, struct thread_source *source,
-                          const struct router_request *request)
+static void *serve_export(shmcore_segment *segment, const struct policy_rule *rule,
+                          struct thread_source *source, const struct router_request *request)
 {
     const unsigned flags =
         (request->zero ? EXPORT_ZERO : 0u) | (rule->reserve_touch ? (unsigned)EXPORT_TOUCH : 0u);
@@ -172,8 +173,8 @@ static void *serve_export(shmcore_segment *segment, const struct policy_rule *ru
                            request->alignment, flags);
 }
 
-/* Named blocks are aligned to 16 bytes, from 64 bytes on to 64, beyond 32 KiB to 16 KiB: a larger alignment is got
- * by asking for more. Every rank does the same, so the sizes agree. 0: impossible. */
+/* Named blocks are aligned to 16 bytes, from 64 bytes on to 64, beyond 32 KiB to 16 KiB: a larger alignment
+ * is got by asking for more. Every rank does the same, so the sizes agree. 0: impossible. */
 static size_t shared_size(const struct router_request *request)
 {
     if (request->alignment <= 16)
@@ -251,10 +252,9 @@ static void report(struct site *site, uint32_t place, const struct policy_rule *
     if ((atomic_fetch_or(&site->reported, bit) & bit) != 0)
         return;
     const int kept_errno = errno;
-    const size_t length =
-        error_format(line, sizeof line, "%u\t%s\t%s!0x%lx\t%s\t%zu\t%s\n", rule->line, verbs[rule->verb],
-                     site->module, (unsigned long)site->module_offset,
-                     site->function != NULL ? site->function : "?", bytes, router.program);
+    const size_t length = error_format(line, sizeof line, "%u\t%s\t%s!0x%lx\t%s\t%zu\t%s\n", rule->line,
+                                       verbs[rule->verb], site->module, (unsigned long)site->module_offset,
+                                       site->function != NULL ? site->function : "?", bytes, router.program);
     const int descriptor = open(router.check_file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
     if (descriptor >= 0) {
         const ssize_t written = write(descriptor, line, length);
@@ -270,8 +270,8 @@ static void report(struct site *site, uint32_t place, const struct policy_rule *
 static uint32_t first_match(const struct site *site, const struct router_request *request)
 {
     uint32_t place = 0;
-    while (place < site->rule_count &&
-           !policy_rule_matches_request(&router.policy->rules[site->rules[place]], request->bytes, request->call))
+    while (place < site->rule_count && !policy_rule_matches_request(&router.policy->rules[site->rules[place]],
+                                                                    request->bytes, request->call))
         place++;
     return place;
 }
@@ -337,7 +337,8 @@ static COLD void report_misuse(const void *pointer, const void *caller)
     char cause[64];
     error_format(cause, sizeof cause, "misuse %p", caller);
     log_say(SETTINGS_LOG_ERROR, cause,
-            "free() or realloc() of %p, which is no live block (freed twice, or not the start of one), called from "
+            "free() or realloc() of %p, which is no live block (freed twice, or not the start of one), "
+            "called from "
             "%p; it is ignored",
             pointer, caller);
 }
@@ -352,7 +353,8 @@ static void release(shmcore_segment *segment, void *pointer, const void *caller)
             return;
         if (errno == EINVAL)
             break;
-        log_say(SETTINGS_LOG_WARN, "free", "a shared block could not be freed and stays: %s", shmcore_error());
+        log_say(SETTINGS_LOG_WARN, "free", "a shared block could not be freed and stays: %s",
+                shmcore_error());
         return;
     case EXPORT_NOT_LIVE:
         break;
@@ -362,7 +364,8 @@ static void release(shmcore_segment *segment, void *pointer, const void *caller)
 
 void router_free(void *pointer, const void *caller)
 {
-    if (UNLIKELY(thread_self.inside > 0)) { /* a signal handler, while this thread was in the middle of something */
+    if (UNLIKELY(thread_self.inside >
+                 0)) { /* a signal handler, while this thread was in the middle of something */
         memcpy(pointer, &thread_self.deferred, sizeof pointer);
         thread_self.deferred = pointer;
         return;

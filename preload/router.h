@@ -2,9 +2,9 @@
  *
  * Which allocator serves this call; who owns this pointer.
  *
- * A request is looked at when the policy has a rule for its size and the thread is not inside the shim already.
- * Its call site says which rules may match, the first that matches decides. Whatever fails on the way
- * (no segment, no room, no memory) ends in the next allocator, with one line for the user.
+ * A request is looked at when the policy has a rule for its size and the thread is not inside the shim
+ * already. Its call site says which rules may match, the first that matches decides. Whatever fails on the
+ * way (no segment, no room, no memory) ends in the next allocator, with one line for the user.
  *
  * A pointer is ours when it lies in the window. Blocks have no header: the address alone decides.
  */
@@ -22,7 +22,8 @@ struct router_request {
     const void *caller;
 };
 
-/* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it. */
+/* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it.
+ */
 bool router_allocate(const struct router_request *request, void **out);
 
 static inline bool router_owns(const void *pointer)

@@ -2,8 +2,8 @@
  *
  * The order of bring-up: the next allocator; settings; policy; does it hold for this program; the module that
  * names functions, if one is wanted; fork handlers; last of all the floor is lowered, and from then on
- * allocations are looked at. Anything that is wrong leaves the floor where it is, says why, and the program runs as
- * if we were not there.
+ * allocations are looked at. Anything that is wrong leaves the floor where it is, says why, and the program
+ * runs as if we were not there.
  *
  * Until then, and inside the shim, everything goes to the next allocator.
  */
@@ -83,8 +83,8 @@ static const struct policy *read_policy(struct settings *settings)
         log_say(SETTINGS_LOG_WARN, settings->problem, "%s", settings->problem);
     const struct policy *policy = NULL;
     if (settings->policy != NULL) {
-        policy = policy_parse(settings->policy, settings->policy_length, (unsigned char *)memory + POLICY_TEXT_MAX,
-                              POLICY_MEMORY, &error);
+        policy = policy_parse(settings->policy, settings->policy_length,
+                              (unsigned char *)memory + POLICY_TEXT_MAX, POLICY_MEMORY, &error);
         if (policy == NULL)
             log_say(SETTINGS_LOG_WARN, error.message, "%s:%u:%u: %s; the program runs on without a policy",
                     settings->policy_file != NULL ? settings->policy_file : "SHM_POLICY", error.line,

@@ -9,8 +9,9 @@
 
 /* All that every allocation looks at. Lies on a page of its own, which is read-only once it is filled in. */
 struct runtime {
-    _Alignas(4096) size_t floor; /* a request below it matches no rule: the one comparison that unrouted calls pay */
-    bool active;                 /* some rule may match some day */
+    _Alignas(4096)
+        size_t floor; /* a request below it matches no rule: the one comparison that unrouted calls pay */
+    bool active;      /* some rule may match some day */
 };
 
 extern struct runtime runtime;

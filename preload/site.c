@@ -9,8 +9,8 @@
 #include "error.h"
 #include "os.h"
 
-#define FIRST_ENTRIES 1024u
-#define CHUNK_BYTES ((size_t)64 << 10)
+#define FIRST_ENTRIES  1024u
+#define CHUNK_BYTES    ((size_t)64 << 10)
 #define FUNCTION_BYTES 1024u
 
 struct entry {
@@ -100,10 +100,11 @@ static uint64_t build_of(const struct os_module *found, const char *path)
     const ElfW(Phdr) *headers = found->headers;
     for (unsigned i = 0; i < found->header_count; i++) {
         const unsigned char *id;
-        const size_t length = headers[i].p_type != PT_NOTE
-                                  ? 0
-                                  : build_id_in((const unsigned char *)found->load_address + headers[i].p_vaddr,
-                                                headers[i].p_memsz, &id);
+        const size_t length =
+            headers[i].p_type != PT_NOTE
+                ? 0
+                : build_id_in((const unsigned char *)found->load_address + headers[i].p_vaddr,
+                              headers[i].p_memsz, &id);
         if (length > 0)
             return hash_bytes(id, length);
     }
@@ -147,8 +148,8 @@ static struct site *make_site(uintptr_t address)
     uint16_t rules[POLICY_RULES_MAX];
     uint64_t function_offset = 0;
     const struct module module = module_of(address);
-    const bool named = sites.finder != NULL && sites.finder(address - 1, function, sizeof function,
-                                                            &function_offset);
+    const bool named =
+        sites.finder != NULL && sites.finder(address - 1, function, sizeof function, &function_offset);
     const struct policy_site facts = {.module = module.name,
                                       .module_is_program = module.is_program,
                                       .offset = module.offset,

@@ -16,7 +16,7 @@
 #include "config/policy.h"
 
 struct site {
-    uint32_t id;               /* dense, from 0 */
+    uint32_t id; /* dense, from 0 */
     uint32_t rule_count;
     const char *module;        /* base name of the object file */
     const char *function;      /* NULL: unknown */
@@ -27,15 +27,15 @@ struct site {
     uint16_t rules[];          /* indices of the rules that the site satisfies, in order */
 };
 
-/* Finds the name of the function that holds an address: in shmpreload-symbols.so. Writes it to `name`, the distance
- * from its start to *offset. False: unknown. */
+/* Finds the name of the function that holds an address: in shmpreload-symbols.so. Writes it to `name`, the
+ * distance from its start to *offset. False: unknown. */
 typedef bool site_function_finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
 
 /* At bring-up, before any look-up. `program`: the path of the executable. */
 void site_begin(const struct policy *policy, const char *program, site_function_finder *finder);
 
-/* Is the address in the cache? Then *site is what site_look_up() would return. The one question that every call
- * asks which a rule might match. */
+/* Is the address in the cache? Then *site is what site_look_up() would return. The one question that every
+ * call asks which a rule might match. */
 bool site_known(const void *return_address, struct site **site);
 
 /* The site, or NULL when no rule can match there. Finds it out at the first look-up; may allocate, so the

@@ -16,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-__attribute__((visibility("default"))) bool shmpreload_function_at(uintptr_t address, char *name, size_t bytes,
-                                                                   uint64_t *offset);
+__attribute__((visibility("default"))) bool shmpreload_function_at(uintptr_t address, char *name,
+                                                                   size_t bytes, uint64_t *offset);
 
 /* C++ names as a person writes them, without the parameters: ns::Table<double>::grow. */
 static void demangle(char *name, size_t bytes)

@@ -118,8 +118,8 @@ static COLD struct thread_source *make_source(const struct site *site, uint16_t 
     return source;
 }
 
-struct thread_source *thread_source_for(const struct site *site, uint16_t rule, const struct policy_rule *text,
-                                        thread_labeller *make_label)
+struct thread_source *thread_source_for(const struct site *site, uint16_t rule,
+                                        const struct policy_rule *text, thread_labeller *make_label)
 {
     if (LIKELY(site->id < thread_self.sites)) {
         struct thread_source *source = thread_self.by_site[site->id];
@@ -141,7 +141,8 @@ static void retire_all(void)
                 export_retire(s->segment, &s->source);
 }
 
-/* Runs among the destructors of thread-specific data: others may still allocate after it, and then it runs again. */
+/* Runs among the destructors of thread-specific data: others may still allocate after it, and then it runs
+ * again. */
 static void end_thread(void *self)
 {
     (void)self;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the shim knows of the calling thread: is it inside the shim, where does it stand in the tree of creation,
- * and what has it allocated at which call site (the sources and their sequence numbers).
+ * What the shim knows of the calling thread: is it inside the shim, where does it stand in the tree of
+ * creation, and what has it allocated at which call site (the sources and their sequence numbers).
  *
  * Thread-local, initial-exec; memory comes from private mappings that are unmapped when the thread ends. Only
  * the thread itself touches its state, so nothing here is atomic or locked.
@@ -35,10 +35,10 @@ struct thread_source {
 };
 
 struct thread {
-    unsigned inside;      /* > 0: in the shim: allocations go to the next allocator */
-    bool pass_next;       /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
-    void *deferred;       /* freed by a signal handler while inside: a list through the blocks */
-    uint32_t children;    /* threads it has created */
+    unsigned inside;   /* > 0: in the shim: allocations go to the next allocator */
+    bool pass_next;    /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
+    void *deferred;    /* freed by a signal handler while inside: a list through the blocks */
+    uint32_t children; /* threads it has created */
     char number[THREAD_NUMBER_BYTES]; /* "" for the first thread, else "2", "2.1", … */
     struct thread_source **by_site;   /* [site id] */
     uint32_t sites;
@@ -54,15 +54,16 @@ extern _Thread_local struct thread thread_self __attribute__((tls_model("initial
 void thread_begin(void);
 
 /* The source for a site and rule, made at the first call: `make_label` writes the label. NULL: no memory. */
-typedef size_t thread_labeller(const struct site *site, const struct policy_rule *rule, char *out, size_t bytes,
-                               bool *counts, uint64_t *salt);
-struct thread_source *thread_source_for(const struct site *site, uint16_t rule, const struct policy_rule *text,
-                                        thread_labeller *make_label);
+typedef size_t thread_labeller(const struct site *site, const struct policy_rule *rule, char *out,
+                               size_t bytes, bool *counts, uint64_t *salt);
+struct thread_source *thread_source_for(const struct site *site, uint16_t rule,
+                                        const struct policy_rule *text, thread_labeller *make_label);
 
 /* In a forked child: slabs and labels are the parent's. */
 void thread_after_fork(void);
 
 /* pthread_create() with a number for the new thread. */
-int thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument);
+int thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                  void *argument);
 
 #endif
