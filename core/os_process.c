@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * This process and others, as /proc tells of them.
+ */
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "os_answer.h"
+
+int32_t os_process(void)
+{
+    return (int32_t)getpid();
+}
+
+int32_t os_session(void)
+{
+    return (int32_t)getsid(0);
+}
+
+uid_t os_user(void)
+{
+    return geteuid();
+}
+
+uint64_t os_pid_namespace(void)
+{
+    struct stat status;
+    return ANSWER(stat("/proc/self/ns/pid", &status)) == 0 ? status.st_ino : 0;
+}
+
+/* Field 22 of /proc/PID/stat, counted after the last ')': the name may hold anything. */
+static bool parse_stat(const char *text, char *state, uint64_t *start)
+{
+    const char *at = strrchr(text, ')');
+    if (at == NULL || at[1] != ' ')
+        return false;
+    at += 2;
+    *state = *at;
+    for (int field = 3; field < 22; field++) {
+        at = strchr(at, ' ');
+        if (at == NULL)
+            return false;
+        at++;
+    }
+    *start = os_number_after(at, "", 0);
+    return true;
+}
+
+struct task_search {
+    int32_t pid;
+    bool living;
+};
+
+static int look_at_task(const char *name, void *argument)
+{
+    struct task_search *search = argument;
+    char path[96], text[1024], state = 'Z';
+    uint64_t start;
+    if (name[0] == '.')
+        return 0;
+    error_format(path, sizeof path, "/proc/%d/task/%s/stat", search->pid, name);
+    if (os_read_text(path, text, sizeof text) <= 0 || !parse_stat(text, &state, &start))
+        return 0;
+    search->living = state != 'Z' && state != 'X';
+    return search->living;
+}
+
+int os_process_start(int32_t pid, uint64_t *start, bool *ended)
+{
+    char path[64], text[1024], state;
+    error_format(path, sizeof path, "/proc/%d/stat", pid);
+    const int64_t got = os_read_text(path, text, sizeof text);
+    if (got == -ENOENT || got == -ESRCH)
+        return ANSWER(syscall(SYS_kill, pid, 0)) == -ESRCH ? -ESRCH : -EACCES;
+    if (got <= 0)
+        return got == 0 ? -EIO : (int)got;
+    if (!parse_stat(text, &state, start))
+        return -EIO;
+    *ended = false;
+    if (state == 'Z' || state == 'X') {
+        struct task_search search = {.pid = pid};
+        error_format(path, sizeof path, "/proc/%d/task", pid);
+        const int listed = os_list(path, look_at_task, &search);
+        *ended = listed >= 0 && !search.living;
+    }
+    return 0;
+}
+
+/* One line of maps: "from-to perms offset major:minor inode path". */
+static bool line_names_file(const char *line, uint64_t device, uint64_t inode)
+{
+    char wanted[64];
+    const unsigned major = (unsigned)(((device >> 8) & 0xfff) | ((device >> 32) & ~0xfffu));
+    const unsigned minor = (unsigned)((device & 0xff) | ((device >> 12) & ~0xffu));
+    error_format(wanted, sizeof wanted, "%s%x:%s%x %lu ", major < 16 ? "0" : "", major, minor < 16 ? "0" : "",
+                 minor, (unsigned long)inode);
+    const size_t length = strlen(wanted);
+    for (int field = 0; field < 3; field++) {
+        line = strchr(line, ' ');
+        if (line == NULL)
+            return false;
+        line++;
+    }
+    return strncmp(line, wanted, length) == 0;
+}
+
+static int file_maps(const char *path, uint64_t device, uint64_t inode)
+{
+    char buffer[8192];
+    size_t kept = 0;
+    int found = 0;
+    const int descriptor = (int)ANSWER(open(path, O_RDONLY | O_CLOEXEC));
+    if (descriptor < 0)
+        return descriptor;
+    for (;;) {
+        const int64_t got = ANSWER(read(descriptor, buffer + kept, sizeof buffer - 1 - kept));
+        if (got == -EINTR)
+            continue;
+        if (got <= 0) {
+            found = (int)got;
+            break;
+        }
+        const size_t length = kept + (size_t)got;
+        buffer[length] = '\0';
+        char *line = buffer, *end;
+        while ((end = strchr(line, '\n')) != NULL) {
+            *end = '\0';
+            if (line_names_file(line, device, inode)) {
+                os_close(descriptor);
+                return 1;
+            }
+            line = end + 1;
+        }
+        kept = length - (size_t)(line - buffer);
+        if (kept >= sizeof buffer - 1)
+            kept = 0; /* a line longer than any path: not ours */
+        memmove(buffer, line, kept);
+    }
+    os_close(descriptor);
+    return found;
+}
+
+struct maps_search {
+    int32_t pid;
+    uint64_t device, inode;
+    int answer;
+};
+
+static int look_at_maps(const char *name, void *argument)
+{
+    struct maps_search *search = argument;
+    char path[96];
+    if (name[0] == '.')
+        return 0;
+    error_format(path, sizeof path, "/proc/%d/task/%s/maps", search->pid, name);
+    const int answer = file_maps(path, search->device, search->inode);
+    if (answer != 0 && answer != -ENOENT && answer != -ESRCH)
+        search->answer = answer;
+    return search->answer == 1;
+}
+
+bool os_mapped_at(uint64_t address, uint64_t device, uint64_t inode)
+{
+    char start[32], buffer[16384];
+    error_format(start, sizeof start, "%lx-", (unsigned long)address);
+    const int descriptor = (int)ANSWER(open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
+    if (descriptor < 0)
+        return false;
+    bool found = false;
+    size_t kept = 0;
+    int64_t got;
+    while (!found && (got = ANSWER(read(descriptor, buffer + kept, sizeof buffer - 1 - kept))) > 0) {
+        buffer[kept + (size_t)got] = '\0';
+        char *line = buffer, *end;
+        for (; !found && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+            *end = '\0';
+            found = strncmp(line, start, strlen(start)) == 0 && line_names_file(line, device, inode);
+        }
+        kept = strlen(line);
+        memmove(buffer, line, kept);
+    }
+    os_close(descriptor);
+    return found;
+}
+
+int os_process_maps(int32_t pid, uint64_t device, uint64_t inode)
+{
+    char path[64];
+    struct maps_search search = {.pid = pid, .device = device, .inode = inode};
+    error_format(path, sizeof path, "/proc/%d/maps", pid);
+    const int answer = file_maps(path, device, inode);
+    if (answer != 0)
+        return answer;
+    error_format(path, sizeof path, "/proc/%d/task", pid); /* the leader may be gone */
+    const int listed = os_list(path, look_at_maps, &search);
+    return listed < 0 ? listed : search.answer;
+}
+
+void os_command(char out[16])
+{
+    memset(out, 0, 16);
+    (void)ANSWER(prctl(PR_GET_NAME, out, 0, 0, 0));
+}
+
+int64_t os_first_environment(const char *name, char *out, size_t bytes)
+{
+    char buffer[4096];
+    const size_t length = strlen(name);
+    if (getauxval(AT_SECURE) != 0)
+        return -ENOENT;
+    const int descriptor = (int)ANSWER(open("/proc/self/environ", O_RDONLY | O_CLOEXEC));
+    if (descriptor < 0)
+        return -ENOENT;
+    /* Walk the file byte by byte: variables are separated by NULs and may be longer than a buffer. */
+    size_t matched = 0, written = 0;
+    bool comparing = true, copying = false, found = false;
+    int64_t got;
+    while (!found && (got = ANSWER(read(descriptor, buffer, sizeof buffer))) > 0) {
+        for (int64_t i = 0; i < got && !found; i++) {
+            const char c = buffer[i];
+            if (c == '\0') {
+                found = copying;
+                matched = 0;
+                comparing = true;
+            } else if (copying) {
+                if (written < bytes - 1)
+                    out[written++] = c;
+            } else if (comparing) {
+                if (matched == length && c == '=')
+                    copying = true;
+                else if (matched < length && c == name[matched])
+                    matched++;
+                else
+                    comparing = false;
+            }
+        }
+    }
+    os_close(descriptor);
+    if (!copying)
+        return -ENOENT;
+    out[written] = '\0';
+    return (int64_t)written;
+}

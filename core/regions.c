@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Regions on the move between the pool, shards and this process.
+ *
+ * A run on its way to or from a shard is written down in shard.loose while it is in nobody's structures, so
+ * that a death in between loses nothing. On its way out it first becomes this process's, whose reaping would
+ * return it: taking the memory away is slow and must not happen with a lock held.
+ */
+#include <errno.h>
+
+#include "store.h"
+
+int out_of_space(const shmcore_segment *segment, uint64_t bytes)
+{
+    char wanted[ERROR_SIZE_BYTES], capacity[ERROR_SIZE_BYTES];
+    error_size(wanted, bytes);
+    error_size(capacity, segment->file.view.capacity);
+    return error_set(ENOMEM, "segment '%s' (%s) has no room for %s; make it larger (size=)",
+                     segment->file.name, capacity, wanted);
+}
+
+static int out_of_memory(const shmcore_segment *segment)
+{
+    return error_set(ENOMEM,
+                     "no memory left for segment '%s' in %s; free some, or enlarge it (mount -o "
+                     "remount,size=…)",
+                     segment->file.name, segment->file.directory);
+}
+
+/* How many regions to ask for: what is needed, and rather a MiB than a single small region. */
+static uint32_t regions_for(const struct view *view, uint32_t quanta, uint32_t *alignment)
+{
+    const uint32_t each = view_region_quanta(view);
+    *alignment = (uint32_t)divide_up(*alignment, each);
+    return (uint32_t)divide_up(quanta, each);
+}
+
+/* Finds a run, gives its tables memory, hands it to `owner`; `also` is stored in the same transaction. With
+ * the pool entered. */
+static struct region_run take_run(shmcore_segment *segment, const struct guarded *guarded, uint32_t count,
+                                  uint32_t alignment, uint32_t owner, bool low, struct loose_run *also)
+{
+    const struct view *view = &segment->file.view;
+    const struct region_run none = {0, 0};
+    const struct region_run run = pool_find(view, count, alignment, low);
+    if (run.count == 0) {
+        out_of_space(segment, (uint64_t)count << view->region_shift);
+        return none;
+    }
+    if (space_reserve_tables(&segment->space, run.first, run.count) != 0) {
+        out_of_memory(segment);
+        return none;
+    }
+    struct transaction transaction = transaction_begin(guarded);
+    pool_take(view, &transaction, run, owner);
+    if (also != NULL) {
+        UNDO_SET(&transaction, &also->first, run.first);
+        UNDO_SET(&transaction, &also->count, run.count);
+    }
+    if (transaction_end(guarded, &transaction))
+        return run;
+    out_of_space(segment, (uint64_t)count << view->region_shift);
+    return none;
+}
+
+static struct extent extent_of(const struct view *view, struct region_run run)
+{
+    const uint32_t each = view_region_quanta(view);
+    return (struct extent){run.first * each, run.count * each};
+}
+
+int shard_refill(shmcore_segment *segment, uint32_t number, const struct guarded *guarded, uint32_t count,
+                 uint32_t alignment, bool low)
+{
+    struct shard *shard = &segment->file.view.shards[number];
+    struct guarded pool;
+    const uint32_t regions = regions_for(&segment->file.view, count, &alignment);
+    if (!pool_enter(segment, &pool))
+        return -1;
+    const struct region_run run =
+        take_run(segment, &pool, regions, alignment, OWNER_SHARD + number, low, &shard->loose);
+    pool_leave(&pool);
+    if (run.count == 0)
+        return -1;
+    struct transaction transaction = transaction_begin(guarded);
+    const struct heap heap = shard_heap(segment, number, &transaction);
+    heap_add(&heap, extent_of(heap.view, run));
+    UNDO_SET(&transaction, &shard->loose.count, 0);
+    return transaction_end(guarded, &transaction) ? 0 : error_set(EIO, "the undo log is too small");
+}
+
+struct region_run regions_inside(const struct view *view, struct extent extent)
+{
+    const uint32_t each = view_region_quanta(view);
+    const uint32_t first = (uint32_t)divide_up(extent.first, each);
+    const uint32_t end = (extent.first + extent.count) / each;
+    return (struct region_run){first, end > first ? end - first : 0};
+}
+
+/* Shards keep a region to themselves, so that a block made and freed over and over costs no system call. */
+struct region_run shard_shed(shmcore_segment *segment, uint32_t number, const struct guarded *guarded,
+                             struct extent freed)
+{
+    const struct view *view = &segment->file.view;
+    struct shard *shard = &view->shards[number];
+    const struct region_run none = {0, 0}, run = regions_inside(view, freed);
+    const uint64_t keep = view_region_quanta(view);
+    struct guarded pool;
+    if (run.count == 0 ||
+        segment->row == ROW_NONE || /* while attaching nobody could be its owner on the way */
+        shard->bins.free_quanta < keep + (uint64_t)run.count * keep)
+        return none;
+    struct transaction transaction = transaction_begin(guarded);
+    const struct heap heap = shard_heap(segment, number, &transaction);
+    heap_cut(&heap, freed, extent_of(view, run));
+    UNDO_SET(&transaction, &shard->loose.first, run.first);
+    UNDO_SET(&transaction, &shard->loose.count, run.count);
+    if (!transaction_end(guarded, &transaction) || !pool_enter(segment, &pool))
+        return none; /* stays loose until the next recovery: lost room, no harm */
+    struct transaction handing = transaction_begin(&pool);
+    UNDO_SET(&handing, &shard->loose.count, 0);
+    for (uint32_t r = run.first; r < run.first + run.count; r++)
+        __atomic_store_n(&view->region_owner[r], OWNER_PROCESS + segment->row, __ATOMIC_RELEASE);
+    transaction_end(&pool, &handing);
+    pool_leave(&pool);
+    return run;
+}
+
+struct region_run regions_take(shmcore_segment *segment, uint32_t quanta, uint32_t alignment)
+{
+    struct guarded pool;
+    const uint32_t regions = regions_for(&segment->file.view, quanta, &alignment);
+    if (!pool_enter(segment, &pool))
+        return (struct region_run){0, 0};
+    const struct region_run run =
+        take_run(segment, &pool, regions, alignment, OWNER_PROCESS + segment->row, false, NULL);
+    pool_leave(&pool);
+    return run;
+}
+
+void regions_return(shmcore_segment *segment, struct region_run run)
+{
+    const struct view *view = &segment->file.view;
+    struct guarded pool;
+    if (run.count == 0)
+        return;
+    space_give_back(&segment->space, (uint64_t)run.first << view->region_shift,
+                    (uint64_t)run.count << view->region_shift);
+    if (!pool_enter(segment, &pool))
+        return; /* they stay this process's and go with it */
+    struct transaction transaction = transaction_begin(&pool);
+    pool_give(view, &transaction, run);
+    if (transaction_end(&pool, &transaction))
+        pool_forget(view, run);
+    pool_leave(&pool);
+}
