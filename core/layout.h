@@ -244,6 +244,7 @@ struct label {
 
 #define EXPORT_SLOT_MOST  (32 * KIBI)
 #define EXPORT_LIVE_WORDS 64u
+#define EXPORT_SLACK_BITS 16u
 
 /* A slab of exported blocks: one site and thread, one slot size. The slots' infos follow. */
 struct export_slab {

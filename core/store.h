@@ -2,9 +2,12 @@
  *
  * What the files of the façade behind shmcore.h share: the handle, and how to get into a shard or the pool.
  *
- *   store.c    handles: open, close, statistics; entering and repairing; regions between pool and owners
- *   blocks.c   named blocks: allocate, deallocate, find
- *   export.c   blocks of one process, visible to all
+ *   store.c    handles: open, close, statistics
+ *   enter.c    into a shard or the pool; repair after a death
+ *   regions.c  regions between the pool and their owners
+ *   blocks.c   named blocks: allocate, join, find
+ *   release.c  named blocks: deallocate, one or all of a process
+ *   export.c   blocks of one process, visible to all; export_extent.c, export_slab.c
  *   forked.c   what a fork does to all of these
  *   reap.c     what dead processes held is given back
  *   visit.c    reading: for_each, block_of, find among exported blocks
@@ -112,7 +115,7 @@ void store_unlock(void);
 
 int out_of_space(const shmcore_segment *segment, uint64_t bytes);
 
-/* blocks.c */
+/* release.c */
 int block_drop_all_of(shmcore_segment *segment, uint32_t shard, uint32_t row);
 int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to);
 

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Extents of this process: exported blocks beyond EXPORT_SLOT_MOST, slabs, labels. Kept free for reuse up to
+ * a watermark, then given back to the pool region by region.
+ */
+#include "export_own.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "forked.h"
+
+/* Free memory kept for reuse by a process; zeroing is far cheaper than giving back and faulting in again. */
+#define WATERMARK   (64 * MEBI)
+#define LABELS_EACH ((uint32_t)(QUANTUM_BYTES / LABEL_BYTES))
+
+static struct transaction direct(const shmcore_segment *segment)
+{
+    return (struct transaction){.base = segment->file.view.base};
+}
+
+static struct heap heap_of(shmcore_segment *segment, struct transaction *transaction)
+{
+    return (struct heap){.view = &segment->file.view,
+                         .bins = &segment->exports.bins,
+                         .transaction = transaction,
+                         .owner = OWNER_PROCESS + segment->row};
+}
+
+void own_lock(shmcore_segment *segment)
+{
+    pthread_mutex_lock(&segment->exports.lock);
+}
+
+void own_unlock(shmcore_segment *segment)
+{
+    pthread_mutex_unlock(&segment->exports.lock);
+}
+
+uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alignment)
+{
+    struct transaction transaction = direct(segment);
+    const struct heap heap = heap_of(segment, &transaction);
+    uint32_t first = heap_take(&heap, count, alignment, QUANTUM_EXPORT_INNER);
+    if (first != 0)
+        return first;
+    const struct region_run run = regions_take(segment, count, alignment);
+    if (run.count == 0)
+        return 0;
+    if (forked_overlaps(segment, run)) { /* under copies that a parent left us: out of use while we live */
+        error_set(ENOMEM, "the free part of segment '%s' lies under copies made by fork", segment->file.name);
+        return 0;
+    }
+    const uint32_t each = view_region_quanta(heap.view);
+    heap_add(&heap, (struct extent){run.first * each, run.count * each});
+    first = heap_take(&heap, count, alignment, QUANTUM_EXPORT_INNER);
+    if (first == 0)
+        out_of_space(segment, (uint64_t)count << QUANTUM_SHIFT);
+    return first;
+}
+
+struct region_run own_give_extent(shmcore_segment *segment, uint32_t first)
+{
+    struct transaction transaction = direct(segment);
+    const struct heap heap = heap_of(segment, &transaction);
+    const struct extent freed = heap_give(&heap, first);
+    const struct region_run run = regions_inside(heap.view, freed);
+    if (run.count == 0 || heap.bins->free_quanta << QUANTUM_SHIFT <= WATERMARK ||
+        process_has_children(heap.view, segment->row))
+        return (struct region_run){0, 0};
+    const uint32_t each = view_region_quanta(heap.view);
+    heap_cut(&heap, freed, (struct extent){run.first * each, run.count * each});
+    return run;
+}
+
+void own_publish(struct quantum *entry, enum quantum_kind kind)
+{
+    atomic_store_explicit(&entry->kind, (uint32_t)kind, memory_order_release);
+}
+
+void *own_allocate_extent(shmcore_segment *segment, const struct export_source *source, uint64_t sequence,
+                          size_t bytes, size_t alignment, unsigned flags)
+{
+    const struct view *view = &segment->file.view;
+    if (bytes > view->capacity || alignment > view->capacity) {
+        out_of_space(segment, bytes);
+        return NULL;
+    }
+    const uint32_t count = (uint32_t)most(divide_up(bytes, QUANTUM_BYTES), 1);
+    own_lock(segment);
+    const uint32_t first = own_take_extent(segment, count, (uint32_t)most(alignment >> QUANTUM_SHIFT, 1));
+    own_unlock(segment);
+    if (first == 0)
+        return NULL;
+    const uint64_t offset = (uint64_t)first << QUANTUM_SHIFT;
+    if ((flags & EXPORT_ZERO) != 0)
+        space_zero_old(view, offset, bytes);
+    if ((flags & EXPORT_TOUCH) == 0 && space_reserve(&segment->space, offset, most(bytes, 1)) != 0) {
+        char size[ERROR_SIZE_BYTES];
+        own_lock(segment);
+        const struct region_run run = own_give_extent(segment, first);
+        own_unlock(segment);
+        regions_return(segment, run);
+        error_set(
+            ENOMEM,
+            "no memory left in %s for a block of %s in segment '%s'; free some, or enlarge it (mount -o "
+            "remount,size=…)",
+            segment->file.directory, error_size(size, bytes), segment->file.name);
+        return NULL;
+    }
+    struct quantum *entry = &view->quanta[first];
+    entry->label = source->label;
+    entry->bytes = bytes;
+    entry->sequence = sequence | ((flags & EXPORT_TOUCH) != 0 ? QUANTUM_TOUCHED : 0);
+    own_publish(entry, QUANTUM_EXPORT);
+    return view_at(view, offset);
+}
+
+void own_forget_touched(shmcore_segment *segment, uint32_t first, uint32_t count)
+{
+    space_give_back(&segment->space, (uint64_t)first << QUANTUM_SHIFT, (uint64_t)count << QUANTUM_SHIFT);
+}
+
+void own_free_extent(shmcore_segment *segment, uint32_t first)
+{
+    const struct quantum *entry = &segment->file.view.quanta[first];
+    if ((entry->sequence & QUANTUM_TOUCHED) != 0)
+        own_forget_touched(segment, first, entry->count);
+    own_lock(segment);
+    const struct region_run run = own_give_extent(segment, first);
+    own_unlock(segment);
+    regions_return(segment, run);
+}
+
+static bool new_label_extent(shmcore_segment *segment)
+{
+    const uint32_t first = own_take_extent(segment, 1, 1);
+    if (first == 0)
+        return false;
+    if (space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, QUANTUM_BYTES) != 0) {
+        own_give_extent(segment, first);
+        return false;
+    }
+    memset(view_at(&segment->file.view, (uint64_t)first << QUANTUM_SHIFT), 0, QUANTUM_BYTES);
+    own_publish(&segment->file.view.quanta[first], QUANTUM_LABELS);
+    segment->exports.labels = first;
+    segment->exports.labels_used = 0;
+    return true;
+}
+
+bool export_label(shmcore_segment *segment, const char *text, size_t length, uint64_t salt, uint32_t *out)
+{
+    struct export_heap *exports = &segment->exports;
+    if (length > LABEL_TEXT)
+        return false;
+    own_lock(segment);
+    const bool room =
+        (exports->labels != 0 && exports->labels_used < LABELS_EACH) || new_label_extent(segment);
+    if (room) {
+        *out = (exports->labels << (QUANTUM_SHIFT - LABEL_SHIFT)) + exports->labels_used++;
+        struct label *label = view_label(&segment->file.view, *out);
+        memcpy(label->text, text, length);
+        label->salt = salt;
+        label->owner = OWNER_PROCESS + segment->row;
+        label->length = (uint32_t)length;
+    }
+    own_unlock(segment);
+    return room;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The two kinds of exported blocks, for export.c: extents and slabs of this process.
+ *
+ * Readers in other processes take no lock: a quantum's kind is stored last when a thing is made and first
+ * when it goes.
+ */
+#ifndef SHM_EXPORT_OWN_H
+#define SHM_EXPORT_OWN_H
+
+#include "export.h"
+#include "store.h"
+
+enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3 };
+
+/* The lock of this process's heap of extents and of its lists of slabs. */
+void own_lock(shmcore_segment *segment);
+void own_unlock(shmcore_segment *segment);
+
+/* With the heap locked. An extent is marked INNER: not a block yet. 0: no room, error set. */
+uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alignment);
+/* With the heap locked; the result is for regions_return() after unlocking. */
+struct region_run own_give_extent(shmcore_segment *segment, uint32_t first);
+void own_publish(struct quantum *entry, enum quantum_kind kind);
+/* What a touched extent left behind is not in the bitmap: it goes, or later blocks would find old bytes
+ * there. */
+void own_forget_touched(shmcore_segment *segment, uint32_t first, uint32_t count);
+
+void *own_allocate_extent(shmcore_segment *segment, const struct export_source *source, uint64_t sequence,
+                          size_t bytes, size_t alignment, unsigned flags);
+void own_free_extent(shmcore_segment *segment, uint32_t first);
+
+struct export_slab *own_slab(const struct view *view, uint32_t quantum);
+void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
+                        uint32_t slab_class, size_t bytes, unsigned flags);
+/* After a slot of a slab that is no thread's was freed. */
+void own_slab_changed(shmcore_segment *segment, struct export_slab *slab);
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Letting go of named blocks: one reference, or all of a process. A block goes with its last reference, in
+ * the same transaction.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "reference.h"
+#include "work.h"
+
+static struct extent remove_slab(const struct work *work, struct slab *slab)
+{
+    struct transaction transaction = transaction_begin(&work->guarded);
+    const struct heap heap = work_heap(work, &transaction);
+    const struct extent freed = slab_remove(&heap, work->shard, slab);
+    transaction_end(&work->guarded, &transaction);
+    return freed;
+}
+
+/* Everything a block consists of, in the caller's transaction. Slabs left empty are put in `empty`. */
+static struct extent free_block(const struct work *work, const struct heap *heap, struct record *record,
+                                struct slab *empty[2])
+{
+    struct block_place place;
+    struct extent freed = {0, 0};
+    const uint32_t status = atomic_load_explicit(&record->status, memory_order_relaxed);
+    const struct slot slot = slab_slot_of_record(work->view, view_reference(work->view, record), work->owner);
+    if (slot.slab == NULL ||
+        !block_describe(work->view, work->owner, view_reference(work->view, record), &place) ||
+        !directory_remove(heap, work->shard, record)) {
+        heap->transaction->overflowed = true; /* damaged: take it all back */
+        return freed;
+    }
+    if ((status & RECORD_LONG_NAME) != 0) {
+        uint32_t reference;
+        memcpy(&reference, record->name, sizeof reference);
+        const struct slot name =
+            slab_slot_of_bytes(work->view, (uint64_t)reference * RECORD_UNIT, work->owner);
+        if (name.slab != NULL)
+            slab_give(heap, work->shard, name, &empty[0]);
+    }
+    if ((status & RECORD_EXTENT) != 0)
+        freed = heap_give(heap, (uint32_t)(place.offset >> QUANTUM_SHIFT));
+    UNDO_PUBLISH(heap->transaction, &record->status, (uint32_t)RECORD_FREE);
+    slab_give(heap, work->shard, slot, &empty[1]);
+    UNDO_SET(heap->transaction, &work->shard->blocks, work->shard->blocks - 1);
+    UNDO_SET(heap->transaction, &work->shard->used_bytes, work->shard->used_bytes - place.rounded);
+    return freed;
+}
+
+void work_drop_and_free(struct work *work, struct record *record, uint32_t row, bool all,
+                        struct region_run *shed)
+{
+    struct slab *empty[3] = {NULL, NULL, NULL};
+    struct extent freed = {0, 0};
+    struct transaction transaction = transaction_begin(&work->guarded);
+    const struct heap heap = work_heap(work, &transaction);
+    const bool dropped = reference_drop(&heap, work->shard, work->number, record, row, all, &empty[2]);
+    if (dropped && record->refs == 0)
+        freed = free_block(work, &heap, record, empty);
+    if (!transaction_end(&work->guarded, &transaction))
+        return;
+    for (unsigned i = 0; i < COUNT_OF(empty); i++)
+        if (empty[i] != NULL && empty[i]->used == 0 && empty[i]->listed) {
+            const struct extent of_slab = remove_slab(work, empty[i]);
+            if (freed.count == 0)
+                freed = of_slab;
+        }
+    if (shed->count != 0 || freed.count == 0)
+        return;
+    /* a slab freed next to it may have made the extent longer: only trust what is there now */
+    if (heap_begins(work->view, freed.first, work->owner, QUANTUM_FREE) &&
+        work->view->quanta[freed.first].count == freed.count)
+        *shed = shard_shed(work->segment, work->number, &work->guarded, freed);
+}
+
+/* The record of the block that begins at `offset`; NULL when none does. */
+static struct record *record_at(const struct work *work, uint64_t offset)
+{
+    const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
+    struct slot slot = slab_slot_of_bytes(work->view, offset, work->owner);
+    if (slot.slab != NULL && slot.slab->slab_class >= SLAB_DATA_CLASSES)
+        return NULL;
+    if (slot.slab == NULL && offset % QUANTUM_BYTES == 0 &&
+        heap_begins(work->view, quantum, work->owner, QUANTUM_NAMED))
+        slot = slab_slot_of_record(work->view, work->view->quanta[quantum].record, work->owner);
+    if (slot.slab == NULL || !slab_slot_is_live(slot.slab, slot.index))
+        return NULL;
+    return slab_slot_record(work->view, slot);
+}
+
+static int no_such_block(const shmcore_segment *segment, const void *pointer)
+{
+    return error_set(EINVAL, "%p is not the start of a live block of segment '%s', or it was freed before",
+                     pointer, segment->file.name);
+}
+
+static int deallocate(struct work *work, uint64_t offset, struct region_run *shed)
+{
+    struct record *record = record_at(work, offset);
+    const uint32_t row = work->segment->row;
+    if (record == NULL || block_state(record) != RECORD_READY)
+        return no_such_block(work->segment, view_at(work->view, offset));
+    if (reference_count(work->view, record, work->number, row) == 0)
+        return error_set(EINVAL, "this process holds no reference to the block at %p of segment '%s'",
+                         view_at(work->view, offset), work->segment->file.name);
+    work_drop_and_free(work, record, row, false, shed);
+    return 0;
+}
+
+int shmcore_deallocate(shmcore_segment *segment, void *pointer)
+{
+    struct work work;
+    struct region_run shed = {0, 0};
+    if (!segment_is_usable(segment, true))
+        return -1;
+    if (pointer == NULL)
+        return 0;
+    const uint64_t offset = view_offset(&segment->file.view, pointer);
+    if (offset >= segment->file.view.capacity)
+        return no_such_block(segment, pointer);
+    const uint32_t owner = view_owner_of_quantum(&segment->file.view, (uint32_t)(offset >> QUANTUM_SHIFT));
+    if (owner < OWNER_SHARD || owner >= OWNER_SHARD + segment->file.view.shard_count)
+        return no_such_block(segment, pointer);
+    if (!work_enter(&work, segment, owner - OWNER_SHARD))
+        return -1;
+    const int result = deallocate(&work, offset, &shed);
+    work_leave(&work);
+    regions_return(segment, shed);
+    return result;
+}
+
+/* ---------------------------------------------------------------- of whole processes */
+
+/* The next record of bucket `*bucket` on that `row` has references to; NULL at the end. */
+static struct record *next_held(const struct work *work, uint32_t row, uint32_t *bucket)
+{
+    for (; *bucket < work->shard->directory.buckets; (*bucket)++) {
+        uint32_t reference = directory_bucket(work->view, work->shard, work->owner, *bucket);
+        for (uint32_t steps = 0; reference != 0 && steps < 100000; steps++) {
+            struct record *record = directory_record(work->view, work->owner, reference);
+            if (record == NULL)
+                break;
+            if (reference_count(work->view, record, work->number, row) > 0)
+                return record;
+            reference = record->next;
+        }
+    }
+    return NULL;
+}
+
+int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
+{
+    struct work work;
+    const uint32_t *held = &segment->file.view.held[(size_t)number * segment->file.view.row_count + row];
+    uint32_t bucket = 0;
+    while (__atomic_load_n(held, __ATOMIC_ACQUIRE) != 0) {
+        struct region_run shed = {0, 0};
+        if (!work_enter(&work, segment, number))
+            return -1;
+        struct record *record = NULL;
+        uint32_t before = UINT32_MAX;
+        while (shed.count == 0 && *held != before && (record = next_held(&work, row, &bucket)) != NULL) {
+            before = *held;
+            work_drop_and_free(&work, record, row, true, &shed);
+        }
+        work_leave(&work);
+        regions_return(segment, shed);
+        if (record == NULL || *held == before)
+            break;
+    }
+    return 0;
+}
+
+/* Gives `to` a reference to each block that `from` has one to: for a forked child. */
+int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to)
+{
+    const struct view *view = &segment->file.view;
+    int result = 0;
+    for (uint32_t number = 0; number < view->shard_count && result == 0; number++) {
+        struct work work;
+        if (view->held[(size_t)number * view->row_count + from] == 0)
+            continue;
+        if (!work_enter(&work, segment, number))
+            return -1;
+        for (uint32_t bucket = 0; bucket < work.shard->directory.buckets && result == 0; bucket++) {
+            uint32_t reference = directory_bucket(view, work.shard, work.owner, bucket);
+            for (uint32_t steps = 0; reference != 0 && result == 0 && steps < 100000; steps++) {
+                struct record *record = directory_record(view, work.owner, reference);
+                if (record == NULL)
+                    break;
+                uint32_t times = reference_count(view, record, number, from);
+                for (; times > 0 && result == 0; times--) {
+                    if (reference_wants_slot(view, record, number, to))
+                        result = work_ensure_slab(&work, SLAB_ROW_SLOTS);
+                    struct transaction transaction = transaction_begin(&work.guarded);
+                    const struct heap heap = work_heap(&work, &transaction);
+                    if (result == 0 && !reference_add(&heap, work.shard, number, record, to))
+                        result = -1;
+                    transaction_end(&work.guarded, &transaction);
+                }
+                reference = record->next;
+            }
+        }
+        work_leave(&work);
+    }
+    return result;
+}
