@@ -229,7 +229,13 @@ void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, 
 COLD void own_slab_changed(shmcore_segment *segment, struct export_slab *slab)
 {
     struct region_run run = {0, 0};
+    const struct quantum *entry = &segment->file.view.quanta[quantum_of(&segment->file.view, slab)];
     own_lock(segment);
+    if (atomic_load(&entry->kind) !=
+        QUANTUM_EXPORT_SLAB) { /* another thread freed its last slot and was first */
+        own_unlock(segment);
+        return;
+    }
     if (atomic_load(&slab->state) == SLAB_FULL) {
         atomic_store(&slab->state, SLAB_PARTIAL);
         list_push(segment, slab);
