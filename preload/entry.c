@@ -25,7 +25,7 @@
 static bool ask(enum policy_call call, size_t bytes, size_t alignment, bool zero, const void *caller,
                 void **out)
 {
-    const struct router_request request = {
+    const struct request request = {
         .call = call, .bytes = bytes, .alignment = alignment, .zero = zero, .caller = caller};
     return router_allocate(&request, out);
 }

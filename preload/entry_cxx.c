@@ -25,7 +25,7 @@ typedef void *new_aligned_nothrow_function(size_t bytes, size_t alignment, const
 
 static void *routed(size_t bytes, size_t alignment, const void *caller)
 {
-    const struct router_request request = {
+    const struct request request = {
         .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller};
     void *pointer;
     if (UNLIKELY(bytes >= runtime.floor) && router_allocate(&request, &pointer))

@@ -3,38 +3,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "error.h"
-#include "label.h"
 #include "log.h"
-#include "namer.h"
 #include "os.h"
 #include "real.h"
 #include "thread.h"
 
 #define ALIVE_WORD UINT32_C(0x616c6976)
 
-enum attachment_state { ATTACH_NOT_YET, ATTACH_READY, ATTACH_FAILED };
-
-struct attachment {
-    _Atomic uint32_t state; /* enum attachment_state */
-    shmcore_segment *segment;
-};
-
 static struct {
     const struct policy *policy;
-    char rank[32], check_file[512]; /* copies: programs write over their environment; "" for none */
+    char check_file[512]; /* a copy: programs write over their environment; "" for none */
     const char *program;
     uint32_t *alive; /* a page that is zero after a fork of any kind */
     uint32_t always_alive;
-    pthread_mutex_t lock; /* attaching */
-    struct attachment attachment[POLICY_SEGMENTS_MAX];
     _Atomic bool matched[POLICY_RULES_MAX];
     bool child; /* of a fork: leaves the last word to the parent */
-} router = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} router;
 
 /* ---------------------------------------------------------------- inside and out */
 
@@ -67,180 +55,6 @@ static bool is_adopted(void)
     return *(volatile uint32_t *)router.alive == ALIVE_WORD;
 }
 
-/* ---------------------------------------------------------------- segments */
-
-static shmcore_segment *open_segment(const struct policy_segment *wanted)
-{
-    shmcore_traits traits = shmcore_default_traits();
-    traits.size = wanted->size;
-    shmcore_segment *segment = shmcore_open(wanted->name, &traits);
-    if (segment == NULL) {
-        char cause[160];
-        error_format(cause, sizeof cause, "open %s", wanted->name);
-        log_say(SETTINGS_LOG_WARN, cause, "%s; the program runs on with its own memory", shmcore_error());
-        return NULL;
-    }
-    if (export_in_window(segment)) {
-        log_say(SETTINGS_LOG_INFO, NULL, "attached segment '%s'", wanted->name);
-        if (!shmcore_address_stable(segment))
-            log_say(SETTINGS_LOG_WARN, "stable",
-                    "segment '%s' is not at the address its processes agreed on: pointers inside shared "
-                    "blocks are not "
-                    "valid in other processes",
-                    wanted->name);
-        return segment;
-    }
-    log_say(SETTINGS_LOG_WARN, "window",
-            "the addresses where segment '%s' has to lie are taken; the program runs on with its own memory",
-            wanted->name);
-    shmcore_close(segment);
-    return NULL;
-}
-
-static COLD shmcore_segment *attach(uint32_t index)
-{
-    struct attachment *attachment = &router.attachment[index];
-    pthread_mutex_lock(&router.lock);
-    if (atomic_load(&attachment->state) == ATTACH_NOT_YET) {
-        attachment->segment = open_segment(&router.policy->segments[index]);
-        atomic_store(&attachment->state, attachment->segment != NULL ? ATTACH_READY : ATTACH_FAILED);
-    }
-    pthread_mutex_unlock(&router.lock);
-    return attachment->segment;
-}
-
-static shmcore_segment *segment_for(const struct policy_rule *rule)
-{
-    struct attachment *attachment = &router.attachment[rule->segment];
-    switch (atomic_load_explicit(&attachment->state, memory_order_acquire)) {
-    case ATTACH_READY:
-        return attachment->segment;
-    case ATTACH_NOT_YET:
-        return attach(rule->segment);
-    default:
-        return NULL;
-    }
-}
-
-/* ---------------------------------------------------------------- names */
-
-static size_t label_for(const struct site *site, const struct policy_rule *rule, char *out, size_t bytes,
-                        bool *counts, uint64_t *salt)
-{
-    const char *template = rule->name != NULL ? rule->name : POLICY_DEFAULT_NAME;
-    const struct namer_facts facts = {.module = site->module,
-                                      .function = site->function,
-                                      .offset = site->function_offset,
-                                      .thread = thread_self.number,
-                                      .rank = router.rank[0] != '\0' ? router.rank : NULL,
-                                      .pid = os_process(),
-                                      .exported = rule->verb == POLICY_EXPORT};
-    *salt = namer_is_automatic(template) ? site->build : 0;
-    return namer_label(template, &facts, out, bytes, counts);
-}
-
-/* The name of a `share` block; 0 when it is too long. */
-static size_t render(const struct thread_source *source, uint64_t sequence, size_t bytes, char out[256])
-{
-    const struct thread_counter *label = source->counter;
-    size_t length = label_render(label->label, label->length, sequence, bytes, out, 256);
-    if (!source->counts && sequence > 0 && length < 256)
-        length += error_format(out + length, 256 - length, "#%lu", (unsigned long)sequence);
-    return length <= SHMCORE_NAME_MAX ? length : 0;
-}
-
-/* ---------------------------------------------------------------- the verbs */
-
-static void *serve_export(shmcore_segment *segment, const struct policy_rule *rule,
-                          struct thread_source *source, const struct router_request *request)
-{
-    const unsigned flags =
-        (request->zero ? EXPORT_ZERO : 0u) | (rule->reserve_touch ? (unsigned)EXPORT_TOUCH : 0u);
-    if (UNLIKELY(source->source.label == 0)) {
-        char text[LABEL_TEXT + 8];
-        const struct thread_counter *label = source->counter;
-        memcpy(text, label->label, label->length);
-        size_t length = label->length;
-        if (!source->counts && length + 2 < sizeof text) { /* several blocks of one name are told apart */
-            text[length++] = '#';
-            text[length++] = LABEL_HOLE_SEQUENCE;
-        }
-        if (!export_label(segment, text, length, source->salt, &source->source.label))
-            return NULL;
-        source->segment = segment;
-    }
-    return export_allocate(segment, &source->source, source->counter->next++, request->bytes,
-                           request->alignment, flags);
-}
-
-/* Named blocks are aligned to 16 bytes, from 64 bytes on to 64, beyond 32 KiB to 16 KiB: a larger alignment
- * is got by asking for more. Every rank does the same, so the sizes agree. 0: impossible. */
-static size_t shared_size(const struct router_request *request)
-{
-    if (request->alignment <= 16)
-        return request->bytes;
-    if (request->alignment <= 64)
-        return (size_t)most(request->bytes, 64);
-    if (request->alignment <= QUANTUM_BYTES)
-        return (size_t)most(request->bytes, EXPORT_SLOT_MOST + 1);
-    return 0;
-}
-
-static void *serve_share(shmcore_segment *segment, struct thread_source *source,
-                         const struct router_request *request, bool *created)
-{
-    char name[256];
-    const uint64_t sequence = source->counter->next++;
-    const size_t bytes = shared_size(request);
-    if (bytes == 0 && request->bytes != 0) {
-        error_set(ENOMEM, "a `share` block can be aligned to 16 KiB at the most");
-        return NULL;
-    }
-    if (render(source, sequence, request->bytes, name) == 0) {
-        error_set(ENAMETOOLONG, "the name of a block at a `share` site is longer than 255 bytes");
-        return NULL;
-    }
-    return export_share(segment, name, source->salt, bytes, created);
-}
-
-/* What a rule could not do ends here: a line for the user, then his own malloc or NULL. */
-static COLD bool give_up(const struct policy_rule *rule, int kept_errno, void **out)
-{
-    char cause[160];
-    const int error = errno;
-    error_format(cause, sizeof cause, "%d %s %u", error, router.policy->segments[rule->segment].name,
-                 error == ENOMEM ? 0 : rule->line);
-    const bool fails = rule->full_fails && error == ENOMEM;
-    log_say(SETTINGS_LOG_WARN, cause, "%s; %s", shmcore_error(),
-            fails ? "the allocation fails, as the rule says" : "the program gets its own memory instead");
-    *out = NULL;
-    errno = fails ? ENOMEM : kept_errno;
-    return fails;
-}
-
-static bool serve(const struct site *site, uint16_t index, const struct router_request *request, void **out,
-                  bool *created)
-{
-    const struct policy_rule *rule = &router.policy->rules[index];
-    const int kept_errno = errno;
-    shmcore_segment *segment = segment_for(rule);
-    if (UNLIKELY(segment == NULL)) {
-        errno = kept_errno;
-        return false;
-    }
-    struct thread_source *source = thread_source_for(site, index, rule, label_for);
-    if (UNLIKELY(source == NULL)) {
-        errno = kept_errno;
-        return false;
-    }
-    *created = true;
-    *out = rule->verb == POLICY_EXPORT ? serve_export(segment, rule, source, request)
-                                       : serve_share(segment, source, request, created);
-    if (LIKELY(*out != NULL))
-        return true;
-    return give_up(rule, kept_errno, out);
-}
-
 /* ---------------------------------------------------------------- `shmpreload check` */
 
 /* RULE_LINE VERB MODULE!0xOFFSET FUNCTION SIZE PROGRAM, once for each site and rule. */
@@ -267,7 +81,7 @@ static void report(struct site *site, uint32_t place, const struct policy_rule *
 /* ---------------------------------------------------------------- allocating */
 
 /* The first rule that matches; its place in site->rules, or rule_count. */
-static uint32_t first_match(const struct site *site, const struct router_request *request)
+static uint32_t first_match(const struct site *site, const struct request *request)
 {
     uint32_t place = 0;
     while (place < site->rule_count && !policy_rule_matches_request(&router.policy->rules[site->rules[place]],
@@ -276,7 +90,7 @@ static uint32_t first_match(const struct site *site, const struct router_request
     return place;
 }
 
-static bool route(struct site *site, const struct router_request *request, void **out, bool *created)
+static bool route(struct site *site, const struct request *request, void **out, bool *created)
 {
     const uint32_t place = first_match(site, request);
     if (place == site->rule_count)
@@ -289,7 +103,7 @@ static bool route(struct site *site, const struct router_request *request, void 
         report(site, place, rule, request->bytes);
         return false;
     }
-    return rule->verb != POLICY_PASS && serve(site, index, request, out, created);
+    return rule->verb != POLICY_PASS && serve_request(site, index, request, out, created);
 }
 
 static COLD struct site *first_look(const void *caller)
@@ -300,7 +114,7 @@ static COLD struct site *first_look(const void *caller)
     return site;
 }
 
-static bool allocate(const struct router_request *request, void **out, bool *created)
+static bool allocate(const struct request *request, void **out, bool *created)
 {
     struct site *site;
     if (UNLIKELY(thread_self.inside > 0 || router.policy == NULL))
@@ -319,7 +133,7 @@ static bool allocate(const struct router_request *request, void **out, bool *cre
     return served;
 }
 
-bool router_allocate(const struct router_request *request, void **out)
+bool router_allocate(const struct request *request, void **out)
 {
     bool created;
     return allocate(request, out, &created);
@@ -396,7 +210,7 @@ size_t router_usable_size(const void *pointer)
 
 /* ---------------------------------------------------------------- realloc */
 
-static void *new_block(const struct router_request *request, bool *fresh)
+static void *new_block(const struct request *request, bool *fresh)
 {
     void *pointer = NULL;
     *fresh = true;
@@ -407,7 +221,7 @@ static void *new_block(const struct router_request *request, bool *fresh)
 
 /* From anywhere to anywhere: the old block is kept until the new one is whole. Of a shared block that another
  * process made, the contents are that process's business. */
-static void *move(void *pointer, size_t old_bytes, const struct router_request *request)
+static void *move(void *pointer, size_t old_bytes, const struct request *request)
 {
     bool fresh;
     void *moved = new_block(request, &fresh);
@@ -433,7 +247,7 @@ static bool resize_in_place(void *pointer, size_t bytes)
 
 void *router_reallocate(void *pointer, size_t bytes, const void *caller)
 {
-    const struct router_request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller};
+    const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller};
     if (router_owns(pointer) && export_segment_of(pointer) != NULL) {
         if (bytes == 0) { /* as glibc does */
             router_free(pointer, caller);
@@ -476,17 +290,12 @@ int router_forget(void *address, size_t bytes)
 
 /* ---------------------------------------------------------------- beginning, fork, end */
 
-static void copy_setting(char *out, size_t bytes, const char *setting)
-{
-    error_format(out, bytes, "%s", setting != NULL ? setting : "");
-}
-
 void router_begin(const struct policy *policy, const struct settings *settings, const char *program)
 {
-    copy_setting(router.rank, sizeof router.rank, settings->rank);
-    copy_setting(router.check_file, sizeof router.check_file, settings->check_file);
+    if (settings->check_file != NULL)
+        error_format(router.check_file, sizeof router.check_file, "%s", settings->check_file);
+    serve_begin(policy, settings->rank);
     router.program = program;
-    export_take_over_forks();
     router.alive = os_wiped_on_fork();
     if (router.alive == NULL)
         router.alive = &router.always_alive;
@@ -498,30 +307,22 @@ void router_fork_prepare(void)
 {
     enter();
     site_lock();
-    pthread_mutex_lock(&router.lock);
-    export_fork_prepare();
+    serve_fork_prepare();
 }
 
 void router_fork_parent(void)
 {
-    export_fork_parent();
-    pthread_mutex_unlock(&router.lock);
+    serve_fork_parent();
     site_unlock();
     leave();
 }
 
 void router_fork_child(void)
 {
-    export_fork_child();
+    serve_fork_child();
     thread_after_fork();
-    for (uint32_t i = 0; i < POLICY_SEGMENTS_MAX; i++) {
-        struct attachment *attachment = &router.attachment[i];
-        if (atomic_load(&attachment->state) == ATTACH_READY && !export_is_member(attachment->segment))
-            atomic_store(&attachment->state, ATTACH_FAILED);
-    }
     *router.alive = ALIVE_WORD;
     router.child = true;
-    pthread_mutex_unlock(&router.lock);
     site_unlock();
     leave();
 }

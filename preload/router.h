@@ -13,18 +13,11 @@
 
 #include "config/settings.h"
 #include "layout.h"
-#include "site.h"
-
-struct router_request {
-    enum policy_call call;
-    size_t bytes, alignment; /* alignment 0: malloc's */
-    bool zero;
-    const void *caller;
-};
+#include "serve.h"
 
 /* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it.
  */
-bool router_allocate(const struct router_request *request, void **out);
+bool router_allocate(const struct request *request, void **out);
 
 static inline bool router_owns(const void *pointer)
 {

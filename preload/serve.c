@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+#include "serve.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "error.h"
+#include "label.h"
+#include "log.h"
+#include "namer.h"
+#include "os.h"
+#include "thread.h"
+
+enum attachment_state { ATTACH_NOT_YET, ATTACH_READY, ATTACH_FAILED };
+
+struct attachment {
+    _Atomic uint32_t state; /* enum attachment_state */
+    shmcore_segment *segment;
+};
+
+static struct {
+    const struct policy *policy;
+    char rank[32];        /* a copy: programs write over their environment; "" outside MPI */
+    pthread_mutex_t lock; /* attaching */
+    struct attachment attachment[POLICY_SEGMENTS_MAX];
+} server = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---------------------------------------------------------------- segments */
+
+static shmcore_segment *open_segment(const struct policy_segment *wanted)
+{
+    shmcore_traits traits = shmcore_default_traits();
+    traits.size = wanted->size;
+    shmcore_segment *segment = shmcore_open(wanted->name, &traits);
+    if (segment == NULL) {
+        char cause[160];
+        error_format(cause, sizeof cause, "open %s", wanted->name);
+        log_say(SETTINGS_LOG_WARN, cause, "%s; the program runs on with its own memory", shmcore_error());
+        return NULL;
+    }
+    if (export_in_window(segment)) {
+        log_say(SETTINGS_LOG_INFO, NULL, "attached segment '%s'", wanted->name);
+        if (!shmcore_address_stable(segment))
+            log_say(SETTINGS_LOG_WARN, "stable",
+                    "segment '%s' is not at the address its processes agreed on: pointers inside shared "
+                    "blocks are not "
+                    "valid in other processes",
+                    wanted->name);
+        return segment;
+    }
+    log_say(SETTINGS_LOG_WARN, "window",
+            "the addresses where segment '%s' has to lie are taken; the program runs on with its own memory",
+            wanted->name);
+    shmcore_close(segment);
+    return NULL;
+}
+
+static COLD shmcore_segment *attach(uint32_t index)
+{
+    struct attachment *attachment = &server.attachment[index];
+    pthread_mutex_lock(&server.lock);
+    if (atomic_load(&attachment->state) == ATTACH_NOT_YET) {
+        attachment->segment = open_segment(&server.policy->segments[index]);
+        atomic_store(&attachment->state, attachment->segment != NULL ? ATTACH_READY : ATTACH_FAILED);
+    }
+    pthread_mutex_unlock(&server.lock);
+    return attachment->segment;
+}
+
+static shmcore_segment *segment_for(const struct policy_rule *rule)
+{
+    struct attachment *attachment = &server.attachment[rule->segment];
+    switch (atomic_load_explicit(&attachment->state, memory_order_acquire)) {
+    case ATTACH_READY:
+        return attachment->segment;
+    case ATTACH_NOT_YET:
+        return attach(rule->segment);
+    default:
+        return NULL;
+    }
+}
+
+/* ---------------------------------------------------------------- names */
+
+static size_t label_for(const struct site *site, const struct policy_rule *rule, char *out, size_t bytes,
+                        bool *counts, uint64_t *salt)
+{
+    const char *template = rule->name != NULL ? rule->name : POLICY_DEFAULT_NAME;
+    const struct namer_facts facts = {.module = site->module,
+                                      .function = site->function,
+                                      .offset = site->function_offset,
+                                      .thread = thread_self.number,
+                                      .rank = server.rank[0] != '\0' ? server.rank : NULL,
+                                      .pid = os_process(),
+                                      .exported = rule->verb == POLICY_EXPORT};
+    *salt = namer_is_automatic(template) ? site->build : 0;
+    return namer_label(template, &facts, out, bytes, counts);
+}
+
+/* The name of a `share` block; 0 when it is too long. */
+static size_t render(const struct thread_source *source, uint64_t sequence, size_t bytes, char out[256])
+{
+    const struct thread_counter *label = source->counter;
+    size_t length = label_render(label->label, label->length, sequence, bytes, out, 256);
+    if (!source->counts && sequence > 0 && length < 256)
+        length += error_format(out + length, 256 - length, "#%lu", (unsigned long)sequence);
+    return length <= SHMCORE_NAME_MAX ? length : 0;
+}
+
+/* ---------------------------------------------------------------- the verbs */
+
+static void *serve_export(shmcore_segment *segment, const struct policy_rule *rule,
+                          struct thread_source *source, const struct request *request)
+{
+    const unsigned flags =
+        (request->zero ? EXPORT_ZERO : 0u) | (rule->reserve_touch ? (unsigned)EXPORT_TOUCH : 0u);
+    if (UNLIKELY(source->source.label == 0)) {
+        char text[LABEL_TEXT + 8];
+        const struct thread_counter *label = source->counter;
+        memcpy(text, label->label, label->length);
+        size_t length = label->length;
+        if (!source->counts && length + 2 < sizeof text) { /* several blocks of one name are told apart */
+            text[length++] = '#';
+            text[length++] = LABEL_HOLE_SEQUENCE;
+        }
+        if (!export_label(segment, text, length, source->salt, &source->source.label))
+            return NULL;
+        source->segment = segment;
+    }
+    return export_allocate(segment, &source->source, source->counter->next++, request->bytes,
+                           request->alignment, flags);
+}
+
+/* Named blocks are aligned to 16 bytes, from 64 bytes on to 64, beyond 32 KiB to 16 KiB: a larger alignment
+ * is got by asking for more. Every rank does the same, so the sizes agree. 0: impossible. */
+static size_t shared_size(const struct request *request)
+{
+    if (request->alignment <= 16)
+        return request->bytes;
+    if (request->alignment <= 64)
+        return (size_t)most(request->bytes, 64);
+    if (request->alignment <= QUANTUM_BYTES)
+        return (size_t)most(request->bytes, EXPORT_SLOT_MOST + 1);
+    return 0;
+}
+
+static void *serve_share(shmcore_segment *segment, struct thread_source *source,
+                         const struct request *request, bool *created)
+{
+    char name[256];
+    const uint64_t sequence = source->counter->next++;
+    const size_t bytes = shared_size(request);
+    if (bytes == 0 && request->bytes != 0) {
+        error_set(ENOMEM, "a `share` block can be aligned to 16 KiB at the most");
+        return NULL;
+    }
+    if (render(source, sequence, request->bytes, name) == 0) {
+        error_set(ENAMETOOLONG, "the name of a block at a `share` site is longer than 255 bytes");
+        return NULL;
+    }
+    return export_share(segment, name, source->salt, bytes, created);
+}
+
+/* What a rule could not do ends here: a line for the user, then his own malloc or NULL. */
+static COLD bool give_up(const struct policy_rule *rule, int kept_errno, void **out)
+{
+    char cause[160];
+    const int error = errno;
+    error_format(cause, sizeof cause, "%d %s %u", error, server.policy->segments[rule->segment].name,
+                 error == ENOMEM ? 0 : rule->line);
+    const bool fails = rule->full_fails && error == ENOMEM;
+    log_say(SETTINGS_LOG_WARN, cause, "%s; %s", shmcore_error(),
+            fails ? "the allocation fails, as the rule says" : "the program gets its own memory instead");
+    *out = NULL;
+    errno = fails ? ENOMEM : kept_errno;
+    return fails;
+}
+
+bool serve_request(const struct site *site, uint16_t index, const struct request *request, void **out,
+                   bool *created)
+{
+    const struct policy_rule *rule = &server.policy->rules[index];
+    const int kept_errno = errno;
+    shmcore_segment *segment = segment_for(rule);
+    if (UNLIKELY(segment == NULL)) {
+        errno = kept_errno;
+        return false;
+    }
+    struct thread_source *source = thread_source_for(site, index, rule, label_for);
+    if (UNLIKELY(source == NULL)) {
+        errno = kept_errno;
+        return false;
+    }
+    *created = true;
+    *out = rule->verb == POLICY_EXPORT ? serve_export(segment, rule, source, request)
+                                       : serve_share(segment, source, request, created);
+    if (LIKELY(*out != NULL))
+        return true;
+    return give_up(rule, kept_errno, out);
+}
+
+/* ---------------------------------------------------------------- beginning, fork */
+
+void serve_begin(const struct policy *policy, const char *rank)
+{
+    server.policy = policy;
+    if (rank != NULL)
+        error_format(server.rank, sizeof server.rank, "%s", rank);
+    export_take_over_forks();
+}
+
+void serve_fork_prepare(void)
+{
+    pthread_mutex_lock(&server.lock);
+    export_fork_prepare();
+}
+
+void serve_fork_parent(void)
+{
+    export_fork_parent();
+    pthread_mutex_unlock(&server.lock);
+}
+
+void serve_fork_child(void)
+{
+    export_fork_child();
+    for (uint32_t i = 0; i < POLICY_SEGMENTS_MAX; i++) {
+        struct attachment *attachment = &server.attachment[i];
+        if (atomic_load(&attachment->state) == ATTACH_READY && !export_is_member(attachment->segment))
+            atomic_store(&attachment->state, ATTACH_FAILED);
+    }
+    pthread_mutex_unlock(&server.lock);
+}
