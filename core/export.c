@@ -176,14 +176,22 @@ size_t export_share_size(const void *pointer)
     return shmcore_block_of(pointer, &block) == 0 && block.address == pointer ? block.bytes : 0;
 }
 
-bool export_first_to_say(const char *sentence)
+static uint64_t key_of(const char *sentence)
 {
     char job[64];
     segment_find_job(job);
-    uint64_t key = hash_bytes(sentence, strlen(sentence)) ^ hash_mix(hash_bytes(job, strlen(job)));
-    if (job[0] == '\0')
-        key ^= hash_mix((uint64_t)os_session() + 1);
-    return registry_first_to_say(key);
+    const uint64_t key = hash_bytes(sentence, strlen(sentence)) ^ hash_mix(hash_bytes(job, strlen(job)));
+    return job[0] != '\0' ? key : key ^ hash_mix((uint64_t)os_session() + 1);
+}
+
+bool export_first_to_say(const char *sentence)
+{
+    return registry_first_to_say(key_of(sentence));
+}
+
+bool export_was_said(const char *sentence)
+{
+    return registry_was_said(key_of(sentence));
 }
 
 bool export_in_window(const shmcore_segment *segment)

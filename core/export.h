@@ -80,6 +80,7 @@ size_t export_share_size(const void *pointer);
 /* True once for each sentence among this user's processes of one job (or session, outside jobs): the caller
  * is to say it. */
 bool export_first_to_say(const char *sentence);
+bool export_was_said(const char *sentence);
 
 /* Could the segment lie outside the window that the shim recognises? */
 bool export_in_window(const shmcore_segment *segment);

@@ -155,15 +155,31 @@ void registry_tidy(void)
     registry_close(&registry);
 }
 
+static bool is_said(const struct registry *registry, uint64_t key)
+{
+    struct entry entry;
+    for (uint32_t i = 0; i < ENTRIES && read_entry(registry, i, &entry); i++)
+        if (entry.kind == ENTRY_SAID && entry.key == key && speaker_counts(&entry))
+            return true;
+    return false;
+}
+
+bool registry_was_said(uint64_t key)
+{
+    struct registry registry = registry_open(false);
+    if (registry.descriptor < 0)
+        return false;
+    const bool said = is_said(&registry, key);
+    registry_close(&registry);
+    return said;
+}
+
 bool registry_first_to_say(uint64_t key)
 {
     struct registry registry = registry_open(true);
-    struct entry entry;
     if (registry.descriptor < 0)
         return true;
-    bool first = true;
-    for (uint32_t i = 0; i < ENTRIES && read_entry(&registry, i, &entry) && first; i++)
-        first = entry.kind != ENTRY_SAID || entry.key != key || !speaker_counts(&entry);
+    const bool first = !is_said(&registry, key);
     const uint32_t index = first ? free_entry(&registry) : ENTRIES;
     if (index < ENTRIES) {
         bool ended;

@@ -37,4 +37,7 @@ void registry_tidy(void);
 #define REGISTRY_SILENCE UINT64_C(2000000000)
 bool registry_first_to_say(uint64_t key);
 
+/* Has somebody, in the same sense? Says nothing. */
+bool registry_was_said(uint64_t key);
+
 #endif

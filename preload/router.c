@@ -90,6 +90,23 @@ static uint32_t first_match(const struct site *site, const struct request *reque
     return place;
 }
 
+/* What is said when a rule has matched, for those who end without having seen it match: mpirun, the shell. */
+static void match_note(char out[96], const struct policy_rule *rule)
+{
+    error_format(out, 96, "matched %u %lx", rule->line,
+                 (unsigned long)hash_bytes(rule->text, strlen(rule->text)));
+}
+
+static COLD void note_match(uint16_t index)
+{
+    char note[96];
+    const int kept_errno = errno;
+    atomic_store_explicit(&router.matched[index], true, memory_order_relaxed);
+    match_note(note, &router.policy->rules[index]);
+    export_first_to_say(note);
+    errno = kept_errno;
+}
+
 static bool route(struct site *site, const struct request *request, void **out, bool *created)
 {
     const uint32_t place = first_match(site, request);
@@ -97,8 +114,8 @@ static bool route(struct site *site, const struct request *request, void **out, 
         return false;
     const uint16_t index = site->rules[place];
     const struct policy_rule *rule = &router.policy->rules[index];
-    if (!atomic_load_explicit(&router.matched[index], memory_order_relaxed))
-        atomic_store_explicit(&router.matched[index], true, memory_order_relaxed);
+    if (UNLIKELY(!atomic_load_explicit(&router.matched[index], memory_order_relaxed)))
+        note_match(index);
     if (UNLIKELY(router.check_file[0] != '\0')) {
         report(site, place, rule, request->bytes);
         return false;
@@ -334,8 +351,9 @@ void router_end(void)
     enter();
     for (size_t i = 0; i < router.policy->rule_count; i++) {
         const struct policy_rule *rule = &router.policy->rules[i];
-        char cause[64];
-        if (atomic_load(&router.matched[i]))
+        char cause[64], note[96];
+        match_note(note, rule);
+        if (atomic_load(&router.matched[i]) || export_was_said(note))
             continue;
         error_format(cause, sizeof cause, "never %u", rule->line);
         log_say(SETTINGS_LOG_WARN, cause, "the rule in line %u of the policy never matched: %s", rule->line,
