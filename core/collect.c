@@ -114,7 +114,7 @@ int shmcore_remove(const char *name, const shmcore_traits *traits)
         return error_set(ENOENT, "there is no segment '%s' (%s)", name, path);
     if (error != 0)
         return error_set(-error, "cannot remove %s: %s", path, error_words(-error));
-    registry_tidy();
+    registry_tidy(false);
     return 0;
 }
 
@@ -225,7 +225,6 @@ int shmcore_collect(const char *dir, shmcore_collected *out)
     const int result = os_list(collecting.directory, collect_one, &collecting);
     if (result < 0)
         return error_set(-result, "cannot list %s: %s", collecting.directory, error_words(-result));
-    if (collecting.out->segments > 0)
-        registry_tidy();
+    registry_tidy(true);
     return 0;
 }

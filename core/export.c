@@ -194,6 +194,11 @@ bool export_was_said(const char *sentence)
     return registry_was_said(key_of(sentence));
 }
 
+void export_forget_said(void)
+{
+    registry_tidy(true);
+}
+
 bool export_in_window(const shmcore_segment *segment)
 {
     const uint64_t base = (uint64_t)(uintptr_t)segment->file.view.base;

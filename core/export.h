@@ -82,6 +82,9 @@ size_t export_share_size(const void *pointer);
 bool export_first_to_say(const char *sentence);
 bool export_was_said(const char *sentence);
 
+/* At the end of the last process that could want to know what was said: leaves nothing behind. */
+void export_forget_said(void);
+
 /* Could the segment lie outside the window that the shim recognises? */
 bool export_in_window(const shmcore_segment *segment);
 

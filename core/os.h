@@ -93,6 +93,7 @@ bool os_find_module(uintptr_t address, struct os_module *out);
 
 int32_t os_process(void);
 int32_t os_session(void);
+int32_t os_parent(void);
 uid_t os_user(void);     /* effective */
 uint64_t os_clock(void); /* ns since boot, sleep included */
 uint64_t os_random(void);

@@ -21,6 +21,11 @@ int32_t os_process(void)
     return (int32_t)getpid();
 }
 
+int32_t os_parent(void)
+{
+    return (int32_t)getppid();
+}
+
 int32_t os_session(void)
 {
     return (int32_t)getsid(0);

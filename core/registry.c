@@ -80,14 +80,17 @@ static void write_entry(const struct registry *registry, uint32_t index, const s
     os_write_at(registry->descriptor, entry, sizeof *entry, index * sizeof *entry);
 }
 
-static bool speaker_counts(const struct entry *entry)
+static bool speaker_lives(const struct entry *entry)
 {
     uint64_t start;
     bool ended;
-    const uint64_t now = os_clock();
-    if (entry->since <= now && now - entry->since < REGISTRY_SILENCE)
-        return true;
     return os_process_start(entry->pid, &start, &ended) == 0 && start == entry->start && !ended;
+}
+
+static bool speaker_counts(const struct entry *entry)
+{
+    const uint64_t now = os_clock();
+    return (entry->since <= now && now - entry->since < REGISTRY_SILENCE) || speaker_lives(entry);
 }
 
 static bool is_stale(const struct entry *entry)
@@ -139,7 +142,14 @@ void registry_note_base(const struct registry *registry, uint64_t base, uint64_t
     write_entry(registry, index, &entry);
 }
 
-void registry_tidy(void)
+static bool is_of_use(const struct entry *entry, bool to_the_last)
+{
+    if (entry->kind == ENTRY_SAID && to_the_last)
+        return entry->pid != os_process() && speaker_lives(entry);
+    return !is_stale(entry);
+}
+
+void registry_tidy(bool to_the_last)
 {
     struct registry registry = registry_open(false);
     struct entry entry;
@@ -148,7 +158,7 @@ void registry_tidy(void)
         return;
     bool used = false;
     for (uint32_t i = 0; i < ENTRIES && read_entry(&registry, i, &entry) && !used; i++)
-        used = !is_stale(&entry);
+        used = is_of_use(&entry, to_the_last);
     registry_path(path);
     if (!used)
         os_unlink(path);

@@ -29,8 +29,9 @@ void registry_close(struct registry *registry);
 uint64_t registry_free_base(const struct registry *registry, uint64_t from, uint64_t bytes);
 void registry_note_base(const struct registry *registry, uint64_t base, uint64_t bytes, const char *path);
 
-/* Drops what is stale, and the file itself when nothing is left. */
-void registry_tidy(void);
+/* Removes the file when nothing in it is of use to anybody. What dead processes and this one have said counts
+ * as of use for a while, unless `to_the_last`: the caller knows that nobody will come who might repeat it. */
+void registry_tidy(bool to_the_last);
 
 /* True when no process of the same job (or session, outside jobs) has said `key` lately: the caller
  * is to say it. Lately: the speaker lives, or fell silent less than REGISTRY_SILENCE ago. */

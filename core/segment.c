@@ -448,7 +448,7 @@ void segment_leave(const struct segment *segment, bool (*nobody_left)(struct seg
             struct segment copy = *segment;
             if (nobody_left(&copy, argument)) {
                 os_unlink(segment->path);
-                registry_tidy();
+                registry_tidy(false);
             }
         }
         os_unlock_file(descriptor);

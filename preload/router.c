@@ -344,10 +344,10 @@ void router_fork_child(void)
     leave();
 }
 
-void router_end(void)
+bool router_end(void)
 {
     if (router.policy == NULL || router.child || router.check_file[0] != '\0' || !is_adopted())
-        return;
+        return false;
     enter();
     for (size_t i = 0; i < router.policy->rule_count; i++) {
         const struct policy_rule *rule = &router.policy->rules[i];
@@ -360,4 +360,5 @@ void router_end(void)
                 rule->text);
     }
     leave();
+    return true;
 }

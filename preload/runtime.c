@@ -19,6 +19,7 @@
 #include "config/policy.h"
 #include "config/settings.h"
 #include "error.h"
+#include "export.h"
 #include "log.h"
 #include "os.h"
 #include "real.h"
@@ -121,8 +122,22 @@ static __attribute__((constructor)) void bring_up(void)
     seal(policy->size_floor);
 }
 
-static __attribute__((destructor)) void bring_down(void)
+/* Does the parent carry the shim too? Then it is a shell or mpirun that wants to know, when it ends, which
+ * rules have matched further down. */
+static bool parent_is_shimmed(void)
 {
-    if (runtime.active)
-        router_end();
+    Dl_info self;
+    struct os_file file;
+    return dladdr(&runtime, &self) != 0 && self.dli_fname != NULL &&
+           os_stat_path(self.dli_fname, &file) == 0 &&
+           os_process_maps(os_parent(), file.device, file.inode) == 1;
+}
+
+/* After the core's own: the lower the number, the later. */
+static __attribute__((destructor(101))) void bring_down(void)
+{
+    if (!runtime.active || !router_end())
+        return;
+    if (!parent_is_shimmed())
+        export_forget_said();
 }
