@@ -150,10 +150,10 @@ EXPORT void free_aligned_sized(void *pointer, size_t alignment, size_t bytes)
 
 EXPORT int madvise(void *address, size_t bytes, int advice)
 {
-    if (UNLIKELY(advice == MADV_DONTNEED && router_owns(address)))
-        return router_forget(address, bytes);
     if (UNLIKELY(real.madvise == NULL))
         real_resolve();
+    if (UNLIKELY(advice == MADV_DONTNEED && router_owns(address)))
+        return router_forget(address, bytes);
     return real.madvise(address, bytes, advice);
 }
 

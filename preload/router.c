@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -193,23 +194,30 @@ static void release(shmcore_segment *segment, void *pointer, const void *caller)
     report_misuse(pointer, caller);
 }
 
+/* A signal handler frees while this thread is in the middle of something. */
+static COLD void defer(void *pointer)
+{
+    memcpy(pointer, &thread_self.deferred, sizeof pointer);
+    thread_self.deferred = pointer;
+}
+
 void router_free(void *pointer, const void *caller)
 {
-    if (UNLIKELY(thread_self.inside >
-                 0)) { /* a signal handler, while this thread was in the middle of something */
-        memcpy(pointer, &thread_self.deferred, sizeof pointer);
-        thread_self.deferred = pointer;
+    shmcore_segment *segment = export_segment_of(pointer);
+    if (UNLIKELY(segment == NULL)) { /* the program maps things in the window too */
+        real.free(pointer);
+        return;
+    }
+    if (UNLIKELY(thread_self.inside > 0)) {
+        defer(pointer);
         return;
     }
     const int kept_errno = errno;
     enter();
-    shmcore_segment *segment = export_segment_of(pointer);
-    if (LIKELY(segment != NULL && is_adopted()))
+    if (LIKELY(is_adopted()))
         release(segment, pointer, caller);
     leave();
     errno = kept_errno;
-    if (UNLIKELY(segment == NULL))
-        real.free(pointer);
 }
 
 size_t router_usable_size(const void *pointer)
@@ -297,11 +305,12 @@ void *router_reallocate(void *pointer, size_t bytes, const void *caller)
 /* The pages keep their memory: giving it back would let a later touch fail on a full file system. */
 int router_forget(void *address, size_t bytes)
 {
-    if ((uintptr_t)address % PAGE_BYTES != 0) {
-        errno = EINVAL;
-        return -1;
-    }
-    memset(address, 0, align_up(bytes, PAGE_BYTES));
+    const size_t whole = align_up(bytes, PAGE_BYTES);
+    shmcore_segment *segment = export_segment_of(address);
+    if (segment == NULL || (uintptr_t)address % PAGE_BYTES != 0 || whole == 0 ||
+        export_segment_of((unsigned char *)address + whole - 1) != segment)
+        return real.madvise(address, bytes, MADV_DONTNEED);
+    memset(address, 0, whole);
     return 0;
 }
 

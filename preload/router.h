@@ -19,6 +19,7 @@
  */
 bool router_allocate(const struct request *request, void **out);
 
+/* May be ours: the program has mappings of its own in the window too, so the functions below look again. */
 static inline bool router_owns(const void *pointer)
 {
     return (uintptr_t)pointer - WINDOW_BASE < WINDOW_END - WINDOW_BASE;
@@ -45,8 +46,8 @@ void router_fork_prepare(void);
 void router_fork_parent(void);
 void router_fork_child(void);
 
-/* Names, at the end of the program, the rules that never matched. False in forked children, which leave the last word
- * to the parent. */
+/* Names, at the end of the program, the rules that never matched. False in forked children, which leave the
+ * last word to the parent. */
 bool router_end(void);
 
 #endif
