@@ -10,6 +10,7 @@
 #include <link.h>
 #include <linux/futex.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -95,16 +96,29 @@ void *os_wiped_on_fork(void)
 }
 
 #if __GLIBC_PREREQ(2, 35)
+/* The program's headers as the kernel told them; a library's where its file header, if it is mapped, says. */
+static void find_headers(const struct dl_find_object *found, struct os_module *out)
+{
+    const ElfW(Ehdr) *header = found->dlfo_map_start;
+    const uintptr_t mapped = (uintptr_t)found->dlfo_map_end - (uintptr_t)found->dlfo_map_start;
+    if (out->path[0] == '\0') {
+        out->headers = (const void *)getauxval(AT_PHDR);
+        out->header_count = out->headers != NULL ? (unsigned)getauxval(AT_PHNUM) : 0;
+    } else if (mapped >= PAGE_BYTES && memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 &&
+               header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) <= PAGE_BYTES) {
+        out->headers = (const char *)header + header->e_phoff;
+        out->header_count = header->e_phnum;
+    }
+}
+
 bool os_find_module(uintptr_t address, struct os_module *out)
 {
     struct dl_find_object found;
     if (_dl_find_object((void *)address, &found) != 0)
         return false;
-    const ElfW(Ehdr) *header = found.dlfo_map_start;
-    *out = (struct os_module){.load_address = found.dlfo_link_map->l_addr,
-                              .path = found.dlfo_link_map->l_name,
-                              .headers = (const char *)header + header->e_phoff,
-                              .header_count = header->e_phnum};
+    *out =
+        (struct os_module){.load_address = found.dlfo_link_map->l_addr, .path = found.dlfo_link_map->l_name};
+    find_headers(&found, out);
     return true;
 }
 #else

@@ -84,7 +84,7 @@ uint64_t os_memory_left(const char *directory);
 struct os_module {
     uintptr_t load_address; /* what is added to the addresses in its file */
     const char *path;       /* lives as long as the module */
-    const void *headers;    /* its ElfW(Phdr)[] */
+    const void *headers;    /* its ElfW(Phdr)[], NULL when they are not in memory */
     unsigned header_count;
 };
 bool os_find_module(uintptr_t address, struct os_module *out);
