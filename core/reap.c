@@ -136,7 +136,7 @@ bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t devic
     const uint32_t used = process_rows_used(view);
     for (uint32_t row = 0; row < used; row++) {
         const enum row_state state = process_state(view, row);
-        const bool counts = state == ROW_ALIVE || state == ROW_EXITING || state == ROW_FORKING;
+        const bool counts = state == ROW_ALIVE || state == ROW_FORKING;
         if (row != own_row && counts && !process_is_dead(view, row, device, inode))
             return false;
     }

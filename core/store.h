@@ -123,7 +123,8 @@ int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to);
 uint32_t reap_some(shmcore_segment *segment, uint32_t examine);
 /* `nonce`: of the row when it was found dead; if it is another by now nothing happens. */
 void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce);
-/* Every other process of the segment is dead. Does not reap. */
+/* Every other process of the segment is dead, or about to exit and has looked itself who is left: of several that end
+ * at once the last one to look finds nobody. Does not reap. */
 bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t device, uint64_t inode);
 
 #endif
