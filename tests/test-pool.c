@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * core/pool: regions taken and given at random against a model; first fit; the part of large segments that is
+ * kept for records; a run too long for the undo log.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "plain.h"
+
+#define CAPACITY     (24 * MEBI)
+#define REGIONS_MOST 384u
+
+static struct plain plain;
+static uint32_t model[REGIONS_MOST]; /* the owner of each region, OWNER_POOL: free */
+static struct dice dice;
+
+static int make(void **state)
+{
+    (void)state;
+    if (!plain_make(&plain, CAPACITY) || plain.view.region_count != REGIONS_MOST)
+        return -1;
+    dice = (struct dice){7};
+    for (uint32_t r = 0; r < REGIONS_MOST; r++)
+        model[r] = r < plain.view.table_regions ? OWNER_TABLES : OWNER_POOL;
+    return 0;
+}
+
+static int unmake(void **state)
+{
+    (void)state;
+    plain_unmake(&plain);
+    return 0;
+}
+
+static void own(struct region_run run, uint32_t owner)
+{
+    for (uint32_t r = run.first; r < run.first + run.count; r++)
+        model[r] = owner;
+}
+
+static uint32_t length_of(uint32_t region, uint32_t owner)
+{
+    uint32_t length = 0;
+    while (region + length < REGIONS_MOST && model[region + length] == owner)
+        length++;
+    return length;
+}
+
+/* The lowest run that fits, as the model sees it. */
+static struct region_run first_fit(uint32_t count, uint32_t alignment)
+{
+    for (uint32_t r = 0; r < REGIONS_MOST; r += alignment)
+        if (length_of(r, OWNER_POOL) >= count)
+            return (struct region_run){r, count};
+    return (struct region_run){0, 0};
+}
+
+static void check(void)
+{
+    uint32_t longest = 0, free_regions = 0;
+    for (uint32_t r = 0; r < REGIONS_MOST; r++) {
+        const uint32_t length = length_of(r, OWNER_POOL);
+        longest = length > longest ? length : longest;
+        free_regions += length > 0;
+        if (model[r] != OWNER_POOL)
+            assert_int_equal(plain.view.region_owner[r], model[r]);
+    }
+    assert_int_equal(plain.view.pool->free_regions, free_regions);
+    assert_int_equal(pool_longest(&plain.view), longest);
+    assert_true(pool_is_sound(&plain.view));
+}
+
+static uint32_t some_owner(void)
+{
+    return dice_roll(&dice, 2) == 0 ? OWNER_SHARD : OWNER_PROCESS + dice_roll(&dice, 5);
+}
+
+static void take(void)
+{
+    const uint32_t count = 1 + dice_roll(&dice, dice_roll(&dice, 5) == 0 ? 150 : 6);
+    const uint32_t alignment = 1u << dice_roll(&dice, 4), owner = some_owner();
+    const struct region_run wanted = first_fit(count, alignment);
+    const struct region_run run = pool_find(&plain.view, count, alignment, dice_roll(&dice, 2) == 0);
+    struct transaction transaction = PLAIN_TRANSACTION(&plain);
+    assert_int_equal(run.count, wanted.count);
+    assert_int_equal(run.first, wanted.first);
+    if (run.count == 0)
+        return;
+    pool_take(&plain.view, &transaction, run, owner);
+    own(run, owner);
+}
+
+/* A random part of a run of one owner. */
+static struct region_run some_run(void)
+{
+    for (uint32_t tries = 0; tries < 50; tries++) {
+        const uint32_t region =
+            plain.view.table_regions + dice_roll(&dice, REGIONS_MOST - plain.view.table_regions);
+        if (model[region] != OWNER_POOL)
+            return (struct region_run){region, 1 + dice_roll(&dice, length_of(region, model[region]))};
+    }
+    return (struct region_run){0, 0};
+}
+
+static void give(void)
+{
+    const struct region_run run = some_run();
+    struct transaction transaction = PLAIN_TRANSACTION(&plain);
+    if (run.count == 0)
+        return;
+    pool_give(&plain.view, &transaction, run);
+    if (dice_roll(&dice, 4) != 0) /* who dies here leaves owners behind that mean nothing */
+        pool_forget(&plain.view, run);
+    own(run, OWNER_POOL);
+}
+
+static void walk(void)
+{
+    const uint32_t owner = some_owner(), enough = 1 + dice_roll(&dice, 40);
+    struct region_run run = {0, 0};
+    uint32_t seen = 0, wanted = 0;
+    for (uint32_t r = 0; r < REGIONS_MOST; r++)
+        wanted += model[r] == owner;
+    while ((run = pool_next_of(&plain.view, owner, run.first + run.count, enough)).count != 0) {
+        assert_true(run.count <= enough);
+        assert_true(length_of(run.first, owner) >= run.count);
+        seen += run.count;
+    }
+    assert_int_equal(seen, wanted);
+}
+
+static void random_steps(void **state)
+{
+    (void)state;
+    check();
+    for (unsigned i = 0; i < 20000; i++) {
+        const uint32_t kind = dice_roll(&dice, 20);
+        if (kind < 11)
+            take();
+        else if (kind < 19)
+            give();
+        else
+            walk();
+        check();
+    }
+}
+
+static void exhausted(void **state)
+{
+    (void)state;
+    const uint32_t all = plain.view.pool->free_regions;
+    struct transaction transaction = PLAIN_TRANSACTION(&plain);
+    assert_int_equal(all, REGIONS_MOST - plain.view.table_regions);
+    assert_int_equal(pool_find(&plain.view, 0, 1, false).count, 0);
+    assert_int_equal(pool_find(&plain.view, all + 1, 1, false).count, 0);
+    assert_int_equal(pool_find(&plain.view, UINT32_MAX, 1, false).count, 0);
+    const struct region_run run = pool_find(&plain.view, all, 1, true);
+    assert_int_equal(run.count, all);
+    pool_take(&plain.view, &transaction, run, OWNER_SHARD);
+    assert_int_equal(pool_find(&plain.view, 1, 1, false).count, 0);
+    assert_int_equal(pool_longest(&plain.view), 0);
+    assert_true(pool_is_sound(&plain.view));
+    pool_give(&plain.view, &transaction, run);
+    pool_forget(&plain.view, run);
+    check();
+}
+
+struct picture {
+    uint64_t free[REGIONS_MOST / 64];
+    uint32_t free_regions, hint;
+};
+
+static struct picture draw(void)
+{
+    struct picture picture = {.free_regions = plain.view.pool->free_regions, .hint = plain.view.pool->hint};
+    memcpy(picture.free, plain.view.region_free, sizeof picture.free);
+    return picture;
+}
+
+static void abandoned_steps(void **state)
+{
+    (void)state;
+    const struct guarded guarded = plain_pool(&plain);
+    for (unsigned i = 0; i < 2000; i++) {
+        take();
+        give();
+        const struct region_run taken = pool_find(&plain.view, 1 + dice_roll(&dice, 90), 1, false);
+        const struct region_run given = some_run();
+        const struct picture before = draw();
+        struct transaction transaction = transaction_begin(&guarded);
+        if (taken.count != 0)
+            pool_take(&plain.view, &transaction, taken, OWNER_SHARD);
+        if (given.count != 0)
+            pool_give(&plain.view, &transaction, given);
+        transaction_abandon(&guarded, &transaction);
+        const struct picture after = draw();
+        assert_memory_equal(&before, &after, sizeof before);
+        check();
+    }
+}
+
+static void damage_is_noticed(void **state)
+{
+    (void)state;
+    const struct region_run run = pool_find(&plain.view, 5, 1, false);
+    struct transaction transaction = PLAIN_TRANSACTION(&plain);
+    pool_take(&plain.view, &transaction, run, OWNER_SHARD);
+    own(run, OWNER_SHARD);
+    check();
+    plain.view.region_owner[run.first + 2] = OWNER_POOL; /* taken by nobody */
+    assert_false(pool_is_sound(&plain.view));
+    plain.view.region_owner[run.first + 2] = OWNER_PROCESS + plain.view.row_count;
+    assert_false(pool_is_sound(&plain.view));
+    plain.view.region_owner[run.first + 2] = OWNER_SHARD + plain.view.shard_count;
+    assert_false(pool_is_sound(&plain.view));
+    plain.view.region_owner[run.first + 2] = OWNER_SHARD;
+    check();
+    plain.view.pool->free_regions++;
+    assert_false(pool_is_sound(&plain.view));
+    plain.view.pool->free_regions--;
+    plain.view.region_free[0] |= 1; /* the tables are nobody's to take */
+    assert_false(pool_is_sound(&plain.view));
+    plain.view.region_free[0] &= ~(uint64_t)1;
+    plain.view.pool->hint = REGIONS_MOST;
+    assert_false(pool_is_sound(&plain.view));
+}
+
+/* ---------------------------------------------------------------- a segment larger than records reach */
+
+static struct plain large;
+
+static bool make_large(void)
+{
+    return plain_make(&large, 64 * GIBI);
+}
+
+static void low_and_high(void **state)
+{
+    (void)state;
+    if (!make_large())
+        SKIP("no 64 GiB of address space");
+    const uint32_t low_end = (uint32_t)(RECORD_LIMIT >> large.view.region_shift);
+    struct transaction transaction = PLAIN_TRANSACTION(&large);
+    struct region_run run = pool_find(&large.view, 3, 1, true);
+    assert_true(run.first + run.count <= low_end);
+    run = pool_find(&large.view, 3, 1, false); /* large extents leave the low part to records */
+    assert_int_equal(run.first, low_end);
+    run = pool_find(&large.view, large.view.region_count - low_end, 1, false);
+    pool_take(&large.view, &transaction, run, OWNER_SHARD);
+    run = pool_find(&large.view, 3, 1, false); /* nothing else is left */
+    assert_int_equal(run.first, large.view.table_regions);
+    run = pool_find(&large.view, low_end - large.view.table_regions, 1, true);
+    assert_int_equal(run.count, low_end - large.view.table_regions);
+    pool_take(&large.view, &transaction, run, OWNER_SHARD + 1);
+    assert_int_equal(pool_find(&large.view, 1, 1, true).count, 0);
+    assert_true(pool_is_sound(&large.view));
+    plain_unmake(&large);
+}
+
+/* A block may be as large as the segment: one transaction must hold the run, and giving it back too. */
+static void whole_segment(void **state)
+{
+    (void)state;
+    if (!make_large())
+        SKIP("no 64 GiB of address space");
+    const struct guarded guarded = plain_pool(&large);
+    const struct region_run run = {large.view.table_regions, pool_longest(&large.view)};
+    struct transaction transaction = transaction_begin(&guarded);
+    pool_take(&large.view, &transaction, run, OWNER_SHARD);
+    const bool taken = transaction_end(&guarded, &transaction);
+    assert_true(pool_is_sound(&large.view)); /* taken or not, it is whole */
+    if (!taken)
+        fail_msg("the undo log has no room for %u regions", run.count);
+    transaction = transaction_begin(&guarded);
+    pool_give(&large.view, &transaction, run);
+    assert_true(transaction_end(&guarded, &transaction));
+    pool_forget(&large.view, run);
+    assert_true(pool_is_sound(&large.view));
+}
+
+static int unmake_large(void **state)
+{
+    (void)state;
+    plain_unmake(&large);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(random_steps),
+        TEST(exhausted),
+        TEST(abandoned_steps),
+        TEST(damage_is_noticed),
+        cmocka_unit_test_teardown(low_and_high, unmake_large),
+        cmocka_unit_test_teardown(whole_segment, unmake_large),
+    };
+    return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+}
