@@ -12,6 +12,8 @@
 #ifndef SHM_POLICY_H
 #define SHM_POLICY_H
 
+#include "config/fault.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -59,11 +61,6 @@ struct policy {
     size_t program_count;
     size_t size_floor;     /* no rule but `pass` matches a smaller request; SIZE_MAX: none ever matches */
     bool needs_functions;  /* a match or a name wants the name of a function */
-};
-
-struct policy_error {
-    unsigned line, column; /* from 1; the column counts bytes */
-    char message[320];     /* what was expected and the offending text; no newline */
 };
 
 /* A call site, as far as it is known. `function` NULL: unknown (matches only func=*). */

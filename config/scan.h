@@ -10,7 +10,7 @@
 #ifndef SHM_SCAN_H
 #define SHM_SCAN_H
 
-#include "config/policy.h"
+#include "config/fault.h"
 #include "config/text.h"
 
 struct place {

@@ -237,37 +237,29 @@ static int check_name(const char *name, size_t *length)
     return 0;
 }
 
-void *block_allocate(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool share,
-                     bool *created)
+static void *make_or_join(shmcore_segment *segment, const struct name_key *key, size_t bytes, bool share,
+                          bool *created)
 {
-    size_t length;
     struct work work;
-    if (!segment_is_usable(segment, true) || check_name(name, &length) != 0)
-        return NULL;
-    if (bytes > segment->file.view.capacity) {
-        out_of_space(segment, bytes);
-        return NULL;
-    }
-    const struct name_key key = directory_key(name, length, salt);
-    const uint32_t number = directory_shard(&segment->file.view, &key);
+    const uint32_t number = directory_shard(&segment->file.view, key);
     uint64_t since = 0;
     for (;;) {
         bool damaged = false;
         if (!work_enter(&work, segment, number))
             return NULL;
-        const uint32_t reference = directory_find(work.view, work.shard, work.owner, &key, &damaged);
+        const uint32_t reference = directory_find(work.view, work.shard, work.owner, key, &damaged);
         if (UNLIKELY(damaged)) {
             work_leave(&work);
             error_set(EIO, "the names of segment '%s' are damaged", segment->file.name);
             return NULL;
         }
         *created = reference == 0;
-        if (reference == 0 && bytes > EXPORT_SLOT_MOST)
-            return make_large(&work, &key, bytes, share);
+        if (reference == 0 && bytes >= SLOT_BYTES_END)
+            return make_large(&work, key, bytes, share);
         struct record *record = reference != 0 ? view_record(work.view, reference) : NULL;
         if (record == NULL || block_state(record) == RECORD_READY) {
-            void *pointer = record == NULL ? make_small(&work, &key, bytes, share)
-                                           : join_block(&work, &key, reference, bytes);
+            void *pointer = record == NULL ? make_small(&work, key, bytes, share)
+                                           : join_block(&work, key, reference, bytes);
             work_leave(&work);
             return pointer;
         }
@@ -277,6 +269,27 @@ void *block_allocate(shmcore_segment *segment, const char *name, uint64_t salt, 
         if (!wait_for_creator(&work, record, creator, since))
             return NULL;
     }
+}
+
+void *block_allocate(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool share,
+                     bool *created)
+{
+    size_t length;
+    if (!segment_is_usable(segment, true) || check_name(name, &length) != 0)
+        return NULL;
+    if (bytes > segment->file.view.capacity) {
+        out_of_space(segment, bytes);
+        return NULL;
+    }
+    const struct name_key key = directory_key(name, length, salt);
+    void *pointer = make_or_join(segment, &key, bytes, share, created);
+    if (UNLIKELY(pointer == NULL) && (errno == ENOMEM || errno == EEXIST)) {
+        const int error = errno;
+        if (reap_for_room(segment))
+            return make_or_join(segment, &key, bytes, share, created);
+        errno = error;
+    }
+    return pointer;
 }
 
 void *shmcore_allocate(shmcore_segment *segment, const char *name, size_t bytes)

@@ -8,15 +8,6 @@
 #include "store.h"
 #include "text.h"
 
-/* Where a block lies and how large it is, after everything about it has been checked. */
-struct block_place {
-    struct record *record;
-    uint64_t offset, bytes, rounded;
-};
-
-/* False: the reference is not that of a record with sound contents. */
-bool block_describe(const struct view *view, uint32_t owner, uint32_t reference, struct block_place *out);
-
 /* shmcore_allocate() with a salt; *created says whether this call made the block. */
 void *block_allocate(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool share,
                      bool *created);

@@ -24,6 +24,7 @@ struct listing {
     const char *directory;
     int (*visit)(const shmcore_segment_info *info, void *argument);
     void *argument;
+    int answer; /* the visitor's: it may be negative, which for os_list() would be an error */
 };
 
 static bool open_for_reading(struct segment *segment, const char *directory, uid_t uid, const char *job,
@@ -72,11 +73,11 @@ static bool describe(shmcore_segment_info *info, const char *directory, const ch
 
 static int list_one(const char *file_name, void *argument)
 {
-    const struct listing *listing = argument;
+    struct listing *listing = argument;
     shmcore_segment_info info;
-    if (!describe(&info, listing->directory, file_name))
-        return 0;
-    return listing->visit(&info, listing->argument);
+    if (describe(&info, listing->directory, file_name))
+        listing->answer = listing->visit(&info, listing->argument);
+    return listing->answer != 0;
 }
 
 int shmcore_for_each_segment(const char *dir, int (*visit)(const shmcore_segment_info *info, void *argument),
@@ -87,7 +88,7 @@ int shmcore_for_each_segment(const char *dir, int (*visit)(const shmcore_segment
         return error_set(EINVAL, "shmcore_for_each_segment() needs a function to call");
     const int result = os_list(listing.directory, list_one, &listing);
     if (result >= 0)
-        return result;
+        return listing.answer;
     return error_set(-result, "cannot list %s: %s", listing.directory, error_words(-result));
 }
 
@@ -103,7 +104,7 @@ int shmcore_remove(const char *name, const shmcore_traits *traits)
     if (traits == NULL)
         traits = &defaults;
     if (traits->job != NULL)
-        error_format(job, sizeof job, "%s", traits->job);
+        segment_set_job(job, traits->job);
     else
         segment_find_job(job);
     segment_path(path, directory_or_default(traits->dir), os_user(), job, name);
@@ -176,19 +177,19 @@ static size_t count_dead(const struct segment *segment)
 }
 
 /* Rows of the dead in a segment that lives are reaped by joining it for a moment, which its owner alone can
- * do. */
-static void reap_in(const struct segment *dead_in, shmcore_collected *out)
+ * do. `dead`: how many there are; joining reaps some of them by itself. */
+static void reap_in(const struct segment *where, bool persist, size_t dead, shmcore_collected *out)
 {
-    if (dead_in->view.header->uid != os_user() || dead_in->view.header->pid_namespace != os_pid_namespace())
-        return;
     shmcore_traits traits = shmcore_default_traits();
-    traits.dir = dead_in->directory;
-    traits.job = dead_in->job;
-    traits.persist = dead_in->view.header->persist != 0;
-    shmcore_segment *segment = shmcore_open(dead_in->name, &traits);
+    traits.dir = where->directory;
+    traits.job = where->job;
+    traits.persist = persist;
+    shmcore_segment *segment = shmcore_open(where->name, &traits);
     if (segment == NULL)
         return;
-    out->processes += reap_some(segment, ROWS_MOST);
+    reap_some(segment, ROWS_MOST);
+    const size_t left = count_dead(&segment->file);
+    out->processes += dead > left ? dead - left : 0;
     shmcore_close(segment);
 }
 
@@ -207,12 +208,15 @@ static int collect_one(const char *file_name, void *argument)
         return 0;
     /* of another pid namespace nothing can be told */
     const bool foreign = segment.view.header->pid_namespace != os_pid_namespace();
-    struct verdict verdict = {.out = collecting->out, .keep = foreign || segment.view.header->persist != 0};
-    if (living(&segment) == 0 && !verdict.keep)
+    const bool persist = segment.view.header->persist != 0;
+    const size_t dead = foreign ? 0 : count_dead(&segment);
+    struct verdict verdict = {.out = collecting->out, .keep = foreign || persist};
+    const bool empty = living(&segment) == 0 && !verdict.keep;
+    if (empty)
         segment_leave(&segment, nobody_at_all, &verdict);
-    else if (!foreign && count_dead(&segment) > 0)
-        reap_in(&segment, collecting->out);
     segment_unmap(&segment);
+    if (!empty && dead > 0 && info.uid == os_user())
+        reap_in(&segment, persist, dead, collecting->out);
     return 0;
 }
 

@@ -25,6 +25,15 @@ static uint32_t class_for(size_t bytes, size_t alignment)
     return slab_data_class(slot < 64 ? 64 : slot);
 }
 
+static void *allocate(shmcore_segment *segment, struct export_source *source, uint64_t sequence, size_t bytes,
+                      size_t alignment, unsigned flags)
+{
+    const uint32_t slab_class = class_for(bytes, alignment);
+    if (slab_class < SLAB_DATA_CLASSES)
+        return own_allocate_slot(segment, source, sequence, slab_class, bytes, flags);
+    return own_allocate_extent(segment, source, sequence, bytes, alignment, flags);
+}
+
 void *export_allocate(shmcore_segment *segment, struct export_source *source, uint64_t sequence, size_t bytes,
                       size_t alignment, unsigned flags)
 {
@@ -32,10 +41,10 @@ void *export_allocate(shmcore_segment *segment, struct export_source *source, ui
         error_set(ENOMEM, "a call site has made more blocks than can be numbered");
         return NULL;
     }
-    const uint32_t slab_class = class_for(bytes, alignment);
-    if (slab_class < SLAB_DATA_CLASSES)
-        return own_allocate_slot(segment, source, sequence, slab_class, bytes, flags);
-    return own_allocate_extent(segment, source, sequence, bytes, alignment, flags);
+    void *pointer = allocate(segment, source, sequence, bytes, alignment, flags);
+    if (UNLIKELY(pointer == NULL) && bytes <= segment->file.view.capacity && reap_for_room(segment))
+        pointer = allocate(segment, source, sequence, bytes, alignment, flags);
+    return pointer;
 }
 
 /* ---------------------------------------------------------------- what a pointer is */
@@ -125,7 +134,7 @@ static bool resize_extent(shmcore_segment *segment, uint32_t first, size_t bytes
 {
     struct quantum *entry = &segment->file.view.quanta[first];
     const uint64_t room = (uint64_t)entry->count << QUANTUM_SHIFT;
-    if (bytes > room || bytes <= EXPORT_SLOT_MOST || bytes < entry->bytes / 2)
+    if (bytes > room || bytes < SLOT_BYTES_END || bytes < entry->bytes / 2)
         return false;
     if (bytes > entry->bytes && space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, bytes) != 0)
         return false;
@@ -154,6 +163,16 @@ bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes)
 }
 
 /* ---------------------------------------------------------------- for the preload */
+
+bool export_label(shmcore_segment *segment, const char *text, size_t length, uint64_t salt, uint32_t *label)
+{
+    return own_label(segment, text, length, salt, label);
+}
+
+void export_retire(shmcore_segment *segment, struct export_source *source)
+{
+    own_retire(segment, source);
+}
 
 void *export_share(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool *created)
 {

@@ -4,7 +4,7 @@
  *
  * They lie in regions that belong to the process's row, so that allocating shares nothing with other
  * processes and a dead one's memory goes back whole. A block has no name of its own: it is (label, sequence),
- * and text is made of that when somebody asks. Blocks up to EXPORT_SLOT_MOST come from slabs of one label
+ * and text is made of that when somebody asks. Blocks below SLOT_BYTES_END come from slabs of one label
  * and size that one thread allocates from without a lock; anybody may free. Larger ones are extents.
  *
  * These functions are called from inside malloc: they allocate nothing, keep no descriptor and leave errno
@@ -13,19 +13,8 @@
 #ifndef SHM_EXPORT_H
 #define SHM_EXPORT_H
 
-#include "layout.h"
+#include "export_source.h"
 #include "shmcore.h"
-
-/* What one thread knows of one call site. Zeroed by the caller at first; used by one thread only. */
-struct export_source {
-    uint32_t label;                   /* from export_label() */
-    uint32_t slab[SLAB_DATA_CLASSES]; /* the slab in use, by class: its first quantum */
-};
-
-enum export_flags {
-    EXPORT_ZERO = 1,  /* calloc */
-    EXPORT_TOUCH = 2, /* reserve=touch: promise the addresses only */
-};
 
 /* The sequence has this many bits in a slab; a block beyond it is refused. */
 #define EXPORT_SEQUENCE_BITS 48u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Extents of this process: exported blocks beyond EXPORT_SLOT_MOST, slabs, labels. Kept free for reuse up to
+ * Extents of this process: exported blocks from SLOT_BYTES_END on, slabs, labels. Kept free for reuse up to
  * a watermark, then given back to the pool region by region.
  */
 #include "export_own.h"
@@ -148,7 +148,7 @@ static bool new_label_extent(shmcore_segment *segment)
     return true;
 }
 
-bool export_label(shmcore_segment *segment, const char *text, size_t length, uint64_t salt, uint32_t *out)
+bool own_label(shmcore_segment *segment, const char *text, size_t length, uint64_t salt, uint32_t *out)
 {
     struct export_heap *exports = &segment->exports;
     if (length > LABEL_TEXT)

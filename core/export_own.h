@@ -8,7 +8,7 @@
 #ifndef SHM_EXPORT_OWN_H
 #define SHM_EXPORT_OWN_H
 
-#include "export.h"
+#include "export_source.h"
 #include "store.h"
 
 enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3 };
@@ -35,5 +35,9 @@ void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, 
                         uint32_t slab_class, size_t bytes, unsigned flags);
 /* After a slot of a slab that is no thread's was freed. */
 void own_slab_changed(shmcore_segment *segment, struct export_slab *slab);
+
+void own_retire(shmcore_segment *segment, struct export_source *source);
+
+bool own_label(shmcore_segment *segment, const char *text, size_t length, uint64_t salt, uint32_t *out);
 
 #endif

@@ -249,7 +249,7 @@ COLD void own_slab_changed(shmcore_segment *segment, struct export_slab *slab)
     regions_return(segment, run);
 }
 
-void export_retire(shmcore_segment *segment, struct export_source *source)
+void own_retire(shmcore_segment *segment, struct export_source *source)
 {
     for (uint32_t c = 0; c < SLAB_DATA_CLASSES; c++) {
         if (source->slab[c] == 0)

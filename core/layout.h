@@ -170,6 +170,9 @@ struct long_name {
     char text[];   /* not NUL-terminated */
 };
 
+/* Blocks from this size on are extents, smaller ones slots of slabs. */
+#define SLOT_BYTES_END (32 * KIBI)
+
 /* Slabs of a shard: 64 KiB, slots of one class, with or without a record for each slot. */
 #define SLAB_LIVE_WORDS 64u
 
@@ -242,7 +245,6 @@ struct label {
     char text[LABEL_TEXT];
 };
 
-#define EXPORT_SLOT_MOST  (32 * KIBI)
 #define EXPORT_LIVE_WORDS 64u
 #define EXPORT_SLACK_BITS 16u
 

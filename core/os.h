@@ -103,11 +103,14 @@ uint64_t os_pid_namespace(void); /* 0: unknown */
  * cannot be told. *ended: it is a zombie all of whose threads have ended. */
 int os_process_start(int32_t pid, uint64_t *start, bool *ended);
 
+/* False: there is no process of that number. */
+bool os_process_exists(int32_t pid);
+
 /* Does a task of the process map this file? 1, 0, or -errno when it cannot be told. */
 int os_process_maps(int32_t pid, uint64_t device, uint64_t inode);
 
-/* Does this process map the file at this address? */
-bool os_mapped_at(uint64_t address, uint64_t device, uint64_t inode);
+/* Does this process map the file at this address, shared and writable? */
+bool os_mapped_writable_at(uint64_t address, uint64_t device, uint64_t inode);
 
 /* The short name of the calling process. */
 void os_command(char out[16]);

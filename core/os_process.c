@@ -173,7 +173,12 @@ static int look_at_maps(const char *name, void *argument)
     return search->answer == 1;
 }
 
-bool os_mapped_at(uint64_t address, uint64_t device, uint64_t inode)
+bool os_process_exists(int32_t pid)
+{
+    return ANSWER(syscall(SYS_kill, pid, 0)) != -ESRCH;
+}
+
+bool os_mapped_writable_at(uint64_t address, uint64_t device, uint64_t inode)
 {
     char start[32], buffer[16384];
     error_format(start, sizeof start, "%lx-", (unsigned long)address);
@@ -188,7 +193,8 @@ bool os_mapped_at(uint64_t address, uint64_t device, uint64_t inode)
         char *line = buffer, *end;
         for (; !found && (end = strchr(line, '\n')) != NULL; line = end + 1) {
             *end = '\0';
-            found = strncmp(line, start, strlen(start)) == 0 && line_names_file(line, device, inode);
+            found = strncmp(line, start, strlen(start)) == 0 && strstr(line, " rw-s ") != NULL &&
+                    line_names_file(line, device, inode);
         }
         kept = strlen(line);
         memmove(buffer, line, kept);

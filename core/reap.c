@@ -14,6 +14,10 @@
 #include "os.h"
 #include "store.h"
 
+/* A search for the dead is not repeated before this many times its own duration has passed: a program that
+ * goes on asking a full segment pays two percent for it at the most. */
+#define SEARCH_PAUSE 50u
+
 /* True when the row is ours to reap now. `nonce` is what the caller found dead: the row may be another's by
  * now. */
 static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce)
@@ -128,6 +132,30 @@ uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
         }
     }
     __atomic_store_n(&view->pool->next_row, row, __ATOMIC_RELAXED); /* a hint */
+    return reaped;
+}
+
+void reap_vanished(shmcore_segment *segment)
+{
+    const struct view *view = &segment->file.view;
+    const uint32_t used = process_rows_used(view);
+    for (uint32_t row = 0; row < used; row++) {
+        const enum row_state state = process_state(view, row);
+        const uint64_t nonce = view->rows[row].nonce;
+        if ((state == ROW_ALIVE || state == ROW_EXITING) && row != segment->row &&
+            !os_process_exists(view->rows[row].pid))
+            reap_row(segment, row, nonce);
+    }
+}
+
+bool reap_for_room(shmcore_segment *segment)
+{
+    const uint64_t now = os_clock();
+    if (now < segment->next_search)
+        return false;
+    const bool reaped = reap_some(segment, ROWS_MOST) > 0;
+    const uint64_t end = os_clock();
+    segment->next_search = end + SEARCH_PAUSE * (end - now);
     return reaped;
 }
 

@@ -32,27 +32,27 @@ int segment_check_name(const char *name)
     return 0;
 }
 
-/* Of a job id only what is safe in a file name and not a '.', which separates the parts. */
-static void keep_safe(char *job)
+/* Safe in a file name, and not a '.', which separates the parts. */
+static bool is_safe(char c)
 {
-    for (; *job != '\0'; job++) {
-        const char c = *job;
-        const bool safe = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                          c == '_' || c == '-' || c == '@' || c == '+' || c == ',';
-        if (!safe)
-            *job = '_';
-    }
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           strchr("_-@+,", c) != NULL;
 }
 
-/* A long id is cut and told apart by its hash. */
-static void set_job(char out[64], const char *id)
+void segment_set_job(char out[64], const char *id)
 {
     const size_t length = strlen(id);
-    if (length < 64)
+    size_t safe = 0;
+    while (safe < length && is_safe(id[safe]))
+        safe++;
+    if (safe == length && length < 64) {
         memcpy(out, id, length + 1);
-    else
-        error_format(out, 64, "%lx", (unsigned long)hash_bytes(id, length));
-    keep_safe(out);
+        return;
+    }
+    char start[41] = {0};
+    for (size_t i = 0; i < 40 && i < length; i++)
+        start[i] = is_safe(id[i]) ? id[i] : '_';
+    error_format(out, 64, "%s-%lx", start, (unsigned long)hash_bytes(id, length));
 }
 
 void segment_find_job(char out[64])
@@ -63,7 +63,7 @@ void segment_find_job(char out[64])
     out[0] = '\0';
     for (size_t i = 0; i < COUNT_OF(variables); i++)
         if (os_first_environment(variables[i], value, sizeof value) > 0) {
-            set_job(out, value);
+            segment_set_job(out, value);
             return;
         }
 }
@@ -85,7 +85,7 @@ bool segment_parse_file_name(const char *file_name, uid_t *uid, char job[64], ch
         number = number * 10 + (uint64_t)(*at++ - '0');
     const char *dot = *at == '.' ? strchr(at + 1, '.') : NULL;
     if (at == digits || number > UINT32_MAX || dot == NULL || dot - at - 1 >= 64 || strlen(dot + 1) >= 96 ||
-        dot[1] == '\0')
+        strstr(dot + 1, "SHARED") == NULL)
         return false;
     *uid = (uid_t)number;
     memcpy(job, at + 1, (size_t)(dot - at - 1));
@@ -103,6 +103,9 @@ static int refuse_open(const struct segment *segment, int error)
         return error_set(ENOENT, "there is no segment '%s' (%s)", segment->name, segment->path);
     case -ELOOP:
         return error_set(EACCES, "%s is a symbolic link; a segment never is: remove it", segment->path);
+    case -EISDIR:
+    case -ENXIO:
+        return error_set(EPROTO, "%s is not a regular file; remove it", segment->path);
     case -EACCES:
         return error_set(EACCES, "%s belongs to another user or may not be opened", segment->path);
     default:
@@ -151,9 +154,8 @@ static int check_header(const struct segment *segment, const struct header *head
     if (header->uid != file->uid || strncmp(header->name, segment->name, sizeof header->name) != 0)
         return error_set(EPROTO, "%s is damaged or was copied from another segment; remove it",
                          segment->path);
-    const uint64_t end = header->base + header->capacity;
-    if (header->base != 0 &&
-        (header->base < WINDOW_BASE || end > WINDOW_END || header->base % PAGE_BYTES != 0))
+    if (header->base != 0 && (header->base < WINDOW_BASE || header->base > WINDOW_END - header->capacity ||
+                              header->base % PAGE_BYTES != 0))
         return error_set(EPROTO, "%s is damaged: it asks for an address outside the window; remove it",
                          segment->path);
     return 0;
@@ -188,7 +190,7 @@ static int map_at_base(struct segment *segment, int descriptor, uint64_t base, u
     if (error == 0) {
         segment->owns_mapping = true;
     } else if (error == -EEXIST && !segment->read_only &&
-               os_mapped_at(base, segment->device, segment->inode)) {
+               os_mapped_writable_at(base, segment->device, segment->inode)) {
         segment->owns_mapping = false; /* another copy of this library in this process */
     } else {
         return error;
@@ -399,7 +401,7 @@ static int begin(struct segment *segment, const struct segment_request *request)
         return error_set(EINVAL, "the directory name is too long");
     strcpy(segment->name, request->name);
     strcpy(segment->directory, request->directory);
-    set_job(segment->job, request->job);
+    segment_set_job(segment->job, request->job);
     segment_path(segment->path, segment->directory, request->uid, segment->job, segment->name);
     return check_directory(segment);
 }

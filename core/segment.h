@@ -53,6 +53,10 @@ void segment_unmap(struct segment *segment);
 /* 0, or -1 with error_set() done: the rules for names. */
 int segment_check_name(const char *name);
 
+/* The form in which a job id is kept and is part of a file name: itself, or, when it is long or holds what a
+ * name cannot, its beginning and a hash. */
+void segment_set_job(char out[64], const char *id);
+
 /* The job id of the environment this process was started with, "" if there is none. */
 void segment_find_job(char out[64]);
 

@@ -7,7 +7,7 @@ uint32_t slab_data_class(uint64_t bytes)
         return bytes <= 16 ? 0 : (uint32_t)((bytes + 15) / 16 - 1);
     if (bytes <= 512)
         return (uint32_t)((bytes + 63) / 64 + 2);
-    if (bytes > EXPORT_SLOT_MOST)
+    if (bytes >= SLOT_BYTES_END)
         return SLAB_CLASSES;
     const unsigned power = log2_floor(bytes - 1); /* 2^power <= bytes - 1 < 2^(power+1) */
     const uint32_t step = (uint32_t)((bytes - 1) >> (power - 2)) & 3;

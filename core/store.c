@@ -111,6 +111,7 @@ static int attach(struct segment *file, void *argument)
     if (file->owns_mapping) /* else the other row of this pid is another copy of the library, not a past life
                              */
         reap_former_selves(segment);
+    reap_vanished(segment);
     reap_some(segment, 2);
     segment->row = take_row(segment);
     if (segment->row == ROW_NONE && reap_some(segment, ROWS_MOST) > 0)
@@ -125,7 +126,7 @@ static void make_request(struct segment_request *request, const char *name, cons
                          char job[64])
 {
     if (traits->job != NULL)
-        error_format(job, 64, "%s", traits->job);
+        segment_set_job(job, traits->job);
     else
         segment_find_job(job);
     *request = (struct segment_request){
@@ -331,8 +332,10 @@ bool shmcore_address_stable(const shmcore_segment *segment)
 
 int shmcore_stat(const shmcore_segment *segment, shmcore_statistics *out)
 {
-    if (!segment_is_usable(segment, false) || out == NULL)
+    if (!segment_is_usable(segment, false))
         return -1;
+    if (out == NULL)
+        return error_set(EINVAL, "shmcore_stat() needs a place for its answer");
     const struct view *view = &segment->file.view;
     const uint64_t tables = (uint64_t)view->table_regions << view->region_shift;
     *out = (shmcore_statistics){.capacity = view->capacity, .used = tables};

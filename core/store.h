@@ -61,6 +61,7 @@ struct shmcore_segment {
     uint64_t asked_size;
     struct export_heap exports;
     struct inherited_run *inherited;
+    uint64_t next_search; /* see reap_for_room() */
     /* between the fork handlers */
     uint32_t child_row;
     struct process_identity child;
@@ -121,10 +122,15 @@ int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to);
 
 /* reap.c: with nothing entered. `examine` rows at the most, in turn; returns how many were reaped. */
 uint32_t reap_some(shmcore_segment *segment, uint32_t examine);
+/* Those whose pid is gone, which is one cheap look each: on attach. */
+void reap_vanished(shmcore_segment *segment);
+/* The segment is full, or a name is taken by a block that fits badly: is it the dead who hold it? True: some
+ * were reaped, it is worth trying again. */
+bool reap_for_room(shmcore_segment *segment);
 /* `nonce`: of the row when it was found dead; if it is another by now nothing happens. */
 void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce);
-/* Every other process of the segment is dead, or about to exit and has looked itself who is left: of several that end
- * at once the last one to look finds nobody. Does not reap. */
+/* Every other process of the segment is dead, or about to exit and has looked itself who is left: of several
+ * that end at once the last one to look finds nobody. Does not reap. */
 bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t device, uint64_t inode);
 
 #endif

@@ -17,6 +17,7 @@
 #include "directory.h"
 #include "forked.h"
 #include "label.h"
+#include "place.h"
 #include "reference.h"
 
 struct visitor {
@@ -114,7 +115,7 @@ static bool slab_makes_sense(const struct view *view, uint32_t quantum, const st
     const uint64_t offset = (uint64_t)quantum << QUANTUM_SHIFT;
     const uint64_t bytes = (uint64_t)slab->quanta << QUANTUM_SHIFT;
     return view_holds(view, offset, bytes) && slab->slots <= EXPORT_LIVE_WORDS * 64 &&
-           slab->slot_bytes != 0 && slab->slot_bytes <= EXPORT_SLOT_MOST &&
+           slab->slot_bytes != 0 && slab->slot_bytes < SLOT_BYTES_END &&
            sizeof *slab + slab->slots * sizeof slab->info[0] <= slab->data &&
            slab->data + (uint64_t)slab->slots * slab->slot_bytes <= bytes;
 }

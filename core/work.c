@@ -29,39 +29,6 @@ int work_log_too_small(void)
     return error_set(EIO, "a transaction did not fit the undo log");
 }
 
-uint32_t block_state(const struct record *record)
-{
-    return atomic_load_explicit(&record->status, memory_order_acquire) & RECORD_STATE_MASK;
-}
-
-struct extent_slot *block_extent(const struct view *view, const struct record *record, uint32_t owner)
-{
-    const struct slot slot = slab_slot_of_record(view, view_reference(view, record), owner);
-    return slot.slab != NULL && slot.slab->slab_class == SLAB_EXTENT_SLOTS ? slab_slot_bytes(view, slot)
-                                                                           : NULL;
-}
-
-bool block_describe(const struct view *view, uint32_t owner, uint32_t reference, struct block_place *out)
-{
-    const struct slot slot = slab_slot_of_record(view, reference, owner);
-    if (slot.slab == NULL || slot.slab->slab_class > SLAB_EXTENT_SLOTS)
-        return false;
-    out->record = slab_slot_record(view, slot);
-    const uint32_t status = atomic_load_explicit(&out->record->status, memory_order_acquire);
-    if ((status & RECORD_EXTENT) == 0) {
-        out->offset = view_offset(view, slab_slot_bytes(view, slot));
-        out->bytes = status >> 16;
-        out->rounded = view->shapes[slot.slab->slab_class].slot_bytes;
-        return slot.slab->slab_class < SLAB_DATA_CLASSES && out->bytes <= out->rounded;
-    }
-    const struct extent_slot *extent = slab_slot_bytes(view, slot);
-    out->offset = (uint64_t)extent->quantum << QUANTUM_SHIFT;
-    out->bytes = extent->bytes;
-    out->rounded = (uint64_t)extent->count << QUANTUM_SHIFT;
-    return slot.slab->slab_class == SLAB_EXTENT_SLOTS && view_holds(view, out->offset, out->rounded) &&
-           out->bytes <= out->rounded;
-}
-
 /* ---------------------------------------------------------------- making room before a transaction */
 
 /* Takes an extent of the shard's heap in a transaction of its own, refilling the heap when need be. */

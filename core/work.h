@@ -9,8 +9,9 @@
 #ifndef SHM_WORK_H
 #define SHM_WORK_H
 
-#include "blocks.h"
 #include "directory.h"
+#include "place.h"
+#include "store.h"
 
 /* What one operation on one shard carries around. */
 struct work {
@@ -30,9 +31,6 @@ int work_log_too_small(void);
  * 0, or -1 with the error set. */
 int work_ensure_slab(const struct work *work, uint32_t slab_class);
 int work_ensure_room(const struct work *work, const struct name_key *key, uint32_t slab_class);
-
-uint32_t block_state(const struct record *record);
-struct extent_slot *block_extent(const struct view *view, const struct record *record, uint32_t owner);
 
 /* Drops one or all references of a row, frees the block with the last one, sheds what the shard need not
  * keep. `shed` is for regions_return() after leaving. */

@@ -28,7 +28,7 @@ static void *routed(size_t bytes, size_t alignment, const void *caller)
     const struct request request = {
         .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller};
     void *pointer;
-    if (UNLIKELY(bytes >= runtime.floor) && router_allocate(&request, &pointer))
+    if (UNLIKELY(bytes >= runtime.floor) && !operator_is_replaced() && router_allocate(&request, &pointer))
         return pointer;
     return NULL;
 }
@@ -48,7 +48,7 @@ static void *new_plain(enum operator_id id, size_t bytes, const void *caller)
     if (pointer != NULL)
         return pointer;
     new_function *next = (new_function *)operator_next(id);
-    router_pass_next(true);
+    router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes) : without_operator(bytes, 0);
     router_pass_next(false);
     return pointer;
@@ -60,7 +60,7 @@ static void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow,
     if (pointer != NULL)
         return pointer;
     new_nothrow_function *next = (new_nothrow_function *)operator_next(id);
-    router_pass_next(true);
+    router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, nothrow) : real.malloc(bytes);
     router_pass_next(false);
     return pointer;
@@ -72,7 +72,7 @@ static void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, co
     if (pointer != NULL)
         return pointer;
     new_aligned_function *next = (new_aligned_function *)operator_next(id);
-    router_pass_next(true);
+    router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, alignment) : without_operator(bytes, alignment);
     router_pass_next(false);
     return pointer;
@@ -85,7 +85,7 @@ static void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t align
     if (pointer != NULL)
         return pointer;
     new_aligned_nothrow_function *next = (new_aligned_nothrow_function *)operator_next(id);
-    router_pass_next(true);
+    router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, alignment, nothrow) : real.memalign(alignment, bytes);
     router_pass_next(false);
     return pointer;

@@ -36,6 +36,7 @@ static _Atomic(void *) found[OPERATORS];
 struct search {
     const char *name;
     uint32_t hash;
+    bool before_us; /* look in the modules that come before us, else in those after */
     bool past_us;
     void *address;
 };
@@ -119,7 +120,8 @@ static int look_in(struct dl_phdr_info *info, size_t bytes, void *argument)
     (void)bytes;
     if (!search->past_us) {
         search->past_us = is_us(info);
-        return 0;
+        if (search->past_us || !search->before_us)
+            return search->past_us && search->before_us;
     }
     if (!find_symbols(info, &symbols))
         return 0;
@@ -139,4 +141,19 @@ void *operator_next(enum operator_id id)
     dl_iterate_phdr(look_in, &search);
     atomic_store_explicit(&found[id], search.address, memory_order_relaxed);
     return search.address;
+}
+
+bool operator_is_replaced(void)
+{
+    static _Atomic int answer; /* 0: not known yet, 1: no, 2: yes */
+    int known = atomic_load_explicit(&answer, memory_order_relaxed);
+    if (UNLIKELY(known == 0)) {
+        struct search search = {.name = operator_names[OPERATOR_NEW],
+                                .hash = gnu_hash(operator_names[OPERATOR_NEW]),
+                                .before_us = true};
+        dl_iterate_phdr(look_in, &search);
+        known = search.address != NULL ? 2 : 1;
+        atomic_store_explicit(&answer, known, memory_order_relaxed);
+    }
+    return known == 2;
 }

@@ -9,6 +9,7 @@
 #ifndef SHM_OPERATORS_H
 #define SHM_OPERATORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* In the order of `operator_names` in operators.c. */
@@ -38,5 +39,9 @@ enum operator_id {
 
 /* The next definition, NULL when no loaded module has one. */
 void *operator_next(enum operator_id id);
+
+/* Does the program replace operator new itself? Then the other forms are not ours to route: those of the
+ * library end in the program's, and what that one asks of malloc is looked at there. */
+bool operator_is_replaced(void);
 
 #endif

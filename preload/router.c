@@ -126,9 +126,11 @@ static bool route(struct site *site, const struct request *request, void **out, 
 
 static COLD struct site *first_look(const void *caller)
 {
+    const int kept_errno = errno;
     enter();
     struct site *site = site_look_up(caller);
     leave();
+    errno = kept_errno;
     return site;
 }
 
@@ -360,11 +362,11 @@ bool router_end(void)
     enter();
     for (size_t i = 0; i < router.policy->rule_count; i++) {
         const struct policy_rule *rule = &router.policy->rules[i];
-        char cause[64], note[96];
+        char cause[112], note[96];
         match_note(note, rule);
-        if (atomic_load(&router.matched[i]) || export_was_said(note))
+        if (atomic_load(&router.matched[i]) || site_was_passed((uint16_t)i) || export_was_said(note))
             continue;
-        error_format(cause, sizeof cause, "never %u", rule->line);
+        error_format(cause, sizeof cause, "never %s", note);
         log_say(SETTINGS_LOG_WARN, cause, "the rule in line %u of the policy never matched: %s", rule->line,
                 rule->text);
     }

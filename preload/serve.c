@@ -141,7 +141,7 @@ static size_t shared_size(const struct request *request)
     if (request->alignment <= 64)
         return (size_t)most(request->bytes, 64);
     if (request->alignment <= QUANTUM_BYTES)
-        return (size_t)most(request->bytes, EXPORT_SLOT_MOST + 1);
+        return (size_t)most(request->bytes, SLOT_BYTES_END);
     return 0;
 }
 
@@ -195,8 +195,10 @@ bool serve_request(const struct site *site, uint16_t index, const struct request
     *created = true;
     *out = rule->verb == POLICY_EXPORT ? serve_export(segment, rule, source, request)
                                        : serve_share(segment, source, request, created);
-    if (LIKELY(*out != NULL))
+    if (LIKELY(*out != NULL)) {
+        errno = kept_errno;
         return true;
+    }
     return give_up(rule, kept_errno, out);
 }
 

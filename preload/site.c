@@ -30,6 +30,7 @@ static struct {
     site_function_finder *finder;
     pthread_mutex_t lock;
     _Atomic(struct table *) table;
+    _Atomic bool passed[POLICY_RULES_MAX];
     uint32_t next_id;
     unsigned char *chunk; /* private memory for sites and strings, never given back */
     size_t chunk_left;
@@ -138,7 +139,16 @@ static uint32_t matching_rules(const struct policy_site *site, uint16_t out[POLI
         out[count++] = (uint16_t)i;
         routes |= rule->verb != POLICY_PASS;
     }
-    return routes ? count : 0;
+    if (routes)
+        return count;
+    for (uint32_t i = 0; i < count; i++)
+        atomic_store_explicit(&sites.passed[out[i]], true, memory_order_relaxed);
+    return 0;
+}
+
+bool site_was_passed(uint16_t rule)
+{
+    return atomic_load_explicit(&sites.passed[rule], memory_order_relaxed);
 }
 
 /* NULL: no rule can match, or no memory to remember more. */

@@ -42,6 +42,10 @@ bool site_known(const void *return_address, struct site **site);
  * caller is inside the shim. */
 struct site *site_look_up(const void *return_address);
 
+/* Has a site that no rule can route satisfied this `pass` rule? Such sites are not looked at again, so their
+ * requests are not compared with the rule's sizes and calls. */
+bool site_was_passed(uint16_t rule);
+
 /* Around fork(): the child must not inherit the cache in the middle of a change. */
 void site_lock(void);
 void site_unlock(void);

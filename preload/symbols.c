@@ -7,14 +7,14 @@
  * libunwind reads the symbol table of the object file, so static functions are found too, and the
  * compressed one of MiniDebugInfo.
  */
-#define UNW_LOCAL_ONLY
-#include <libunwind.h>
+#include <libunwind-ptrace.h>
 
 #include <libiberty/demangle.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 __attribute__((visibility("default"))) bool shmpreload_function_at(uintptr_t address, char *name,
                                                                    size_t bytes, uint64_t *offset);
@@ -33,14 +33,17 @@ static void demangle(char *name, size_t bytes)
     free(plain);
 }
 
+/* Through the interface for other processes, with ourselves as the other: nothing is traced, and the one for
+ * the own process would open a pipe and keep it, and go on writing to its numbers when the program has closed
+ * them. */
 bool shmpreload_function_at(uintptr_t address, char *name, size_t bytes, uint64_t *offset)
 {
     unw_word_t distance = 0;
-    unw_accessors_t *accessors = unw_get_accessors(unw_local_addr_space);
-    if (accessors == NULL || accessors->get_proc_name == NULL)
+    void *process = _UPT_create(getpid());
+    if (process == NULL)
         return false;
-    const int error =
-        accessors->get_proc_name(unw_local_addr_space, (unw_word_t)address, name, bytes, &distance, NULL);
+    const int error = _UPT_get_proc_name(NULL, (unw_word_t)address, name, bytes, &distance, process);
+    _UPT_destroy(process);
     if (error != 0 || name[0] == '\0')
         return false;
     *offset = distance;

@@ -17,8 +17,8 @@ if [ $# != 2 ] || [ ! -f "$1/core/shmcore.map" ] || [ ! -d "$2" ]; then
     printf 'usage: arch-symbols.sh SOURCE_ROOT BUILD_DIR\n' >&2
     exit 2
 fi
-source=$(cd "$1" && pwd)
-build=$(cd "$2" && pwd)
+source=$(cd "$1" && pwd) || exit 1
+build=$(cd "$2" && pwd) || exit 1
 core=$build/core/libshmcore.so
 archive=$build/core/libshmcore-core.a
 preload=$build/preload/libshmpreload.so

@@ -146,6 +146,7 @@ test_crowd() {
     crowd 'segment SHARED::node size=1M; export size>=0'
     equals "$status" $((64 * 3)) "64 processes in a segment that is too small: their own exit status"
     equals "$(sort "$work/err" | uniq -d | wc -l)" 0 "64 processes in a segment that is too small: no line twice"
+    equals "$(segment_files "$SHM_JOB")" '' "64 processes that end at once: the file goes with the last one"
     crowd 'bad' 'export func=' 'export func=work'
     equals "$(sort "$work/err" | sed -E 's/.*SHM_POLICY:([0-9:]+):.*/\1/' | xargs)" '1:1 1:8' \
         "ranks with different policies: one line for each"

@@ -338,6 +338,12 @@ static void makes_a_big_block(const struct peer *parent)
     hear(parent);
 }
 
+static int stop_at_once(const shmcore_block *block, void *argument)
+{
+    (void)argument;
+    return block != NULL;
+}
+
 static void killed_while_it_fills_a_block(void **state)
 {
     (void)state;
@@ -353,6 +359,7 @@ static void killed_while_it_fills_a_block(void **state)
         kill_peer(&peer);
         in_the_middle = shmcore_find(segment, "big", NULL) == NULL; /* else it was done already: once more */
         if (in_the_middle) {
+            assert_int_equal(shmcore_for_each(segment, stop_at_once, NULL), 0); /* nor does it show there */
             char *block = allocate(segment, "big", 50000);
             assert_true(is_filled_with(block, 0, 50000));
             assert_int_equal(block_at(block).refs, 1);

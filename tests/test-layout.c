@@ -198,7 +198,7 @@ static void shapes(void **state)
     for (uint32_t c = 1; c < SLAB_DATA_CLASSES; c++)
         assert_true(view.shapes[c].slot_bytes > view.shapes[c - 1].slot_bytes);
     assert_int_equal(view.shapes[0].slot_bytes, 16);
-    assert_int_equal(view.shapes[SLAB_DATA_CLASSES - 1].slot_bytes, EXPORT_SLOT_MOST);
+    assert_int_equal(view.shapes[SLAB_DATA_CLASSES - 1].slot_bytes, SLOT_BYTES_END);
     assert_int_equal(view.shapes[SLAB_EXTENT_SLOTS].slot_bytes, sizeof(struct extent_slot));
     assert_int_equal(view.shapes[SLAB_ROW_SLOTS].slot_bytes, sizeof(struct row_slot));
     assert_true(view.shapes[SLAB_NAMES_272].slot_bytes >= sizeof(struct long_name) + 255);

@@ -126,10 +126,10 @@ static void own_maps(void **state)
     assert_int_equal(os_process_maps(os_process(), file.device, file.inode + 1), 0);
     assert_int_equal(os_process_maps(os_process(), file.device + 1, file.inode), 0);
     assert_int_equal(os_process_maps(os_process(), file.device, file.inode / 10), 0);
-    assert_true(os_mapped_at((uintptr_t)mapping, file.device, file.inode));
+    assert_true(os_mapped_writable_at((uintptr_t)mapping, file.device, file.inode));
     munmap(mapping, PAGE_BYTES);
     assert_int_equal(os_process_maps(os_process(), file.device, file.inode), 0);
-    assert_false(os_mapped_at((uintptr_t)mapping, file.device, file.inode));
+    assert_false(os_mapped_writable_at((uintptr_t)mapping, file.device, file.inode));
 }
 
 static int unmap_and_sit(struct child *self, void *argument)
@@ -166,7 +166,7 @@ static void maps_of_many_lines(void **state)
             continue;
         assert_int_equal(os_process_maps(os_process(), file.device, file.inode), 1);
         assert_int_equal(os_process_maps(os_process(), file.device, file.inode + 1), 0);
-        assert_true(os_mapped_at((uintptr_t)mapping, file.device, file.inode));
+        assert_true(os_mapped_writable_at((uintptr_t)mapping, file.device, file.inode));
     }
     munmap(many, bytes);
 }

@@ -310,9 +310,9 @@ static void mapped_at(void **state)
     assert_int_equal(os_resize(descriptor, 4 * PAGE_BYTES), 0);
     assert_int_equal(os_stat_file(descriptor, &file), 0);
     assert_int_equal(os_map_file_at(address, 4 * PAGE_BYTES, descriptor, true), 0);
-    assert_true(os_mapped_at(address, file.device, file.inode));
-    assert_false(os_mapped_at(address + PAGE_BYTES, file.device, file.inode));
-    assert_false(os_mapped_at(address, file.device, file.inode + 1));
+    assert_true(os_mapped_writable_at(address, file.device, file.inode));
+    assert_false(os_mapped_writable_at(address + PAGE_BYTES, file.device, file.inode));
+    assert_false(os_mapped_writable_at(address, file.device, file.inode + 1));
     assert_int_equal(os_map_file_at(address, PAGE_BYTES, descriptor, true), -EEXIST);
     assert_int_equal(os_map_file_at(address - PAGE_BYTES, 2 * PAGE_BYTES, descriptor, true), -EEXIST);
     assert_int_equal(os_map_file(descriptor, 4 * PAGE_BYTES, false, &anywhere), 0);
@@ -324,7 +324,7 @@ static void mapped_at(void **state)
     assert_int_equal(((unsigned char *)anywhere)[PAGE_BYTES], 0);
     assert_int_equal(os_unmap(anywhere, 4 * PAGE_BYTES), 0);
     assert_int_equal(os_unmap(here, 4 * PAGE_BYTES), 0);
-    assert_false(os_mapped_at(address, file.device, file.inode));
+    assert_false(os_mapped_writable_at(address, file.device, file.inode));
     os_close(descriptor);
 }
 

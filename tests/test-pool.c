@@ -150,6 +150,27 @@ static void random_steps(void **state)
     }
 }
 
+/* Runs that begin and end anywhere in the words of the bitmap. */
+static void across_words(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {1, 2, 62, 63, 64, 65, 127, 128, 129};
+    struct transaction transaction = PLAIN_TRANSACTION(&plain);
+    for (size_t c = 0; c < COUNT_OF(counts); c++)
+        for (uint32_t first = plain.view.table_regions; first + counts[c] <= REGIONS_MOST; first++) {
+            const struct region_run run = {first, counts[c]};
+            pool_take(&plain.view, &transaction, run, OWNER_SHARD);
+            for (uint32_t r = plain.view.table_regions; r < REGIONS_MOST; r++) {
+                const bool is_free = (plain.view.region_free[r / 64] >> r % 64 & 1) != 0;
+                assert_int_equal(is_free, r < first || r >= first + counts[c]);
+            }
+            pool_give(&plain.view, &transaction, run);
+            pool_forget(&plain.view, run);
+            assert_int_equal(pool_longest(&plain.view), REGIONS_MOST - plain.view.table_regions);
+        }
+    check();
+}
+
 static void exhausted(void **state)
 {
     (void)state;
@@ -254,6 +275,14 @@ static void low_and_high(void **state)
     pool_take(&large.view, &transaction, run, OWNER_SHARD);
     run = pool_find(&large.view, 3, 1, false); /* nothing else is left */
     assert_int_equal(run.first, large.view.table_regions);
+    run = (struct region_run){large.view.table_regions, low_end - 2 - large.view.table_regions};
+    pool_take(&large.view, &transaction, run, OWNER_SHARD);
+    pool_give(&large.view, &transaction, (struct region_run){low_end, 2});
+    assert_int_equal(pool_longest(&large.view), 4); /* two below the limit, and two above it */
+    assert_int_equal(pool_find(&large.view, 3, 1, true).count, 0);
+    assert_int_equal(pool_find(&large.view, 2, 1, true).first, low_end - 2);
+    pool_give(&large.view, &transaction, run);
+    pool_take(&large.view, &transaction, (struct region_run){low_end, 2}, OWNER_SHARD);
     run = pool_find(&large.view, low_end - large.view.table_regions, 1, true);
     assert_int_equal(run.count, low_end - large.view.table_regions);
     pool_take(&large.view, &transaction, run, OWNER_SHARD + 1);
@@ -296,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(random_steps),
+        TEST(across_words),
         TEST(exhausted),
         TEST(abandoned_steps),
         TEST(damage_is_noticed),

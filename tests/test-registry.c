@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -138,6 +139,18 @@ static void entry_of_a_replaced_file(void **state)
     unlink(first.path);
     unlink(second.path);
     unlink(third.path);
+}
+
+static void held_by_one(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    struct registry registry = registry_open(true);
+    const int descriptor = os_open_file(registry_path, OS_WRITE);
+    assert_int_equal(os_lock_file(descriptor, 0), -EBUSY);
+    registry_close(&registry);
+    assert_int_equal(os_lock_file(descriptor, 0), 0);
+    os_close(descriptor);
 }
 
 static void window_has_an_end(void **state)
@@ -384,6 +397,7 @@ int main(void)
         TEST(bases_never_overlap),
         TEST(entry_of_a_replaced_file),
         TEST(window_has_an_end),
+        TEST(held_by_one),
         TEST(tidied),
         TEST(more_than_entries),
         TEST(one_of_many_speaks),

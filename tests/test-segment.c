@@ -258,6 +258,24 @@ static void twice_in_one_process(void **state)
     segment_unmap(&first);
 }
 
+/* Another segment, made while the first is mapped nowhere: only the registry knows of its place. */
+static void two_segments(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    struct segment first = must_open(), second;
+    const uint64_t base = first.view.header->base;
+    segment_unmap(&first);
+    struct segment_request request = wish();
+    request.name = "SHARED::other";
+    assert_int_equal(open_it(&second, &request), 0);
+    const uint64_t other = second.view.header->base;
+    assert_true(second.created && second.stable);
+    assert_true(other >= base + SIZE || base >= other + SIZE);
+    segment_leave(&second, yes, NULL);
+    segment_unmap(&second);
+}
+
 static int join_where_taken(struct child *self, void *argument)
 {
     const uint64_t *base = argument;
@@ -404,6 +422,7 @@ int main(int count, char **arguments)
         TEST(made),
         TEST(one_creator_one_address),
         TEST(twice_in_one_process),
+        TEST(two_segments),
         TEST(address_taken),
         TEST(read_only),
         TEST(attach_fails),

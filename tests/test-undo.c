@@ -15,12 +15,15 @@
 #define WORDS  256u
 #define STORES 200u
 
-static struct undo log_memory;
+static struct {
+    struct undo log;
+    struct undo_entry beyond; /* one that would be believed, were it read */
+} place;
 static _Alignas(64) unsigned char before[WORDS * 8], memory[WORDS * 8];
 
 static struct transaction begin(void)
 {
-    return (struct transaction){.base = memory, .log = &log_memory};
+    return (struct transaction){.base = memory, .log = &place.log};
 }
 
 static void refresh(uint64_t seed)
@@ -29,7 +32,7 @@ static void refresh(uint64_t seed)
     for (size_t i = 0; i < sizeof before; i++)
         before[i] = (unsigned char)dice_roll(&dice, 256);
     memcpy(memory, before, sizeof memory);
-    log_memory.count = 0;
+    place.log.count = 0;
 }
 
 /* One store of 16, 32 or 64 bits; few words, so that many are stored to again and again. */
@@ -60,12 +63,12 @@ static void store_many(uint64_t seed, unsigned count)
     for (unsigned i = 0; i < count; i++)
         store(&transaction, &dice);
     assert_false(transaction.overflowed);
-    assert_int_equal(log_memory.count, count);
+    assert_int_equal(place.log.count, count);
 }
 
 static bool roll_back(void)
 {
-    return undo_roll_back(&log_memory, memory, sizeof memory);
+    return undo_roll_back(&place.log, memory, sizeof memory);
 }
 
 static void every_prefix(void **state)
@@ -78,7 +81,7 @@ static void every_prefix(void **state)
             assert_int_equal(memcmp(memory, before, sizeof memory) != 0, count > 0);
             assert_true(roll_back());
             assert_memory_equal(memory, before, sizeof memory);
-            assert_int_equal(log_memory.count, 0);
+            assert_int_equal(place.log.count, 0);
         }
 }
 
@@ -90,7 +93,7 @@ static void every_step(void **state)
         const struct undo_entry garbage = {UINT64_MAX, 4711};
         refresh(count);
         store_many(7, count);
-        log_memory.entry[count] = garbage; /* half an entry, not counted */
+        place.log.entry[count] = garbage; /* half an entry, not counted */
         assert_true(roll_back());
         assert_memory_equal(memory, before, sizeof memory);
 
@@ -111,7 +114,7 @@ static void interrupted_recovery(void **state)
         refresh(stop);
         store_many(11, STORES);
         for (unsigned i = STORES; i > stop; i--)
-            memcpy(memory + log_memory.entry[i - 1].offset, &log_memory.entry[i - 1].old, 8);
+            memcpy(memory + place.log.entry[i - 1].offset, &place.log.entry[i - 1].old, 8);
         assert_true(roll_back());
         assert_memory_equal(memory, before, sizeof memory);
     }
@@ -126,7 +129,7 @@ static void commit_keeps(void **state)
     memcpy(after, memory, sizeof after);
     struct transaction transaction = begin();
     assert_true(undo_commit(&transaction));
-    assert_int_equal(log_memory.count, 0);
+    assert_int_equal(place.log.count, 0);
     assert_true(roll_back());
     assert_memory_equal(memory, after, sizeof memory);
 }
@@ -135,7 +138,7 @@ static void full_log(void **state)
 {
     (void)state;
     _Atomic uint32_t sequence = 0, poisoned = 0;
-    const struct guarded guarded = {.undo = &log_memory,
+    const struct guarded guarded = {.undo = &place.log,
                                     .sequence = &sequence,
                                     .poisoned = &poisoned,
                                     .base = memory,
@@ -151,10 +154,10 @@ static void full_log(void **state)
     UNDO_SET(&transaction, second, ~*second);
     assert_true(transaction.overflowed);
     assert_int_equal(*second, kept); /* what cannot be noted is not stored */
-    assert_int_equal(log_memory.count, UNDO_ENTRIES);
+    assert_int_equal(place.log.count, UNDO_ENTRIES);
     assert_false(transaction_end(&guarded, &transaction));
     assert_memory_equal(memory, before, sizeof memory);
-    assert_int_equal(log_memory.count, 0);
+    assert_int_equal(place.log.count, 0);
     assert_int_equal(sequence, 2);
 
     transaction = transaction_begin(&guarded); /* the next one is not hurt by it */
@@ -169,7 +172,7 @@ static void abandoned(void **state)
 {
     (void)state;
     _Atomic uint32_t sequence = 8, poisoned = 0;
-    const struct guarded guarded = {.undo = &log_memory,
+    const struct guarded guarded = {.undo = &place.log,
                                     .sequence = &sequence,
                                     .poisoned = &poisoned,
                                     .base = memory,
@@ -197,14 +200,14 @@ static void damaged_log(void **state)
         refresh(i);
         store_many(i, STORES);
         memcpy(after, memory, sizeof after);
-        log_memory.entry[damages[i].entry].offset = damages[i].offset;
+        place.log.entry[damages[i].entry].offset = damages[i].offset;
         assert_false(roll_back());
         assert_memory_equal(memory, after, sizeof memory);
-        assert_int_equal(log_memory.count, STORES);
+        assert_int_equal(place.log.count, STORES);
     }
-    log_memory.count = UNDO_ENTRIES + 1;
+    place.log.count = UNDO_ENTRIES + 1;
     assert_false(roll_back());
-    log_memory.count = UINT64_MAX;
+    place.log.count = UINT64_MAX;
     assert_false(roll_back());
     assert_memory_equal(memory, after, sizeof memory);
 }
@@ -219,7 +222,7 @@ static void without_a_log(void **state)
         UNDO_SET(&transaction, word, i);
     assert_int_equal(*word, 2 * UNDO_ENTRIES - 1);
     assert_true(undo_commit(&transaction));
-    assert_int_equal(log_memory.count, 0);
+    assert_int_equal(place.log.count, 0);
 }
 
 int main(void)
