@@ -5,7 +5,7 @@
 #ifndef SHM_BLOCKS_H
 #define SHM_BLOCKS_H
 
-#include "store.h"
+#include "handle.h"
 #include "text.h"
 
 /* shmcore_allocate() with a salt; *created says whether this call made the block. */

@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "handle.h"
 #include "os.h"
 #include "registry.h"
-#include "store.h"
 
 static const char *directory_or_default(const char *directory)
 {

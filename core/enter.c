@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "directory.h"
-#include "store.h"
+#include "handle.h"
 
 static struct guarded guard_of_shard(const shmcore_segment *segment, uint32_t number)
 {

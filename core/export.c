@@ -6,7 +6,7 @@
 
 #include "blocks.h"
 #include "export_own.h"
-#include "forked.h"
+#include "inherited.h"
 #include "os.h"
 #include "registry.h"
 #include "slab.h"
@@ -92,7 +92,7 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer)
     const struct view *view = &segment->file.view;
     const uint64_t offset = view_offset(view, pointer);
     struct found found;
-    if (UNLIKELY(segment->inherited != NULL) && forked_quanta(segment, offset) != NULL)
+    if (UNLIKELY(segment->inherited != NULL) && inherited_quanta(segment, offset) != NULL)
         return EXPORT_DONE; /* a private copy: its room comes back with the process's end */
     if (UNLIKELY(!is_own(segment, offset)))
         return EXPORT_NOT_OURS;
@@ -114,7 +114,7 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer)
 
 static const struct quantum *quanta_for(const shmcore_segment *segment, uint64_t offset)
 {
-    const struct quantum *copy = forked_quanta(segment, offset);
+    const struct quantum *copy = inherited_quanta(segment, offset);
     if (copy != NULL)
         return copy;
     return is_own(segment, offset) ? segment->file.view.quanta : NULL;
@@ -147,7 +147,7 @@ bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes)
     const struct view *view = &segment->file.view;
     const uint64_t offset = view_offset(view, pointer);
     struct found found;
-    if (forked_quanta(segment, offset) != NULL || !is_own(segment, offset) ||
+    if (inherited_quanta(segment, offset) != NULL || !is_own(segment, offset) ||
         !look_up(view, view->quanta, offset, &found))
         return false;
     if (found.slab == NULL)

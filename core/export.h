@@ -47,16 +47,6 @@ void export_retire(shmcore_segment *segment, struct export_source *source);
  * *created: this process made it. */
 void *export_share(shmcore_segment *segment, const char *name, uint64_t salt, size_t bytes, bool *created);
 
-/* The caller has fork handlers of his own and calls the three below from them. Before the first
- * shmcore_open(), which else registers them. */
-void export_take_over_forks(void);
-
-/* Around fork(): prepare, then in each process its own; all attached segments. The child gets private copies
- * of exported blocks and references of its own to the others. */
-void export_fork_prepare(void);
-void export_fork_parent(void);
-void export_fork_child(void);
-
 /* The segment, open in this process, that the pointer lies in; NULL when in none. */
 shmcore_segment *export_segment_of(const void *pointer);
 

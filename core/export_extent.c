@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "forked.h"
+#include "inherited.h"
 
 /* Free memory kept for reuse by a process; zeroing is far cheaper than giving back and faulting in again. */
 #define WATERMARK   (64 * MEBI)
@@ -47,7 +47,7 @@ uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alig
     const struct region_run run = regions_take(segment, count, alignment);
     if (run.count == 0)
         return 0;
-    if (forked_overlaps(segment, run)) { /* under copies that a parent left us: out of use while we live */
+    if (inherited_overlaps(segment, run)) { /* under copies that a parent left us: out of use while we live */
         error_set(ENOMEM, "the free part of segment '%s' lies under copies made by fork", segment->file.name);
         return 0;
     }

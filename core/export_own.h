@@ -9,7 +9,7 @@
 #define SHM_EXPORT_OWN_H
 
 #include "export_source.h"
-#include "store.h"
+#include "handle.h"
 
 enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3 };
 

@@ -20,51 +20,16 @@
 #include <errno.h>
 #include <string.h>
 
-#include "blocks.h"
-#include "export.h"
+#include "handle.h"
 #include "os.h"
 
 /* One run of regions on its way to the child. Lies at the start of a mapping of its own. */
 struct copied_run {
     struct copied_run *next;
-    uint64_t bytes;                 /* of this structure's mapping: it ends in the inherited_run */
     void *memory;                   /* the copy */
     uint64_t offset, length;        /* of the range in the segment */
     struct inherited_run inherited; /* must be last */
 };
-
-const struct quantum *forked_quanta(const shmcore_segment *segment, uint64_t offset)
-{
-    const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
-    for (const struct inherited_run *run = segment->inherited; run != NULL; run = run->next)
-        if (quantum - run->first < run->count)
-            return run->quanta - run->first;
-    return NULL;
-}
-
-bool forked_overlaps(const shmcore_segment *segment, struct region_run regions)
-{
-    const uint32_t each = view_region_quanta(&segment->file.view);
-    const uint32_t first = regions.first * each, end = first + regions.count * each;
-    for (const struct inherited_run *run = segment->inherited; run != NULL; run = run->next)
-        if (run->first < end && first < run->first + run->count)
-            return true;
-    return false;
-}
-
-static struct copied_run *whole_of(struct inherited_run *inherited)
-{
-    return (struct copied_run *)(void *)((char *)inherited - offsetof(struct copied_run, inherited));
-}
-
-void forked_forget(shmcore_segment *segment)
-{
-    while (segment->inherited != NULL) {
-        struct copied_run *run = whole_of(segment->inherited);
-        segment->inherited = segment->inherited->next;
-        os_unmap(run, run->bytes);
-    }
-}
 
 /* ---------------------------------------------------------------- prepare */
 
@@ -129,7 +94,8 @@ static struct copied_run *copy_run(const shmcore_segment *segment, struct region
         return NULL;
     }
     struct copied_run *run = place;
-    run->bytes = bytes;
+    run->inherited.mapping = place;
+    run->inherited.mapping_bytes = bytes;
     run->memory = memory;
     run->offset = (uint64_t)regions.first << view->region_shift;
     run->length = length;
@@ -182,7 +148,7 @@ static bool takes_part(const shmcore_segment *segment)
     return segment != NULL && !segment->file.read_only && segment->self.pid == os_process();
 }
 
-void export_fork_prepare(void)
+void forked_prepare(void)
 {
     store_lock();
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
@@ -199,7 +165,7 @@ void export_fork_prepare(void)
 /* ---------------------------------------------------------------- parent */
 
 /* Whether there is a child at all is not known here: a promise that nobody keeps runs out by itself. */
-void export_fork_parent(void)
+void forked_parent(void)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         shmcore_segment *segment = segment_handle(i);
@@ -209,7 +175,7 @@ void export_fork_parent(void)
             struct copied_run *run = segment->copies;
             segment->copies = run->next;
             os_unmap(run->memory, run->length);
-            os_unmap(run, run->bytes);
+            os_unmap(run->inherited.mapping, run->inherited.mapping_bytes);
         }
         pthread_mutex_unlock(&segment->exports.lock);
         segment->child_row = ROW_NONE;
@@ -253,7 +219,7 @@ static void adopt_row(shmcore_segment *segment)
     pool_leave(&pool);
 }
 
-void export_fork_child(void)
+void forked_child(void)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         shmcore_segment *segment = segment_handle(i);
@@ -266,4 +232,19 @@ void export_fork_child(void)
         adopt_row(segment);
     }
     store_unlock();
+}
+
+/* ---------------------------------------------------------------- registering */
+
+static _Atomic bool handled;
+
+void forked_take_over(void)
+{
+    atomic_store(&handled, true);
+}
+
+void forked_register(void)
+{
+    if (!atomic_exchange(&handled, true) && pthread_atfork(forked_prepare, forked_parent, forked_child) != 0)
+        atomic_store(&handled, false);
 }

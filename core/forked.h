@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a fork does to the blocks of a segment, for the files of the façade.
+ * What a fork does to the blocks of all open segments: handlers for before it and after it on either side.
+ * The child gets private copies of exported blocks and references of its own to the others.
  */
 #ifndef SHM_FORKED_H
 #define SHM_FORKED_H
 
-#include "store.h"
+void forked_prepare(void);
+void forked_parent(void);
+void forked_child(void);
 
-/* The quanta table to look `offset` up in when it lies under a private copy left by a fork, indexed like the
- * segment's own; NULL when it does not. */
-const struct quantum *forked_quanta(const shmcore_segment *segment, uint64_t offset);
+/* Registers the handlers, once; does nothing after forked_take_over(). */
+void forked_register(void);
 
-/* Does a run of regions lie under such copies, if only in part? */
-bool forked_overlaps(const shmcore_segment *segment, struct region_run run);
-
-/* The segment was closed: forgets the copies, which went with the mapping. */
-void forked_forget(shmcore_segment *segment);
+/* The caller has fork handlers of his own, which call the three. */
+void forked_take_over(void);
 
 #endif

@@ -10,13 +10,16 @@
  */
 #include "geometry.h"
 
+/* So many that owners waste little, so few that taking all of them at once fits the undo log: 64 to a word of
+ * the bitmap. */
 static uint32_t region_shift_for(uint64_t capacity)
 {
-    if (capacity >= GIBI)
-        return REGION_SHIFT_MOST;
-    if (capacity >= 128 * MEBI)
-        return 18;
-    return REGION_SHIFT_LEAST;
+    if (capacity < 128 * MEBI)
+        return REGION_SHIFT_LEAST;
+    uint32_t shift = capacity < GIBI ? 18 : 20;
+    while (capacity >> shift > REGIONS_MOST)
+        shift++;
+    return shift;
 }
 
 static uint32_t shards_for(uint64_t capacity)
@@ -65,7 +68,8 @@ void view_make(struct view *view, unsigned char *base, uint64_t capacity)
     view->region_shift = region_shift_for(capacity);
     view->region_count = (uint32_t)(capacity >> view->region_shift);
     view->shard_count = shards_for(capacity);
-    view->row_count = (uint32_t)least(most(capacity / (64 * KIBI), 64), ROWS_MOST);
+    /* whole cache lines of counts for each shard: words of the undo log never straddle two shards */
+    view->row_count = (uint32_t)align_down(least(most(capacity / (64 * KIBI), 64), ROWS_MOST), 16);
 
     uint64_t at = 0;
     view->header = view_at(view, at);

@@ -37,7 +37,7 @@
 #define QUANTUM_SHIFT      14u
 #define QUANTUM_BYTES      ((uint64_t)1 << QUANTUM_SHIFT)
 #define REGION_SHIFT_LEAST 16u
-#define REGION_SHIFT_MOST  20u
+#define REGIONS_MOST       16384u
 #define SLAB_BYTES         ((uint64_t)64 << 10)
 #define SLAB_QUANTA        ((uint32_t)(SLAB_BYTES / QUANTUM_BYTES))
 

@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "handle.h"
 #include "os.h"
-#include "store.h"
 #include "text.h"
 
 #define SHIM_MAGIC UINT64_C(0x6d6968732d6d6873)

@@ -11,8 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "handle.h"
 #include "os.h"
-#include "store.h"
 
 /* A search for the dead is not repeated before this many times its own duration has passed: a program that
  * goes on asking a full segment pays two percent for it at the most. */
@@ -135,28 +135,38 @@ uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
     return reaped;
 }
 
-void reap_vanished(shmcore_segment *segment)
+uint32_t reap_vanished(shmcore_segment *segment)
 {
     const struct view *view = &segment->file.view;
     const uint32_t used = process_rows_used(view);
+    uint32_t reaped = 0;
     for (uint32_t row = 0; row < used; row++) {
         const enum row_state state = process_state(view, row);
         const uint64_t nonce = view->rows[row].nonce;
         if ((state == ROW_ALIVE || state == ROW_EXITING) && row != segment->row &&
-            !os_process_exists(view->rows[row].pid))
+            !os_process_exists(view->rows[row].pid)) {
             reap_row(segment, row, nonce);
+            reaped++;
+        }
     }
+    return reaped;
 }
 
 bool reap_for_room(shmcore_segment *segment)
 {
-    const uint64_t now = os_clock();
-    if (now < segment->next_search)
-        return false;
-    const bool reaped = reap_some(segment, ROWS_MOST) > 0;
-    const uint64_t end = os_clock();
-    segment->next_search = end + SEARCH_PAUSE * (end - now);
-    return reaped;
+    uint32_t reaped = 0;
+    const uint64_t start = os_clock();
+    if (start >= segment->next_look) {
+        reaped = reap_vanished(segment);
+        const uint64_t end = os_clock();
+        segment->next_look = end + SEARCH_PAUSE * (end - start);
+    }
+    if (reaped == 0 && start >= segment->next_search) {
+        reaped = reap_some(segment, ROWS_MOST);
+        const uint64_t end = os_clock();
+        segment->next_search = end + SEARCH_PAUSE * (end - start);
+    }
+    return reaped > 0;
 }
 
 bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t device, uint64_t inode)

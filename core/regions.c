@@ -8,7 +8,7 @@
  */
 #include <errno.h>
 
-#include "store.h"
+#include "handle.h"
 
 int out_of_space(const shmcore_segment *segment, uint64_t bytes)
 {

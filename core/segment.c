@@ -103,7 +103,7 @@ static int refuse_open(const struct segment *segment, int error)
         return error_set(ENOENT, "there is no segment '%s' (%s)", segment->name, segment->path);
     case -ELOOP:
         return error_set(EACCES, "%s is a symbolic link; a segment never is: remove it", segment->path);
-    case -EISDIR:
+    case -EISDIR: /* a directory, a FIFO, a socket */
     case -ENXIO:
         return error_set(EPROTO, "%s is not a regular file; remove it", segment->path);
     case -EACCES:

@@ -2,21 +2,20 @@
  *
  * The façade: handles of open segments. They live in a fixed table, because the core never allocates.
  */
-#include "store.h"
+#include "handle.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "directory.h"
-#include "export.h"
 #include "forked.h"
+#include "inherited.h"
 #include "os.h"
 #include "registry.h"
 #include "visit.h"
 
 static struct {
     pthread_mutex_t lock;
-    bool handles_forks; /* the fork handlers are registered, by us or by the preload */
     shmcore_segment handle[STORE_HANDLES];
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -228,18 +227,6 @@ void store_unlock(void)
     pthread_mutex_unlock(&store.lock);
 }
 
-void export_take_over_forks(void)
-{
-    store.handles_forks = true;
-}
-
-/* With the store's lock: a forked child must have a row of its own. */
-static void handle_forks(void)
-{
-    if (!store.handles_forks)
-        store.handles_forks = pthread_atfork(export_fork_prepare, export_fork_parent, export_fork_child) == 0;
-}
-
 shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
 {
     const shmcore_traits defaults = shmcore_default_traits();
@@ -251,7 +238,7 @@ shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
         return NULL;
     make_request(&request, name, traits, job);
     store_lock();
-    handle_forks();
+    forked_register(); /* a forked child must have a row of its own */
     shmcore_segment *segment = open_or_share(&request);
     store_unlock();
     return segment;
@@ -277,7 +264,7 @@ int shmcore_close(shmcore_segment *segment)
             segment_leave(&segment->file, others_are_gone, segment);
         }
         segment_unmap(&segment->file);
-        forked_forget(segment);
+        inherited_forget(segment);
         pthread_mutex_destroy(&segment->exports.lock);
     }
     store_unlock();

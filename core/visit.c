@@ -15,7 +15,7 @@
 
 #include "blocks.h"
 #include "directory.h"
-#include "forked.h"
+#include "inherited.h"
 #include "label.h"
 #include "place.h"
 #include "reference.h"

@@ -10,8 +10,8 @@
 #define SHM_WORK_H
 
 #include "directory.h"
+#include "handle.h"
 #include "place.h"
-#include "store.h"
 
 /* What one operation on one shard carries around. */
 struct work {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "forked.h"
 #include "label.h"
 #include "log.h"
 #include "namer.h"
@@ -209,24 +210,24 @@ void serve_begin(const struct policy *policy, const char *rank)
     server.policy = policy;
     if (rank != NULL)
         error_format(server.rank, sizeof server.rank, "%s", rank);
-    export_take_over_forks();
+    forked_take_over();
 }
 
 void serve_fork_prepare(void)
 {
     pthread_mutex_lock(&server.lock);
-    export_fork_prepare();
+    forked_prepare();
 }
 
 void serve_fork_parent(void)
 {
-    export_fork_parent();
+    forked_parent();
     pthread_mutex_unlock(&server.lock);
 }
 
 void serve_fork_child(void)
 {
-    export_fork_child();
+    forked_child();
     for (uint32_t i = 0; i < POLICY_SEGMENTS_MAX; i++) {
         struct attachment *attachment = &server.attachment[i];
         if (atomic_load(&attachment->state) == ATTACH_READY && !export_is_member(attachment->segment))

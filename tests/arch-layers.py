@@ -26,7 +26,7 @@ FACADE = {"blocks", "collect", "enter", "export", "export_extent", "export_own",
           "naming", "reap", "regions", "release", "store", "visit", "work"}
 
 PRELOAD_FROM_CORE = {"core/" + name + ".h"
-                     for name in ("base", "error", "export", "label", "layout", "os", "shmcore")}
+                     for name in ("base", "error", "export", "forked", "label", "layout", "os", "shmcore")}
 
 CONDITIONS_ALLOWED = {"core/base.h", "core/os.c"}
 

@@ -58,14 +58,22 @@ static void all_sizes(shmcore_segment *segment)
     }
 }
 
-static void use(uint64_t bytes)
+static shmcore_segment *open_large(uint64_t bytes)
 {
     shmcore_traits traits = shmcore_default_traits();
     traits.size = bytes;
     traits.job = "large";
-    shmcore_segment *segment = shmcore_open("SHARED::large", &traits);
+    char name[64]; /* one for each size: a test that fails leaves its segment open */
+    snprintf(name, sizeof name, "SHARED::%zu", (size_t)(bytes >> 30));
+    shmcore_segment *segment = shmcore_open(name, &traits);
     if (segment == NULL)
         fail_msg("%s", shmcore_error());
+    return segment;
+}
+
+static void use(uint64_t bytes)
+{
+    shmcore_segment *segment = open_large(bytes);
     for (unsigned round = 0; round < 3; round++) {
         all_sizes(segment);
         for (unsigned i = 0; i < 5000; i++) { /* many records, and the tables that grow with them */
@@ -102,6 +110,29 @@ static void beyond_reach(void **state)
     use(40 * GIBI);
 }
 
+/* A block larger than one transaction of the pool can hand over. Here there is no memory for it, and that,
+ * not a lack of room in the segment, is what is said; twice, for the first refusal has left everything as it
+ * was. */
+static void one_large_block(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    shmcore_segment *segment = open_large(64 * GIBI);
+    shmcore_statistics before, after;
+    must_allocate(segment, "first", 100);
+    assert_int_equal(shmcore_stat(segment, &before), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_null(shmcore_allocate(segment, "large", 30 * GIBI));
+        if (strstr(shmcore_error(), "no memory left") == NULL)
+            fail_msg("%s", shmcore_error());
+    }
+    assert_int_equal(shmcore_stat(segment, &after), 0);
+    assert_int_equal(after.used, before.used);
+    assert_int_equal(after.blocks, before.blocks);
+    must_allocate(segment, "second", MEBI);
+    assert_int_equal(shmcore_close(segment), 0);
+}
+
 static void far_beyond_reach(void **state)
 {
     (void)state;
@@ -114,6 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(just_within_reach),
         cmocka_unit_test(beyond_reach),
+        cmocka_unit_test(one_large_block),
         cmocka_unit_test(far_beyond_reach),
     };
     return cmocka_run_group_tests_name("large", tests, land, NULL);

@@ -78,7 +78,10 @@ static void ended_processes(void **state)
     assert_true(ended);
     assert_int_equal(start, living_start);
     errno = 0;
+    assert_true(os_process_exists(child.pid)); /* a zombie has its number still */
     assert_int_equal(child_end(&child), 0);
+    assert_false(os_process_exists(child.pid));
+    assert_true(os_process_exists(os_process()));
     assert_int_equal(os_process_start(child.pid, &start, &ended), -ESRCH);
     assert_int_equal(os_process_start(0x7ffffff0, &start, &ended), -ESRCH);
     assert_int_equal(errno, 0);
@@ -107,7 +110,7 @@ static int map_a_file(void **state)
     const int descriptor = memfd_create("a name with spaces\nand a new line", MFD_CLOEXEC);
     if (os_resize(descriptor, PAGE_BYTES) != 0 || os_stat_file(descriptor, &file) != 0)
         return -1;
-    mapping = mmap(NULL, PAGE_BYTES, PROT_READ, MAP_SHARED, descriptor, 0);
+    mapping = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     os_close(descriptor);
     return mapping == MAP_FAILED ? -1 : 0;
 }
@@ -127,6 +130,9 @@ static void own_maps(void **state)
     assert_int_equal(os_process_maps(os_process(), file.device + 1, file.inode), 0);
     assert_int_equal(os_process_maps(os_process(), file.device, file.inode / 10), 0);
     assert_true(os_mapped_writable_at((uintptr_t)mapping, file.device, file.inode));
+    mprotect(mapping, PAGE_BYTES, PROT_READ); /* a viewer's */
+    assert_int_equal(os_process_maps(os_process(), file.device, file.inode), 1);
+    assert_false(os_mapped_writable_at((uintptr_t)mapping, file.device, file.inode));
     munmap(mapping, PAGE_BYTES);
     assert_int_equal(os_process_maps(os_process(), file.device, file.inode), 0);
     assert_false(os_mapped_writable_at((uintptr_t)mapping, file.device, file.inode));

@@ -124,14 +124,11 @@ static void not_a_file(void **state)
 {
     (void)state;
     ON_ISLAND();
-    struct segment_request request = wish();
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_refused_as_is(EPROTO, "not a regular file");
     unlink(path);
     assert_int_equal(mkdir(path, 0700), 0);
-    assert_refused(&request, EISDIR, "directory");
-    request.read_only = true;
-    assert_refused(&request, EPROTO, "not a regular file");
+    assert_refused_as_is(EPROTO, "not a regular file");
 }
 
 static int open_as_nobody(struct child *self, void *argument)
@@ -153,7 +150,7 @@ static void other_owner(void **state)
     struct segment_request request = wish();
     struct segment segment = must_open();
     segment_unmap(&segment);
-    if (chown(path, 65534, 65534) != 0)
+    if (geteuid() != 0 || chown(path, 65534, 65534) != 0)
         SKIP("only root can make another user's file");
     assert_refused_as_is(EACCES, "belongs to user 65534");
     assert_int_equal(chown(path, geteuid(), getegid()), 0);

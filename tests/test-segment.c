@@ -55,7 +55,7 @@ static void file_names(void **state)
         uid_t uid;
     } good[] = {{"shmcore.0..SHARED", "", "SHARED", 0},
                 {"shmcore.1000.42.SHARED::node", "42", "SHARED::node", 1000},
-                {"shmcore.4294967295.a-b_c.x.y.z", "a-b_c", "x.y.z", UINT32_MAX}};
+                {"shmcore.4294967295.a-b_c.x.SHARED.z", "a-b_c", "x.SHARED.z", UINT32_MAX}};
     char job[64], name[96], at[512];
     uid_t uid;
     for (size_t i = 0; i < COUNT_OF(good); i++) {
@@ -74,13 +74,14 @@ static void file_names(void **state)
                                       "shmcore.1.",
                                       "shmcore.1.job",
                                       "shmcore.1.job.",
-                                      "shmcore..job.name",
-                                      "shmcore.-1.job.name",
-                                      "shmcore.x.job.name",
-                                      "shmcore.4294967296.job.name",
-                                      "shmcore.18446744073709551617.job.name",
+                                      "shmcore..job.SHARED",
+                                      "shmcore.-1.job.SHARED",
+                                      "shmcore.1.job.name",
+                                      "shmcore.x.job.SHARED",
+                                      "shmcore.4294967296.job.SHARED",
+                                      "shmcore.18446744073709551617.job.SHARED",
                                       "shmcore-0.registry",
-                                      "other.1.job.name"};
+                                      "other.1.job.SHARED"};
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         if (segment_parse_file_name(bad[i], &uid, job, name))
             fail_msg("'%s' was taken for a segment", bad[i]);
@@ -91,47 +92,58 @@ static void long_file_names(void **state)
     (void)state;
     char file[256], job[64], name[96];
     uid_t uid;
-    snprintf(file, sizeof file, "shmcore.1.%063d.%095d", 0, 0);
+    snprintf(file, sizeof file, "shmcore.1.%063d.SHARED%089d", 0, 0);
     assert_true(segment_parse_file_name(file, &uid, job, name));
     assert_int_equal(strlen(job), 63);
     assert_int_equal(strlen(name), 95);
-    snprintf(file, sizeof file, "shmcore.1.%064d.%095d", 0, 0);
+    snprintf(file, sizeof file, "shmcore.1.%064d.SHARED%089d", 0, 0);
     assert_false(segment_parse_file_name(file, &uid, job, name));
-    snprintf(file, sizeof file, "shmcore.1.%063d.%096d", 0, 0);
+    snprintf(file, sizeof file, "shmcore.1.%063d.SHARED%090d", 0, 0);
     assert_false(segment_parse_file_name(file, &uid, job, name));
 }
 
-/* Whatever the batch system calls a job, it becomes a part of a file name; two long ids stay two. */
+/* Whatever the batch system calls a job, it becomes a part of a file name; two that differ stay two. */
 static void jobs(void **state)
 {
     (void)state;
+    static char longest[64], longer[2][300];
+    memset(longest, 'j', sizeof longest - 1);
+    memset(longer, 'j', sizeof longer);
+    longer[0][299] = longer[1][298] = '\0';
+    const char *const kept[] = {"", "4711", "prte-1@2+3,4", "a_b", longest};
+    const char *const changed[] = {"4711.server", "4711 server", "4711_server.", "../../etc/passwd",
+                                   "a\nb",        "\xc3\xa4",    longer[0],      longer[1]};
+    char becomes[COUNT_OF(changed)][64], again[64];
+    for (size_t i = 0; i < COUNT_OF(kept); i++) {
+        segment_set_job(again, kept[i]);
+        assert_string_equal(again, kept[i]);
+    }
+    for (size_t i = 0; i < COUNT_OF(changed); i++) {
+        memset(becomes[i], '#', sizeof becomes[i]);
+        segment_set_job(becomes[i], changed[i]);
+        assert_true(strnlen(becomes[i], sizeof becomes[i]) < sizeof becomes[i]);
+        assert_null(strpbrk(becomes[i], "./ \n\xc3"));
+        assert_string_not_equal(becomes[i], "");
+        for (size_t other = 0; other < i; other++)
+            assert_string_not_equal(becomes[i], becomes[other]);
+        segment_set_job(again, becomes[i]); /* it is a job id itself, and stays what it is */
+        assert_string_equal(again, becomes[i]);
+    }
+    assert_memory_equal(becomes[0], "4711_server-", 12);
+}
+
+static void job_in_the_file_name(void **state)
+{
+    (void)state;
     ON_ISLAND();
-    static char long_id[2][300];
-    memset(long_id, 'j', sizeof long_id);
-    long_id[0][299] = long_id[1][298] = '\0';
-    const struct {
-        const char *job, *becomes;
-    } cases[] = {{"", ""},
-                 {"4711.server", "4711_server"},
-                 {"../../etc/passwd", "______etc_passwd"},
-                 {"a b\n", "a_b_"},
-                 {"prte-1@2+3,4", "prte-1@2+3,4"}};
     struct segment segment, other;
     struct segment_request request = wish();
-    for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        request.job = cases[i].job;
-        assert_int_equal(open_it(&segment, &request), 0);
-        assert_string_equal(segment.job, cases[i].becomes);
-        segment_leave(&segment, yes, NULL);
-        segment_unmap(&segment);
-    }
-    request.job = long_id[0];
+    request.job = "1/2";
     assert_int_equal(open_it(&segment, &request), 0);
-    request.job = long_id[1];
+    request.job = "1.2";
     assert_int_equal(open_it(&other, &request), 0);
-    assert_true(other.created);
-    assert_true(strlen(other.job) < 64);
-    assert_string_not_equal(segment.job, other.job);
+    assert_true(segment.created && other.created);
+    assert_string_equal(other.view.header->job, other.job);
     segment_leave(&segment, yes, NULL);
     segment_leave(&other, yes, NULL);
     segment_unmap(&segment);
@@ -166,15 +178,15 @@ static void job_of_environment(void **state)
 {
     (void)state;
     char *const none[] = {"PATH=/bin", "XSHM_JOB=no", "SHM_JOBX=no", NULL};
-    char *const ours[] = {"SLURM_JOB_ID=7", "PMIX_NAMESPACE=p.1", "SHM_JOB=mine", NULL};
-    char *const pmix[] = {"SLURM_JOB_ID=7", "PMIX_NAMESPACE=p.1", NULL};
-    char *const slurm[] = {"SHM_JOB=", "SLURM_JOB_ID=7", "PBS_JOBID=8.host", NULL};
-    char *const pbs[] = {"PBS_JOBID=8.host", NULL};
+    char *const ours[] = {"SLURM_JOB_ID=7", "PMIX_NAMESPACE=p-1", "SHM_JOB=mine", NULL};
+    char *const pmix[] = {"SLURM_JOB_ID=7", "PMIX_NAMESPACE=p-1", NULL};
+    char *const slurm[] = {"SHM_JOB=", "SLURM_JOB_ID=7", "PBS_JOBID=8@host", NULL};
+    char *const pbs[] = {"PBS_JOBID=8@host", NULL};
     assert_job(none, "");
     assert_job(ours, "mine");
-    assert_job(pmix, "p_1");
+    assert_job(pmix, "p-1");
     assert_job(slurm, "7");
-    assert_job(pbs, "8_host");
+    assert_job(pbs, "8@host");
 }
 
 /* ---------------------------------------------------------------- making and joining */
@@ -418,6 +430,7 @@ int main(int count, char **arguments)
         TEST(file_names),
         TEST(long_file_names),
         TEST(jobs),
+        TEST(job_in_the_file_name),
         TEST(job_of_environment),
         TEST(made),
         TEST(one_creator_one_address),

@@ -8,7 +8,7 @@
  *   blocks.c   named blocks: allocate, join, find
  *   release.c  named blocks: deallocate, one or all of a process
  *   export.c   blocks of one process, visible to all; export_extent.c, export_slab.c
- *   forked.c   what a fork does to all of these
+ *   forked.c   what a fork does to all of these; inherited.c   what it left in a child
  *   reap.c     what dead processes held is given back
  *   visit.c    reading: for_each, block_of, find among exported blocks
  *   collect.c  segments as files: list, collect, remove
@@ -19,8 +19,8 @@
  * Lock order: handles (of this process) → file → registry → heap of exports (of this process) → one shard
  * → pool.
  */
-#ifndef SHM_STORE_H
-#define SHM_STORE_H
+#ifndef SHM_HANDLE_H
+#define SHM_HANDLE_H
 
 #include <pthread.h>
 
@@ -46,7 +46,8 @@ struct export_heap {
 /* Ranges of the segment that lie under private copies since a fork; see forked.c. */
 struct inherited_run {
     struct inherited_run *next;
-    uint64_t bytes;        /* of this structure's mapping */
+    void *mapping; /* what this structure lies in */
+    uint64_t mapping_bytes;
     uint32_t first, count; /* quanta */
     struct quantum quanta[];
 };
@@ -61,7 +62,7 @@ struct shmcore_segment {
     uint64_t asked_size;
     struct export_heap exports;
     struct inherited_run *inherited;
-    uint64_t next_search; /* see reap_for_room() */
+    uint64_t next_look, next_search; /* see reap_for_room() */
     /* between the fork handlers */
     uint32_t child_row;
     struct process_identity child;
@@ -123,7 +124,7 @@ int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to);
 /* reap.c: with nothing entered. `examine` rows at the most, in turn; returns how many were reaped. */
 uint32_t reap_some(shmcore_segment *segment, uint32_t examine);
 /* Those whose pid is gone, which is one cheap look each: on attach. */
-void reap_vanished(shmcore_segment *segment);
+uint32_t reap_vanished(shmcore_segment *segment);
 /* The segment is full, or a name is taken by a block that fits badly: is it the dead who hold it? True: some
  * were reaped, it is worth trying again. */
 bool reap_for_room(shmcore_segment *segment);
