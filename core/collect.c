@@ -220,6 +220,36 @@ static int collect_one(const char *file_name, void *argument)
     return 0;
 }
 
+static bool nobody_alive(struct segment *segment, void *argument)
+{
+    (void)argument;
+    return nobody_else_lives(&segment->view, ROW_NONE, segment->device, segment->inode);
+}
+
+/* Stops at the first living process of a segment: this runs whenever a program makes one. */
+static int remove_abandoned(const char *file_name, void *argument)
+{
+    const char *directory = argument;
+    struct segment segment;
+    char job[64], name[96];
+    uid_t uid;
+    if (!segment_parse_file_name(file_name, &uid, job, name) || uid != os_user() ||
+        !open_for_reading(&segment, directory, uid, job, name))
+        return 0;
+    const struct header *header = segment.view.header;
+    if (header->persist == 0 && header->pid_namespace == os_pid_namespace() && nobody_alive(&segment, NULL))
+        segment_leave(&segment, nobody_alive, NULL);
+    segment_unmap(&segment);
+    return 0;
+}
+
+void collect_abandoned(const char *directory)
+{
+    char path[256];
+    error_format(path, sizeof path, "%s", directory);
+    os_list(path, remove_abandoned, path);
+}
+
 int shmcore_collect(const char *dir, shmcore_collected *out)
 {
     shmcore_collected unwanted;

@@ -20,6 +20,8 @@ static uint32_t class_for(size_t bytes, size_t alignment)
     if (alignment > PAGE_BYTES)
         return SLAB_CLASSES;
     size_t slot = bytes > alignment ? bytes : alignment;
+    if (slot >= SLOT_BYTES_END)
+        return SLAB_CLASSES;
     if (alignment > 64)
         slot = is_power_of_two(slot) ? slot : (size_t)2 << log2_floor(slot);
     return slab_data_class(slot < 64 ? 64 : slot);

@@ -117,6 +117,10 @@ void store_unlock(void);
 
 int out_of_space(const shmcore_segment *segment, uint64_t bytes);
 
+/* collect.c: removes this user's segments in the directory that no living process has. After `kill -9` of a
+ * whole job nobody else would. */
+void collect_abandoned(const char *directory);
+
 /* release.c */
 int block_drop_all_of(shmcore_segment *segment, uint32_t shard, uint32_t row);
 int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to);

@@ -240,7 +240,10 @@ shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
     store_lock();
     forked_register(); /* a forked child must have a row of its own */
     shmcore_segment *segment = open_or_share(&request);
+    const bool created = segment != NULL && segment->file.created && segment->opens == 1;
     store_unlock();
+    if (created)
+        collect_abandoned(segment->file.directory);
     return segment;
 }
 

@@ -133,7 +133,7 @@ typedef void delete_function(void *pointer, size_t second, size_t third);
 
 static void delete_any(enum operator_id id, void *pointer, size_t second, size_t third, const void *caller)
 {
-    if (UNLIKELY(router_owns(pointer))) {
+    if (UNLIKELY(router_owns(pointer)) && !operator_is_replaced()) {
         router_free(pointer, caller);
         return;
     }
@@ -141,7 +141,7 @@ static void delete_any(enum operator_id id, void *pointer, size_t second, size_t
     if (next != NULL)
         next(pointer, second, third);
     else
-        real.free(pointer);
+        free(pointer);
 }
 
 #define DEFINE_DELETE(name, symbol, id)                                                                      \

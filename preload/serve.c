@@ -111,24 +111,36 @@ static size_t render(const struct thread_source *source, uint64_t sequence, size
 
 /* ---------------------------------------------------------------- the verbs */
 
+static COLD bool set_label(shmcore_segment *segment, struct thread_source *source, bool numbered)
+{
+    char text[LABEL_TEXT + 8];
+    const struct thread_counter *label = source->counter;
+    size_t length = label->length;
+    memcpy(text, label->label, length);
+    if (numbered) {
+        text[length++] = '#';
+        text[length++] = LABEL_HOLE_SEQUENCE;
+    }
+    if (source->segment != NULL)
+        export_retire(segment, &source->source); /* what was made under the other label stays there */
+    source->segment = NULL;
+    if (!export_label(segment, text, length, source->salt, &source->source.label))
+        return false;
+    source->segment = segment;
+    source->numbered = numbered;
+    return true;
+}
+
 static void *serve_export(shmcore_segment *segment, const struct policy_rule *rule,
                           struct thread_source *source, const struct request *request)
 {
     const unsigned flags =
         (request->zero ? EXPORT_ZERO : 0u) | (rule->reserve_touch ? (unsigned)EXPORT_TOUCH : 0u);
-    if (UNLIKELY(source->source.label == 0)) {
-        char text[LABEL_TEXT + 8];
-        const struct thread_counter *label = source->counter;
-        memcpy(text, label->label, label->length);
-        size_t length = label->length;
-        if (!source->counts && length + 2 < sizeof text) { /* several blocks of one name are told apart */
-            text[length++] = '#';
-            text[length++] = LABEL_HOLE_SEQUENCE;
-        }
-        if (!export_label(segment, text, length, source->salt, &source->source.label))
-            return NULL;
-        source->segment = segment;
-    }
+    /* the first block of a name without {seq} has it plainly */
+    const bool numbered = !source->counts && source->counter->next > 0;
+    if (UNLIKELY(source->segment == NULL || source->numbered != numbered) &&
+        !set_label(segment, source, numbered))
+        return NULL;
     return export_allocate(segment, &source->source, source->counter->next++, request->bytes,
                            request->alignment, flags);
 }

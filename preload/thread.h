@@ -31,7 +31,8 @@ struct thread_source {
     struct thread_counter *counter;
     uint64_t salt;
     uint16_t rule;
-    bool counts; /* the label has a hole for {seq} */
+    bool counts;   /* the label has a hole for {seq} */
+    bool numbered; /* it has none, and the label in use has got one */
 };
 
 struct thread {
