@@ -98,10 +98,17 @@ struct extent heap_add(const struct heap *heap, struct extent run)
     return run;
 }
 
-static bool fits(struct extent extent, uint32_t count, uint32_t alignment)
+/* What is asked of an extent: `count` quanta that begin at a multiple of `alignment` and end at `limit` at
+ * the latest. */
+struct wish {
+    uint32_t count, alignment, limit;
+};
+
+static bool fits(struct extent extent, const struct wish *wish)
 {
-    const uint32_t skipped = (uint32_t)align_up(extent.first, alignment) - extent.first;
-    return extent.count >= count && extent.count - count >= skipped;
+    const uint32_t first = (uint32_t)align_up(extent.first, wish->alignment);
+    return extent.count >= wish->count && extent.count - wish->count >= first - extent.first &&
+           first <= wish->limit && wish->count <= wish->limit - first;
 }
 
 static struct extent free_extent(const struct heap *heap, uint32_t first)
@@ -109,26 +116,26 @@ static struct extent free_extent(const struct heap *heap, uint32_t first)
     return (struct extent){first, at(heap, first)->count};
 }
 
-static struct extent search_bin(const struct heap *heap, unsigned bin, uint32_t count, uint32_t alignment)
+static struct extent search_bin(const struct heap *heap, unsigned bin, const struct wish *wish)
 {
     uint32_t first = heap->bins->head[bin];
     for (unsigned steps = 0; first != 0 && steps < SEARCH_LENGTH; steps++) {
         const struct extent extent = free_extent(heap, first);
-        if (fits(extent, count, alignment))
+        if (fits(extent, wish))
             return extent;
         first = at(heap, first)->next;
     }
     return (struct extent){0, 0};
 }
 
-static struct extent find_fit(const struct heap *heap, uint32_t count, uint32_t alignment)
+static struct extent find_fit(const struct heap *heap, const struct wish *wish)
 {
-    for (unsigned bin = bin_of(count); bin < HEAP_BINS; bin++) {
+    for (unsigned bin = bin_of(wish->count); bin < HEAP_BINS; bin++) {
         const uint64_t occupied = heap->bins->occupied >> bin;
         if (occupied == 0)
             break;
         bin += (unsigned)__builtin_ctzll(occupied);
-        const struct extent extent = search_bin(heap, bin, count, alignment);
+        const struct extent extent = search_bin(heap, bin, wish);
         if (extent.count != 0)
             return extent;
     }
@@ -137,7 +144,14 @@ static struct extent find_fit(const struct heap *heap, uint32_t count, uint32_t 
 
 uint32_t heap_take(const struct heap *heap, uint32_t count, uint32_t alignment, enum quantum_kind kind)
 {
-    const struct extent found = find_fit(heap, count, alignment);
+    return heap_take_below(heap, count, alignment, kind, UINT32_MAX);
+}
+
+uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t alignment, enum quantum_kind kind,
+                         uint32_t limit)
+{
+    const struct wish wish = {count, alignment, limit};
+    const struct extent found = find_fit(heap, &wish);
     if (found.count == 0)
         return 0;
     unlink_free(heap, found);

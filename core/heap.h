@@ -36,6 +36,11 @@ struct extent heap_add(const struct heap *heap, struct extent run);
  * `kind`. 0 when there is no such run. */
 uint32_t heap_take(const struct heap *heap, uint32_t count, uint32_t alignment, enum quantum_kind kind);
 
+/* The same, but the extent ends at quantum `limit` at the latest: for slabs of records in segments beyond
+ * RECORD_LIMIT. */
+uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t alignment, enum quantum_kind kind,
+                         uint32_t limit);
+
 /* Frees the extent that begins at `first`; returns the free extent it became part of. */
 struct extent heap_give(const struct heap *heap, uint32_t first);
 

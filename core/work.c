@@ -31,26 +31,22 @@ int work_log_too_small(void)
 
 /* ---------------------------------------------------------------- making room before a transaction */
 
-/* Takes an extent of the shard's heap in a transaction of its own, refilling the heap when need be. */
+/* Takes an extent of the shard's heap in a transaction of its own, refilling the heap when need be. `low`:
+ * where records can be. */
 static uint32_t take_extent(const struct work *work, uint32_t count, uint32_t alignment,
                             enum quantum_kind kind, bool low)
 {
+    const uint32_t limit = low ? (uint32_t)(RECORD_LIMIT >> QUANTUM_SHIFT) : UINT32_MAX;
     for (int tries = 0; tries < 2; tries++) {
         struct transaction transaction = transaction_begin(&work->guarded);
         const struct heap heap = work_heap(work, &transaction);
-        const uint32_t first = heap_take(&heap, count, alignment, kind);
+        const uint32_t first = heap_take_below(&heap, count, alignment, kind, limit);
         if (!transaction_end(&work->guarded, &transaction)) {
             work_log_too_small();
             return 0;
         }
-        if (first != 0 && (!low || ((uint64_t)(first + count) << QUANTUM_SHIFT) <= RECORD_LIMIT))
+        if (first != 0)
             return first;
-        if (first != 0) { /* above the limit for records: back with it */
-            struct transaction undoing = transaction_begin(&work->guarded);
-            const struct heap again = work_heap(work, &undoing);
-            heap_give(&again, first);
-            transaction_end(&work->guarded, &undoing);
-        }
         if (tries == 0 &&
             shard_refill(work->segment, work->number, &work->guarded, count, alignment, low) != 0)
             return 0;

@@ -19,11 +19,12 @@ FLOORS = ("core", "config", "preload", "tools", "examples")
 # Nothing of locks, files and system calls in these, nor in what they include: they work on a plain
 # range of bytes.
 PURE = {"heap", "slab", "directory", "pool", "reference", "geometry", "label", "text", "undo"}
-IMPURE = {"core/os.h", "core/lock.h", "core/segment.h", "core/store.h"}
+IMPURE = {"core/os.h", "core/lock.h", "core/segment.h", "core/handle.h"}
 
 # The files of the façade share one header, and nobody else sees it, not even through another.
+FACADE_HEADER = "core/handle.h"
 FACADE = {"blocks", "collect", "enter", "export", "export_extent", "export_own", "export_slab", "forked",
-          "naming", "reap", "regions", "release", "store", "visit", "work"}
+          "inherited", "naming", "reap", "regions", "release", "store", "visit", "work"}
 
 PRELOAD_FROM_CORE = {"core/" + name + ".h"
                      for name in ("base", "error", "export", "forked", "label", "layout", "os", "shmcore")}
@@ -123,13 +124,20 @@ def impurities(house):
     for name in house.text:
         if floor_of(name) == "core" and stem_of(name) in PURE:
             wrong += [f"{name} reaches {target}" for target in sorted(house.reach(name) & IMPURE)]
-    known = {stem_of(name) for name in house.text if floor_of(name) == "core"}
-    return wrong + [f"there is no room core/{stem} any more" for stem in sorted(PURE - known)]
+    return wrong
 
 
 def strangers_in_the_facade(house):
-    return [f"{name} reaches core/store.h" for name in house.text
-            if "core/store.h" in house.reach(name) and not (floor_of(name) == "core" and stem_of(name) in FACADE)]
+    return [f"{name} reaches {FACADE_HEADER}" for name in house.text
+            if FACADE_HEADER in house.reach(name) and not (floor_of(name) == "core" and stem_of(name) in FACADE)]
+
+
+def moved_away(house):
+    """A rule about something that is gone holds for nothing."""
+    rooms = {stem_of(name) for name in house.text if floor_of(name) == "core"}
+    files = IMPURE | PRELOAD_FROM_CORE | CONDITIONS_ALLOWED | {FACADE_HEADER, "config/policy.h"}
+    return ([f"core/{stem} is in a rule and does not exist" for stem in sorted((PURE | FACADE) - rooms)]
+            + [f"{name} is in a rule and does not exist" for name in sorted(files - set(house.text))])
 
 
 def circle_from(graph, start):
@@ -213,10 +221,11 @@ def checks(house, build):
 
     missing = sorted({show(a) for floor in FLOORS for a in house.arrows(floor) if a[1] not in house.text})
     yield "every file included by name exists", missing
+    yield "everything that a rule speaks of exists", moved_away(house)
     yield "core/ includes only core/", wrong_arrows(house, "core", core_may)
     yield "base.h and shmcore.h include nothing of ours, layout.h only base.h", foundation(house)
     yield "pure rooms reach neither system calls nor locks, segments, the façade", impurities(house)
-    yield "store.h is seen by the façade's files alone", strangers_in_the_facade(house)
+    yield "handle.h is seen by the façade's files alone", strangers_in_the_facade(house)
     yield "config/ includes only config/", wrong_arrows(house, "config", config_may)
     yield "preload/ includes config/ and the chosen headers of core/", wrong_arrows(house, "preload", preload_may)
     yield "tools/ includes only shmcore.h and the policy's header", wrong_arrows(house, "tools", tools_may)
