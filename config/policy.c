@@ -242,8 +242,9 @@ static bool read_segment_size(struct parser *parser, struct policy_segment *segm
     return segment->size > 0 || error_expected(parser->error, "a size above 0", word->value, NULL);
 }
 
-static bool read_scope(struct parser *parser, const struct word *word)
+static bool read_scope(struct parser *parser, struct policy_segment *segment, const struct word *word)
 {
+    (void)segment; /* there is one scope */
     static const char *const words[] = {"node", NULL};
     size_t index;
     if (text_equals(word->value.text, "socket") || text_equals(word->value.text, "numa"))
@@ -251,24 +252,53 @@ static bool read_scope(struct parser *parser, const struct word *word)
     return value_choice(word->value, words, "scope=node", &index, parser->error);
 }
 
+/* Whether there is a tmpfs is found out when the segment is opened. */
+static bool read_directory(struct parser *parser, struct policy_segment *segment, const struct word *word)
+{
+    if (word->value.text.at[0] != '/')
+        return error_expected(parser->error, "a directory that begins with '/'", word->value, NULL);
+    segment->dir = keep(parser, word->value.text);
+    return true;
+}
+
+/* One kind of word in a segment directive. */
+struct segment_word {
+    const char *key;
+    const char *form;
+    bool (*read)(struct parser *parser, struct policy_segment *segment, const struct word *word);
+};
+
+static const struct segment_word segment_words[] = {
+    {"size", "size=N", read_segment_size},
+    {"scope", "scope=node", read_scope},
+    {"dir", "dir=/DIRECTORY", read_directory},
+};
+enum { SEGMENT_WORDS = sizeof segment_words / sizeof segment_words[0] };
+
+static bool unknown_segment_word(struct parser *parser, const struct word *word)
+{
+    const char *keys[SEGMENT_WORDS + 1] = {NULL};
+    for (unsigned i = 0; i < SEGMENT_WORDS; i++)
+        keys[i] = segment_words[i].key;
+    struct message message = error_begin(parser->error, word->whole.place);
+    message_add(&message, "expected size=, scope= or dir=, found ");
+    message_quote(&message, word->whole.text);
+    message_suggest(&message, word->key.text, keys);
+    return false;
+}
+
 static bool read_segment_word(struct parser *parser, struct policy_segment *segment, const struct word *word)
 {
-    static const char *const keys[] = {"size", "scope", NULL};
-    bool is_size = text_equals(word->key.text, "size");
-    if (!is_size && !text_equals(word->key.text, "scope")) {
-        struct message message = error_begin(parser->error, word->whole.place);
-        message_add(&message, "expected size= or scope=, found ");
-        message_quote(&message, word->whole.text);
-        message_suggest(&message, word->key.text, keys);
-        return false;
-    }
+    unsigned i = 0;
+    while (i < SEGMENT_WORDS && !text_equals(word->key.text, segment_words[i].key))
+        i++;
+    if (i == SEGMENT_WORDS)
+        return unknown_segment_word(parser, word);
     if (!text_equals(word->relation.text, "="))
-        return error_expected(parser->error, is_size ? "size=N" : "scope=node", word->whole, NULL);
+        return error_expected(parser->error, segment_words[i].form, word->whole, NULL);
     if (word->value.text.length == 0)
         return no_value(parser, word);
-    if (!first_time(parser, word, is_size ? 1 : 2))
-        return false;
-    return is_size ? read_segment_size(parser, segment, word) : read_scope(parser, word);
+    return first_time(parser, word, 1u << i) && segment_words[i].read(parser, segment, word);
 }
 
 static const struct policy_segment *find_segment(const struct table *table, struct text name)
@@ -316,7 +346,7 @@ static bool read_segment_directive(struct parser *parser, const struct word *dir
         return error_too_many(parser->error, name.value.place, POLICY_SEGMENTS_MAX, "segments");
 
     struct policy_segment *segment = &table->segments[table->policy.segment_count++];
-    *segment = (struct policy_segment){keep(parser, name.value.text), 0, name.whole.place.line};
+    *segment = (struct policy_segment){.name = keep(parser, name.value.text), .line = name.whole.place.line};
     while (scan_more(&parser->scan)) {
         struct word word;
         if (!scan_match(&parser->scan, &word) || !read_segment_word(parser, segment, &word))
@@ -368,7 +398,7 @@ static bool resolve_segments(struct parser *parser)
     struct table *table = parser->table;
     if (table->policy.segment_count == 0)
         table->segments[table->policy.segment_count++] =
-            (struct policy_segment){POLICY_DEFAULT_SEGMENT, 0, 0};
+            (struct policy_segment){.name = POLICY_DEFAULT_SEGMENT};
     for (size_t i = 0; i < table->policy.rule_count; i++) {
         if (!table->wanted[i].text.at)
             continue;

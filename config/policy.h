@@ -32,24 +32,25 @@ enum policy_call {
 
 struct policy_rule {
     enum policy_verb verb;
-    unsigned line;               /* where it stands, from 1 */
-    const char *text;            /* the directive as written, trimmed, for messages */
-    const char *func;            /* glob, NULL: any */
-    const char *module;          /* glob, NULL: any; "exe" is the program itself */
-    const char *site_module;     /* NULL: no site= */
+    unsigned line;           /* where it stands, from 1 */
+    const char *text;        /* the directive as written, trimmed, for messages */
+    const char *func;        /* glob, NULL: any */
+    const char *module;      /* glob, NULL: any; "exe" is the program itself */
+    const char *site_module; /* NULL: no site= */
     uint64_t site_offset;
-    size_t size_min, size_max;   /* both inclusive; size_max SIZE_MAX: no limit */
-    unsigned calls;              /* enum policy_call bits */
-    const char *name;            /* template, NULL: the default */
-    unsigned segment;            /* index into policy.segments */
-    bool full_fails;             /* full=fail */
-    bool reserve_touch;          /* reserve=touch */
+    size_t size_min, size_max; /* both inclusive; size_max SIZE_MAX: no limit */
+    unsigned calls;            /* enum policy_call bits */
+    const char *name;          /* template, NULL: the default */
+    unsigned segment;          /* index into policy.segments */
+    bool full_fails;           /* full=fail */
+    bool reserve_touch;        /* reserve=touch */
 };
 
 struct policy_segment {
     const char *name;
-    size_t size;   /* 0: the default */
-    unsigned line; /* 0: not declared, the default segment */
+    size_t size;     /* 0: the default */
+    const char *dir; /* NULL: the default */
+    unsigned line;   /* 0: not declared, the default segment */
 };
 
 struct policy {
@@ -59,26 +60,26 @@ struct policy {
     size_t segment_count;
     const char *const *programs; /* globs; none: every program */
     size_t program_count;
-    size_t size_floor;     /* no rule but `pass` matches a smaller request; SIZE_MAX: none ever matches */
-    bool needs_functions;  /* a match or a name wants the name of a function */
+    size_t size_floor;    /* no rule but `pass` matches a smaller request; SIZE_MAX: none ever matches */
+    bool needs_functions; /* a match or a name wants the name of a function */
 };
 
 /* A call site, as far as it is known. `function` NULL: unknown (matches only func=*). */
 struct policy_site {
-    const char *module;    /* base name of the object file */
+    const char *module; /* base name of the object file */
     bool module_is_program;
-    uint64_t offset;       /* of the return address, from the module's load address */
+    uint64_t offset; /* of the return address, from the module's load address */
     const char *function;
 };
 
 /* The most text policy_parse() takes, and the memory it needs for any such text. */
-#define POLICY_TEXT_MAX ((size_t)64 << 10)
-#define POLICY_MEMORY ((size_t)1 << 20)
-#define POLICY_RULES_MAX 256
-#define POLICY_SEGMENTS_MAX 8
-#define POLICY_PROGRAMS_MAX 64
+#define POLICY_TEXT_MAX        ((size_t)64 << 10)
+#define POLICY_MEMORY          ((size_t)1 << 20)
+#define POLICY_RULES_MAX       256
+#define POLICY_SEGMENTS_MAX    8
+#define POLICY_PROGRAMS_MAX    64
 #define POLICY_DEFAULT_SEGMENT "SHARED::node"
-#define POLICY_DEFAULT_NAME "{module}:{func}+{offset}#{seq}"
+#define POLICY_DEFAULT_NAME    "{module}:{func}+{offset}#{seq}"
 
 /* Parses `length` bytes of `text` (no NUL needed) into `memory`, `bytes` >= POLICY_MEMORY, aligned
  * to 16. Returns the policy, which lies in `memory`, or NULL with *error filled in. Empty text, or

@@ -33,6 +33,7 @@ static shmcore_segment *open_segment(const struct policy_segment *wanted)
 {
     shmcore_traits traits = shmcore_default_traits();
     traits.size = wanted->size;
+    traits.dir = wanted->dir;
     shmcore_segment *segment = shmcore_open(wanted->name, &traits);
     if (segment == NULL) {
         char cause[160];

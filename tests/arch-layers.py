@@ -14,11 +14,11 @@ import re
 import sys
 from pathlib import Path
 
-FLOORS = ("core", "config", "preload", "tools", "examples")
+FLOORS = ("core", "config", "preload", "tools", "examples", "bench")
 
 # Nothing of locks, files and system calls in these, nor in what they include: they work on a plain
 # range of bytes.
-PURE = {"heap", "slab", "directory", "pool", "reference", "geometry", "label", "text", "undo"}
+PURE = {"heap", "slab", "directory", "pool", "reference", "geometry", "label", "place", "text", "undo"}
 IMPURE = {"core/os.h", "core/lock.h", "core/segment.h", "core/handle.h"}
 
 # The files of the façade share one header, and nobody else sees it, not even through another.
@@ -216,7 +216,7 @@ def checks(house, build):
     def config_may(name, target):
         return floor_of(target) == "config"
 
-    def examples_may(name, target):
+    def programs_may(name, target):
         return target == "core/shmcore.h"
 
     missing = sorted({show(a) for floor in FLOORS for a in house.arrows(floor) if a[1] not in house.text})
@@ -229,7 +229,8 @@ def checks(house, build):
     yield "config/ includes only config/", wrong_arrows(house, "config", config_may)
     yield "preload/ includes config/ and the chosen headers of core/", wrong_arrows(house, "preload", preload_may)
     yield "tools/ includes only shmcore.h and the policy's header", wrong_arrows(house, "tools", tools_may)
-    yield "examples/ include only shmcore.h", wrong_arrows(house, "examples", examples_may)
+    yield "examples/ include only shmcore.h", wrong_arrows(house, "examples", programs_may)
+    yield "bench/ includes only shmcore.h", wrong_arrows(house, "bench", programs_may)
     yield "no circles among the rooms", circles(house)
     yield "#if only where systems and compilers are told apart", conditions(house)
     yield "every header has a guard", unguarded(house)

@@ -74,7 +74,8 @@ static void misspelt_words_are_refused_with_a_suggestion(void **state)
         {"export full=fial", 1, 13,
          "expected full=fallback or full=fail, found 'fial'; did you mean 'fail'?"},
         {"export reserve=x", 1, 16, "expected reserve=full or reserve=touch, found 'x'"},
-        {"segment SHARED sizes=1", 1, 16, "expected size= or scope=, found 'sizes=1'; did you mean 'size'?"},
+        {"segment SHARED sizes=1", 1, 16, "expected size=, scope= or dir=, found 'sizes=1'; did you mean 'size'?"},
+        {"segment SHARED dir=here", 1, 20, "expected a directory that begins with '/', found 'here'"},
         {"segment SHARED scope=rack", 1, 22, "expected scope=node, found 'rack'"},
         {"export name={fun}", 1, 13,
          "expected {module}, {func}, {offset}, {seq}, {thread}, {rank}, {pid} or {size}, found '{fun}'; "

@@ -57,7 +57,7 @@ static void every_part_of_a_rule_is_kept(void **state)
 {
     (void)state;
     const struct policy *policy = parse("segment SHARED::a size=8G scope=node\n"
-                                        "segment SHARED::b\n"
+                                        "segment SHARED::b dir='/mnt/a b'\n"
                                         "# a remark\n"
                                         "  export func=grid_* module=lib?.so site=a!b!0xFf0 size=64K..4G "
                                         "call=malloc,new name=f/{func}#{seq} segment=SHARED::b full=fail "
@@ -66,7 +66,9 @@ static void every_part_of_a_rule_is_kept(void **state)
     assert_int_equal(policy->segment_count, 2);
     assert_string_equal(policy->segments[0].name, "SHARED::a");
     assert_true(policy->segments[0].size == (size_t)8 << 30);
+    assert_null(policy->segments[0].dir);
     assert_int_equal(policy->segments[1].line, 2);
+    assert_string_equal(policy->segments[1].dir, "/mnt/a b");
     assert_int_equal(policy->rule_count, 3);
 
     const struct policy_rule *rule = &policy->rules[0];

@@ -12,7 +12,7 @@
 
 #include "plain.h"
 
-#define CAPACITY     (24 * MEBI)
+#define CAPACITY      (24 * MEBI)
 #define MODEL_REGIONS 384u
 
 static struct plain plain;
