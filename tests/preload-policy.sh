@@ -126,6 +126,20 @@ test_segments() {
     exits 0 "two segments"
 }
 
+test_directory() {
+    local directory
+    directory=$(mktemp -d "/dev/shm/shmcore-policy-XXXXXX")
+    new_job
+    hold sites "segment SHARED::there dir=$directory; export func=alpha" "$sites" wait
+    equals "$(find "$directory" -name '*.SHARED::there' | wc -l)" 1 "dir=: the segment lies there"
+    finish sites
+    equals "$(ls -A "$directory")" '' "dir=: and is gone afterwards"
+    rmdir "$directory"
+    in_new_job 'segment SHARED::there dir=/proc; export func=alpha' "$sites"
+    exits 0 "dir= that is no tmpfs"
+    one_line "dir= that is no tmpfs" 'not on a tmpfs.*own memory'
+}
+
 test_full() {
     local verb
     for verb in export share; do
@@ -286,6 +300,7 @@ test_verbs
 test_names
 test_offset_name
 test_segments
+test_directory
 test_full
 test_reserve
 test_program
