@@ -13,13 +13,14 @@
 
 #include <stdio.h>
 
+#include "export.h"
 #include "island.h"
 #include "plain.h"
 #include "shmcore.h"
 
 static const char *why_not;
 
-/* Large enough for the tables of one_large_block(), and far too small for the block. */
+/* Large enough for the tables of large_blocks(), and far too small for a block. */
 static int land(void **state)
 {
     (void)state;
@@ -111,19 +112,42 @@ static void beyond_reach(void **state)
     use(40 * GIBI);
 }
 
-/* A block larger than one transaction of the pool can hand over. Here there is no memory for it, and that,
- * not a lack of room in the segment, is what is said; twice, for the first refusal has left everything as it
- * was. */
-static void one_large_block(void **state)
+/* Blocks longer than one transaction of the pool can hand over, promised only (reserve=touch): there is room
+ * for them, again and again, and their pages can be touched. */
+static void large_blocks(void **state)
 {
     (void)state;
     ON_ISLAND();
     shmcore_segment *segment = open_large(64 * GIBI);
+    struct export_source source = {.label = 0};
+    shmcore_statistics before, after;
+    assert_true(export_label(segment, "large", 5, 0, &source.label));
+    assert_int_equal(shmcore_stat(segment, &before), 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        unsigned char *block = export_allocate(segment, &source, i, 30 * GIBI, 16, EXPORT_TOUCH);
+        if (block == NULL)
+            fail_msg("%s", shmcore_error());
+        assert_int_equal(block[0] + block[30 * GIBI - 1], 0);
+        block[0] = block[30 * GIBI - 1] = 1;
+        assert_int_equal(export_free(segment, block), EXPORT_DONE);
+    }
+    assert_int_equal(shmcore_stat(segment, &after), 0);
+    assert_int_equal(after.used, before.used);
+    assert_true(after.free >= 60 * GIBI);
+    assert_int_equal(shmcore_close(segment), 0);
+}
+
+/* There is room for it but no memory: that is what is said, and the refusal leaves everything as it was. */
+static void no_memory_for_it(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    shmcore_segment *segment = open_large(48 * GIBI);
     shmcore_statistics before, after;
     must_allocate(segment, "first", 100);
     assert_int_equal(shmcore_stat(segment, &before), 0);
     for (unsigned i = 0; i < 2; i++) {
-        assert_null(shmcore_allocate(segment, "large", 30 * GIBI));
+        assert_null(shmcore_allocate(segment, "large", 15 * GIBI));
         if (strstr(shmcore_error(), "no memory left") == NULL)
             fail_msg("%s", shmcore_error());
     }
@@ -144,9 +168,8 @@ static void far_beyond_reach(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(just_within_reach),
-        cmocka_unit_test(beyond_reach),
-        cmocka_unit_test(one_large_block),
+        cmocka_unit_test(just_within_reach), cmocka_unit_test(beyond_reach),
+        cmocka_unit_test(large_blocks),      cmocka_unit_test(no_memory_for_it),
         cmocka_unit_test(far_beyond_reach),
     };
     return cmocka_run_group_tests_name("large", tests, land, NULL);
