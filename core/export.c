@@ -197,12 +197,23 @@ size_t export_share_size(const void *pointer)
     return shmcore_block_of(pointer, &block) == 0 && block.address == pointer ? block.bytes : 0;
 }
 
+/* Of the job, or of the session outside jobs; found out once. */
+static uint64_t company(void)
+{
+    static _Atomic uint64_t known;
+    uint64_t value = atomic_load_explicit(&known, memory_order_relaxed);
+    if (value == 0) {
+        char job[64];
+        segment_find_job(job);
+        value = (job[0] != '\0' ? hash_bytes(job, strlen(job)) : hash_mix((uint64_t)os_session() + 1)) | 1;
+        atomic_store_explicit(&known, value, memory_order_relaxed);
+    }
+    return value;
+}
+
 static uint64_t key_of(const char *sentence)
 {
-    char job[64];
-    segment_find_job(job);
-    const uint64_t key = hash_bytes(sentence, strlen(sentence)) ^ hash_mix(hash_bytes(job, strlen(job)));
-    return job[0] != '\0' ? key : key ^ hash_mix((uint64_t)os_session() + 1);
+    return hash_bytes(sentence, strlen(sentence)) ^ hash_mix(company());
 }
 
 bool export_first_to_say(const char *sentence)

@@ -104,7 +104,8 @@ static COLD void note_match(uint16_t index)
     const int kept_errno = errno;
     atomic_store_explicit(&router.matched[index], true, memory_order_relaxed);
     match_note(note, &router.policy->rules[index]);
-    export_first_to_say(note);
+    if (log_wants(SETTINGS_LOG_WARN))
+        export_first_to_say(note);
     errno = kept_errno;
 }
 
@@ -360,16 +361,19 @@ bool router_end(void)
     if (router.policy == NULL || router.child || router.check_file[0] != '\0' || !is_adopted())
         return false;
     enter();
-    for (size_t i = 0; i < router.policy->rule_count; i++) {
+    bool spoke = false;
+    for (size_t i = 0; log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i++) {
         const struct policy_rule *rule = &router.policy->rules[i];
         char cause[112], note[96];
         match_note(note, rule);
+        spoke |= atomic_load(&router.matched[i]);
         if (atomic_load(&router.matched[i]) || site_was_passed((uint16_t)i) || export_was_said(note))
             continue;
         error_format(cause, sizeof cause, "never %s", note);
         log_say(SETTINGS_LOG_WARN, cause, "the rule in line %u of the policy never matched: %s", rule->line,
                 rule->text);
+        spoke = true;
     }
     leave();
-    return true;
+    return spoke;
 }

@@ -46,8 +46,8 @@ void router_fork_prepare(void);
 void router_fork_parent(void);
 void router_fork_child(void);
 
-/* Names, at the end of the program, the rules that never matched. False in forked children, which leave the
- * last word to the parent. */
+/* Names, at the end of the program, the rules that never matched. True when this process has left something
+ * in the registry that can go with it. Forked children leave the last word to the parent. */
 bool router_end(void);
 
 #endif
