@@ -27,8 +27,8 @@ static const char *setting(const char *name)
 /* MPI launchers each have a name of their own for it. */
 static const char *find_rank(void)
 {
-    static const char *const names[] = {"PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK",
-                                        "SLURM_PROCID"};
+    static const char *const names[] = {"PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK",
+                                        "MV2_COMM_WORLD_RANK", "SLURM_PROCID"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (setting(names[i]))
             return setting(names[i]);

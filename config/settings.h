@@ -14,10 +14,11 @@ enum settings_log { SETTINGS_LOG_ERROR, SETTINGS_LOG_WARN, SETTINGS_LOG_INFO, SE
 
 struct settings {
     enum settings_log log;
-    const char *log_file;    /* points into the environment or is NULL; may hold %p for the pid */
-    const char *check_file;  /* SHM_POLICY_CHECK: `shmpreload check` wants to know which sites match; or NULL */
-    const char *rank;        /* the MPI rank as the launcher says it, NULL outside MPI */
-    const char *policy;      /* the text: in the environment, or in the memory given; NULL: none */
+    const char *log_file; /* points into the environment or is NULL; may hold %p for the pid */
+    const char
+        *check_file;    /* SHM_POLICY_CHECK: `shmpreload check` wants to know which sites match; or NULL */
+    const char *rank;   /* the MPI rank as the launcher says it, NULL outside MPI */
+    const char *policy; /* the text: in the environment, or in the memory given; NULL: none */
     size_t policy_length;
     const char *policy_file; /* NULL when the text itself was in the variable */
     char problem[512];       /* "" or one sentence on what is wrong with the settings; then policy is NULL

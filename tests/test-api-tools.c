@@ -242,7 +242,8 @@ static void a_half_born_file(void **state)
 static void several_at_once(void **state)
 {
     (void)state;
-    shmcore_segment *segment = open_here("SHARED::alive", MIB); /* first: making one clears up behind the dead */
+    shmcore_segment *segment =
+        open_here("SHARED::alive", MIB); /* first: making one clears up behind the dead */
     const struct peer peer = start_holder();
     kill_peer(&peer);
     make_file(half_born_name(), "", 0);
