@@ -48,12 +48,14 @@ struct registry registry_open(bool create)
         const int descriptor = os_open_file(path, create ? OS_CREATE : OS_WRITE);
         if (descriptor < 0)
             return registry;
-        if (os_lock_file(descriptor, PATIENCE) == 0 && os_stat_file(descriptor, &file) == 0 &&
-            is_ours(&file, path)) {
+        const int error = os_lock_file(descriptor, PATIENCE);
+        if (error == 0 && os_stat_file(descriptor, &file) == 0 && is_ours(&file, path)) {
             registry.descriptor = descriptor;
             return registry;
         }
         os_close(descriptor); /* removed between open and lock, or not ours at all */
+        if (error != 0)       /* its holder is stopped: to wait again is no better */
+            return registry;
     }
     return registry;
 }

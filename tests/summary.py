@@ -6,16 +6,18 @@
 #     summary.py [--failed WHAT]... TESTLOG.json...
 #
 # Prints the output of each test that failed and the reason of each that was skipped (the last line
-# it printed), then one line with the numbers. --failed counts something that failed without a log,
+# it printed), also of parts of a test (TAP's "# SKIP reason"), then one line with the numbers of tests. --failed counts something that failed without a log,
 # such as a build; a log that is missing or empty counts as a failure too: no tests, no success.
 # Exit status 0 when nothing failed.
 
 import argparse
 import json
+import re
 import sys
 
 PASSED = {"OK", "EXPECTEDFAIL"}
 SKIPPED = {"SKIP", "IGNORED"}
+PART_SKIPPED = re.compile(r"^ok\b *\d* *-? *(.*?) *# *skip\S* *(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 def read_log(path):
@@ -41,6 +43,11 @@ def print_skip(test):
     print(f"skipped: {test['name']}: {lines[-1]}")
 
 
+def print_skipped_parts(test):
+    for what, why in PART_SKIPPED.findall(output_of(test)):
+        print(f"skipped: {test['name']}: {what}: {why or 'no reason was given'}")
+
+
 def main():
     parser = argparse.ArgumentParser(description="Sums up Meson's test logs.")
     parser.add_argument("--failed", action="append", default=[], metavar="WHAT")
@@ -54,6 +61,7 @@ def main():
         for test in tests:
             if test["result"] in PASSED:
                 passed += 1
+                print_skipped_parts(test)
             elif test["result"] in SKIPPED:
                 skipped += 1
                 print_skip(test)
