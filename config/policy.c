@@ -53,7 +53,7 @@ static const char *keep(struct parser *parser, struct text text)
 /* What a later version understands: better said so than called unknown. */
 static bool is_later(struct text text)
 {
-    static const char *const words[] = {"merge", "wrapper", "src", "stack", "fork", "when", "overlay", NULL};
+    static const char *const words[] = {"merge", "wrapper", "src", "stack", "when", NULL};
     for (size_t i = 0; words[i]; i++)
         if (text_equals(text, words[i]))
             return true;
@@ -166,6 +166,20 @@ static bool read_reserve(struct parser *parser, struct policy_rule *rule, const 
     return known;
 }
 
+/* Blocks of share stay shared: that is what the word means. */
+static bool read_fork(struct parser *parser, struct policy_rule *rule, const struct word *word)
+{
+    static const char *const words[] = {"copy", "overlay", "share", NULL};
+    size_t index;
+    if (rule->verb != POLICY_EXPORT)
+        return error_about(parser->error, word_head(word),
+                           "is an option of export; blocks of share stay shared");
+    if (!value_choice(word->value, words, "fork=copy, fork=overlay or fork=share", &index, parser->error))
+        return false;
+    rule->fork = (enum policy_fork)index; /* the words stand in the order of the enum */
+    return true;
+}
+
 static const struct rule_word rule_words[] = {
     {"size", "size>=N, size<N or size=A..B", false, read_size},
     {"func", "func=GLOB", false, read_func},
@@ -176,6 +190,7 @@ static const struct rule_word rule_words[] = {
     {"segment", "segment=NAME", true, read_segment},
     {"full", "full=fallback or full=fail", true, read_full},
     {"reserve", "reserve=full or reserve=touch", true, read_reserve},
+    {"fork", "fork=copy, fork=overlay or fork=share", true, read_fork},
 };
 enum { RULE_WORDS = sizeof rule_words / sizeof rule_words[0], MATCHES = 5 };
 
@@ -187,7 +202,8 @@ static bool unknown_rule_word(struct parser *parser, const struct policy_rule *r
         keys[i] = rule_words[i].key;
     struct message message = error_begin(parser->error, word->whole.place);
     message_add(&message, "expected func=, module=, site=, size>= or call=");
-    message_add(&message, is_pass ? ", found " : ", or an option name=, segment=, full= or reserve=, found ");
+    message_add(&message,
+                is_pass ? ", found " : ", or an option name=, segment=, full=, reserve= or fork=, found ");
     message_quote(&message, word->whole.text);
     message_suggest(&message, word->key.text, keys);
     return false;

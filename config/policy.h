@@ -30,6 +30,9 @@ enum policy_call {
     POLICY_CALL_ANY = 31
 };
 
+/* What a forked child sees of exported blocks. */
+enum policy_fork { POLICY_FORK_COPY, POLICY_FORK_OVERLAY, POLICY_FORK_SHARE };
+
 struct policy_rule {
     enum policy_verb verb;
     unsigned line;           /* where it stands, from 1 */
@@ -44,6 +47,7 @@ struct policy_rule {
     unsigned segment;          /* index into policy.segments */
     bool full_fails;           /* full=fail */
     bool reserve_touch;        /* reserve=touch */
+    enum policy_fork fork;     /* export only */
 };
 
 struct policy_segment {

@@ -89,15 +89,20 @@ static bool is_own(const shmcore_segment *segment, uint64_t offset)
            OWNER_PROCESS + segment->row;
 }
 
+static bool is_process(const shmcore_segment *segment, uint64_t offset)
+{
+    return view_owner_of_quantum(&segment->file.view, (uint32_t)(offset >> QUANTUM_SHIFT)) >= OWNER_PROCESS;
+}
+
 enum export_answer export_free(shmcore_segment *segment, void *pointer)
 {
     const struct view *view = &segment->file.view;
     const uint64_t offset = view_offset(view, pointer);
     struct found found;
     if (UNLIKELY(segment->inherited != NULL) && inherited_quanta(segment, offset) != NULL)
-        return EXPORT_DONE; /* a private copy: its room comes back with the process's end */
+        return EXPORT_DONE; /* inherited: its room comes back with the process's end */
     if (UNLIKELY(!is_own(segment, offset)))
-        return EXPORT_NOT_OURS;
+        return segment->tables_lost && is_process(segment, offset) ? EXPORT_DONE : EXPORT_NOT_OURS;
     if (UNLIKELY(!look_up(view, view->quanta, offset, &found)))
         return EXPORT_NOT_LIVE;
     if (found.slab == NULL) {
@@ -119,7 +124,8 @@ static const struct quantum *quanta_for(const shmcore_segment *segment, uint64_t
     const struct quantum *copy = inherited_quanta(segment, offset);
     if (copy != NULL)
         return copy;
-    return is_own(segment, offset) ? segment->file.view.quanta : NULL;
+    const bool readable = is_own(segment, offset) || (segment->tables_lost && is_process(segment, offset));
+    return readable ? segment->file.view.quanta : NULL;
 }
 
 size_t export_usable(shmcore_segment *segment, const void *pointer)

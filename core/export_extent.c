@@ -111,7 +111,7 @@ void *own_allocate_extent(shmcore_segment *segment, const struct export_source *
     struct quantum *entry = &view->quanta[first];
     entry->label = source->label;
     entry->bytes = bytes;
-    entry->sequence = sequence | ((flags & EXPORT_TOUCH) != 0 ? QUANTUM_TOUCHED : 0);
+    entry->sequence = sequence | export_quantum_flags(flags);
     own_publish(entry, QUANTUM_EXPORT);
     return view_at(view, offset);
 }

@@ -85,7 +85,8 @@ static void lay_out(struct export_slab *slab, uint32_t slot_bytes, uint32_t quan
     slab->quanta = quanta;
 }
 
-static void mark_slab(shmcore_segment *segment, uint32_t first, const struct export_slab *slab)
+static void mark_slab(shmcore_segment *segment, uint32_t first, const struct export_slab *slab,
+                      unsigned flags)
 {
     struct quantum *entry = &segment->file.view.quanta[first];
     for (uint32_t i = 1; i < slab->quanta; i++) {
@@ -94,7 +95,7 @@ static void mark_slab(shmcore_segment *segment, uint32_t first, const struct exp
         own_publish(&entry[i], QUANTUM_EXPORT_INNER);
     }
     entry->label = slab->label;
-    entry->sequence = slab->touched ? QUANTUM_TOUCHED : 0;
+    entry->sequence = export_quantum_flags(flags);
     own_publish(entry, QUANTUM_EXPORT_SLAB);
 }
 
@@ -123,7 +124,7 @@ static struct export_slab *make_slab(shmcore_segment *segment, const struct expo
     slab->touched = (flags & EXPORT_TOUCH) != 0;
     slab->ready = slab->touched ? slab->slots : 0;
     atomic_store(&slab->state, SLAB_ACTIVE);
-    mark_slab(segment, first, slab);
+    mark_slab(segment, first, slab, flags);
     return slab;
 }
 

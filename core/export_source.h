@@ -16,6 +16,17 @@ struct export_source {
 enum export_flags {
     EXPORT_ZERO = 1,  /* calloc */
     EXPORT_TOUCH = 2, /* reserve=touch: promise the addresses only */
+    EXPORT_FORK_OVERLAY = 4,
+    EXPORT_FORK_SHARED = 8, /* neither of the two: a forked child gets a copy */
 };
+
+/* The flags as they are kept in quantum.sequence. */
+static inline uint64_t export_quantum_flags(unsigned flags)
+{
+    const enum fork_view view = (flags & EXPORT_FORK_SHARED) != 0    ? FORK_SHARED
+                                : (flags & EXPORT_FORK_OVERLAY) != 0 ? FORK_OVERLAY
+                                                                     : FORK_COPY;
+    return ((flags & EXPORT_TOUCH) != 0 ? QUANTUM_TOUCHED : 0) | (uint64_t)view << QUANTUM_FORK_SHIFT;
+}
 
 #endif

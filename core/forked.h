@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * What a fork does to the blocks of all open segments: handlers for before it and after it on either side.
- * The child gets private copies of exported blocks and references of its own to the others.
+ * The child gets its own view of exported blocks (enum fork_view) and references of its own to the others.
  */
 #ifndef SHM_FORKED_H
 #define SHM_FORKED_H
+
+#include "forked_lapse.h"
+
+/* Of the last fork of this thread, in the parent and in the child. */
+enum forked_lapse forked_worst(void);
 
 void forked_prepare(void);
 void forked_parent(void);

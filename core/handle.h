@@ -8,7 +8,8 @@
  *   blocks.c   named blocks: allocate, join, find
  *   release.c  named blocks: deallocate, one or all of a process
  *   export.c   blocks of one process, visible to all; export_extent.c, export_slab.c
- *   forked.c   what a fork does to all of these; inherited.c   what it left in a child
+ *   forked.c   what a fork does to all of these; forked_run.c   to a run of exported blocks; inherited.c what
+ *              it left in a child
  *   reap.c     what dead processes held is given back
  *   visit.c    reading: for_each, block_of, find among exported blocks
  *   collect.c  segments as files: list, collect, remove
@@ -62,11 +63,14 @@ struct shmcore_segment {
     uint64_t asked_size;
     struct export_heap exports;
     struct inherited_run *inherited;
+    bool tables_lost; /* not all of it: blocks of ancestors are looked up in their own tables */
     uint64_t next_look, next_search; /* see reap_for_room() */
     /* between the fork handlers */
     uint32_t child_row;
     struct process_identity child;
-    struct copied_run *copies;
+    struct forked_run *forked_runs;
+    int forked_file;          /* the segment's file, when a run needs it; -1 */
+    bool tables_lost_by_fork; /* there was no memory for the table of a run */
 };
 
 /* Entering: true, or false with error_set() done (EBUSY, EIO). Recovery after a death happens here. */
@@ -127,8 +131,8 @@ int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to);
 
 /* reap.c: with nothing entered. `examine` rows at the most, in turn; returns how many were reaped. */
 uint32_t reap_some(shmcore_segment *segment, uint32_t examine);
-/* Those whose pid is gone, which is one cheap look each: on attach. */
-uint32_t reap_vanished(shmcore_segment *segment);
+/* The same for those whose pid is gone, which is one cheap look each: all of them on attach. */
+uint32_t reap_vanished(shmcore_segment *segment, uint32_t examine);
 /* The segment is full, or a name is taken by a block that fits badly: is it the dead who hold it? True: some
  * were reaped, it is worth trying again. */
 bool reap_for_room(shmcore_segment *segment);

@@ -31,7 +31,7 @@
 #include "base.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x45524f434d48530a) /* "\nSHMCORE" */
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define LAYOUT_READY   UINT32_C(0x52454459)
 
 #define QUANTUM_SHIFT      14u
@@ -112,12 +112,20 @@ struct quantum {
         };
         uint64_t bytes; /* EXPORT: as asked for */
     };
-    uint64_t sequence; /* EXPORT: what {seq} stands for, and QUANTUM_TOUCHED */
+    uint64_t sequence; /* EXPORT: what {seq} stands for, and flags; EXPORT_SLAB: the flags */
 };
 
-/* In quantum.sequence: memory was only promised (reserve=touch), so the reserved bitmap does not tell which
- * pages hold something. */
-#define QUANTUM_TOUCHED ((uint64_t)1 << 63)
+/* Flags in quantum.sequence. TOUCHED: memory was only promised (reserve=touch), so the reserved bitmap does
+ * not tell which pages hold something. FORK: what a forked child sees, an enum fork_view. */
+#define QUANTUM_TOUCHED    ((uint64_t)1 << 63)
+#define QUANTUM_FORK_SHIFT 61u
+#define QUANTUM_FLAGS      ((uint64_t)7 << QUANTUM_FORK_SHIFT)
+
+enum fork_view {
+    FORK_COPY = 0,    /* a copy made at the fork */
+    FORK_OVERLAY = 1, /* the parent's pages until the child writes to them */
+    FORK_SHARED = 2,  /* the parent's pages */
+};
 
 #define HEAP_BINS 64u
 
@@ -275,7 +283,7 @@ enum row_state {
     ROW_FORKING = 2, /* made by the parent for a child that has not said yet that it is there */
     ROW_EXITING = 3, /* called exit(); its threads may still run */
     ROW_REAPING = 4, /* dead, being given back by `reaper` */
-    ROW_PINNED = 5,  /* dead and given back, but for its regions: forked children still have private copies
+    ROW_PINNED = 5,  /* dead and given back, but for its regions: forked children still have private pages
                       * at those addresses, so nobody may get them */
 };
 
@@ -289,7 +297,10 @@ struct process_row {
     uint64_t since;      /* CLOCK_BOOTTIME in ns of the last change of state */
     uint64_t reaper_start;
     char command[16];
-    uint64_t unused[8];
+    uint32_t read_by_children; /* forked children read its regions, not copies of them: their memory and
+                                * quanta stay as long as the row is PINNED */
+    uint32_t unused_word;
+    uint64_t unused[7];
 };
 
 struct pool {

@@ -70,6 +70,13 @@ int os_move_over(void *from, uint64_t bytes, void *to)
     return got < 0 && got > -4096 ? (int)got : 0;
 }
 
+int os_map_over(int descriptor, uint64_t offset, uint64_t bytes, void *to)
+{
+    const int64_t got = ANSWER((intptr_t)mmap(to, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+                                              descriptor, (off_t)offset));
+    return got < 0 && got > -4096 ? (int)got : 0;
+}
+
 int os_populate(void *address, uint64_t bytes)
 {
     int error;

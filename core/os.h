@@ -62,6 +62,9 @@ int os_map_file_at(uint64_t address, uint64_t bytes, int descriptor, bool writab
 int os_map_file(int descriptor, uint64_t bytes, bool writable, void **out);
 int os_map_private(uint64_t bytes, void **out); /* anonymous, zero, this process only */
 int os_unmap(void *address, uint64_t bytes);
+/* Maps a part of a file over another range: what is written there stays private. The descriptor may be for
+ * reading only. */
+int os_map_over(int descriptor, uint64_t offset, uint64_t bytes, void *to);
 /* Moves a private mapping over another range. */
 int os_move_over(void *from, uint64_t bytes, void *to);
 
@@ -78,6 +81,8 @@ void *os_wiped_on_fork(void);
 /* Bytes that can be taken now without hurting anybody: the least of the file system's free space,
  * MemAvailable, and what the memory cgroup leaves. */
 uint64_t os_memory_left(const char *directory);
+/* The same without a file system: for memory of this process alone. */
+uint64_t os_private_memory_left(void);
 
 /* The loaded module that an address belongs to. `path` "": the program itself. Takes no lock of the dynamic
  * linker where the C library can do without (glibc 2.35). */

@@ -102,9 +102,14 @@ static uint64_t cgroup_room(void)
     return UINT64_MAX;
 }
 
+uint64_t os_private_memory_left(void)
+{
+    return least(available_memory(), cgroup_room());
+}
+
 uint64_t os_memory_left(const char *directory)
 {
     struct os_space space;
     const uint64_t files = os_file_system(directory, &space) == 0 ? space.free : UINT64_MAX;
-    return least(files, least(available_memory(), cgroup_room()));
+    return least(files, os_private_memory_left());
 }

@@ -4,8 +4,8 @@
  *
  *   ALIVE, FORKING, EXITING → REAPING(by me)   nobody else starts
  *   its references, shard by shard              each drop is a transaction; repeating is harmless
- *   its regions' memory and quanta              nobody else writes there
- *   REAPING → FREE, regions to the pool         or PINNED while forked children have copies over them
+ *   its regions' memory and quanta              nobody else writes there; not while forked children read them
+ *   REAPING → FREE, regions to the pool         or PINNED while forked children have private pages over them
  * A reaper that dies in the middle is found dead itself, and the next one starts over.
  */
 #include <errno.h>
@@ -75,28 +75,55 @@ static bool return_regions(shmcore_segment *segment, const struct guarded *pool,
     return true;
 }
 
-/* Returns the row of a parent that need not stay pinned any longer, or ROW_NONE. */
-static uint32_t finish(shmcore_segment *segment, uint32_t index)
+/* Forked children read its pages: then they keep their memory, and its quanta stay, until they are gone. */
+static bool children_read(const struct view *view, uint32_t row)
+{
+    return view->rows[row].read_by_children != 0 && process_has_children(view, row);
+}
+
+/* With the pool entered. A row without regions need not stay for its children's sake: what they have copies
+ * over belongs to its own parent, if to anybody. So a line of daemons does not fill the table. */
+static void hand_on_children(const struct view *view, const struct guarded *pool, uint32_t index)
+{
+    if (pool_next_of(view, OWNER_PROCESS + index, 0, 1).count != 0)
+        return;
+    const uint32_t used = process_rows_used(view), grandparent = view->rows[index].parent;
+    for (uint32_t row = 0; row < used; row++) {
+        if (process_state(view, row) == ROW_FREE || view->rows[row].parent != index + 1)
+            continue;
+        struct transaction transaction = transaction_begin(pool);
+        UNDO_SET(&transaction, &view->rows[row].parent, grandparent);
+        transaction_end(pool, &transaction);
+    }
+}
+
+/* Which row need not stay pinned any longer, now that a child of it is gone? ROW_NONE: none. */
+static uint32_t unpinned(const struct view *view, uint32_t row)
+{
+    return row < view->row_count && process_state(view, row) == ROW_PINNED && !process_has_children(view, row)
+               ? row
+               : ROW_NONE;
+}
+
+/* `kept`: its regions were not cleared. Returns the row to go on with, or ROW_NONE. */
+static uint32_t finish(shmcore_segment *segment, uint32_t index, bool kept)
 {
     const struct view *view = &segment->file.view;
     struct guarded pool;
-    uint32_t parent = view->rows[index].parent;
     if (!pool_enter(segment, &pool))
         return ROW_NONE;
-    const bool pinned =
-        process_has_children(view, index) && pool_next_of(view, OWNER_PROCESS + index, 0, 1).count != 0;
-    const bool freed = !pinned && return_regions(segment, &pool, index);
+    const uint32_t parent = view->rows[index].parent;
+    hand_on_children(view, &pool, index);
+    const bool freed = !kept && !process_has_children(view, index) && return_regions(segment, &pool, index);
     struct transaction transaction = transaction_begin(&pool);
     if (freed)
         UNDO_SET(&transaction, &view->rows[index].parent, 0);
     process_set_state(view, &transaction, index, freed ? ROW_FREE : ROW_PINNED);
     transaction_end(&pool, &transaction);
     pool_leave(&pool);
-    if (!freed || parent == 0 || parent > view->row_count)
-        return ROW_NONE;
-    parent--;
-    return process_state(view, parent) == ROW_PINNED && !process_has_children(view, parent) ? parent
-                                                                                            : ROW_NONE;
+    if (kept) /* the last child may have gone meanwhile */
+        return unpinned(view, index);
+    return freed && parent != 0 ? unpinned(view, parent - 1) : ROW_NONE;
 }
 
 void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce)
@@ -107,8 +134,10 @@ void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce)
             return;
         for (uint32_t shard = 0; shard < view->shard_count; shard++)
             block_drop_all_of(segment, shard, row); /* a shard that is poisoned keeps what it has */
-        clear_regions(segment, row);
-        row = finish(segment, row);
+        const bool kept = children_read(view, row);
+        if (!kept)
+            clear_regions(segment, row);
+        row = finish(segment, row, kept);
         if (row != ROW_NONE)
             nonce = view->rows[row].nonce;
     }
@@ -135,12 +164,14 @@ uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
     return reaped;
 }
 
-uint32_t reap_vanished(shmcore_segment *segment)
+uint32_t reap_vanished(shmcore_segment *segment, uint32_t examine)
 {
     const struct view *view = &segment->file.view;
     const uint32_t used = process_rows_used(view);
     uint32_t reaped = 0;
-    for (uint32_t row = 0; row < used; row++) {
+    uint32_t row = __atomic_load_n(&view->pool->next_row, __ATOMIC_RELAXED);
+    for (uint32_t looked = 0; looked < used && looked < examine; looked++) {
+        row = row + 1 < used ? row + 1 : 0;
         const enum row_state state = process_state(view, row);
         const uint64_t nonce = view->rows[row].nonce;
         if ((state == ROW_ALIVE || state == ROW_EXITING) && row != segment->row &&
@@ -149,6 +180,7 @@ uint32_t reap_vanished(shmcore_segment *segment)
             reaped++;
         }
     }
+    __atomic_store_n(&view->pool->next_row, row, __ATOMIC_RELAXED); /* a hint */
     return reaped;
 }
 
@@ -157,7 +189,7 @@ bool reap_for_room(shmcore_segment *segment)
     uint32_t reaped = 0;
     const uint64_t start = os_clock();
     if (start >= segment->next_look) {
-        reaped = reap_vanished(segment);
+        reaped = reap_vanished(segment, ROWS_MOST);
         const uint64_t end = os_clock();
         segment->next_look = end + SEARCH_PAUSE * (end - start);
     }

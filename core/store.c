@@ -110,7 +110,7 @@ static int attach(struct segment *file, void *argument)
     if (file->owns_mapping) /* else the other row of this pid is another copy of the library, not a past life
                              */
         reap_former_selves(segment);
-    reap_vanished(segment);
+    reap_vanished(segment, ROWS_MOST);
     reap_some(segment, 2);
     segment->row = take_row(segment);
     if (segment->row == ROW_NONE && reap_some(segment, ROWS_MOST) > 0)
@@ -205,6 +205,7 @@ static shmcore_segment *open_or_share(const struct segment_request *request)
         return NULL;
     memset(segment, 0, sizeof *segment);
     segment->row = segment->child_row = ROW_NONE;
+    segment->forked_file = -1;
     pthread_mutex_init(&segment->exports.lock, NULL);
     struct attachment attachment = {.handle = segment};
     struct segment file;

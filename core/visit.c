@@ -104,7 +104,7 @@ static bool describe_export(const struct visitor *visitor, uint32_t quantum, uin
     block->kind = SHMCORE_BLOCK_EXPORT;
     block->refs = 1;
     block->owner = pid_of_row(view, owner - OWNER_PROCESS);
-    if (!set_exported_name(view, block, entry->label, owner, sequence & ~QUANTUM_TOUCHED))
+    if (!set_exported_name(view, block, entry->label, owner, sequence & ~QUANTUM_FLAGS))
         return false;
     return kind_at(view, quantum) == QUANTUM_EXPORT && entry->sequence == sequence;
 }

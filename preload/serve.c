@@ -135,8 +135,10 @@ static COLD bool set_label(shmcore_segment *segment, struct thread_source *sourc
 static void *serve_export(shmcore_segment *segment, const struct policy_rule *rule,
                           struct thread_source *source, const struct request *request)
 {
-    const unsigned flags =
-        (request->zero ? EXPORT_ZERO : 0u) | (rule->reserve_touch ? (unsigned)EXPORT_TOUCH : 0u);
+    static const unsigned fork_flags[] = {
+        [POLICY_FORK_OVERLAY] = EXPORT_FORK_OVERLAY, [POLICY_FORK_SHARE] = EXPORT_FORK_SHARED};
+    const unsigned flags = (request->zero ? EXPORT_ZERO : 0u) |
+                           (rule->reserve_touch ? (unsigned)EXPORT_TOUCH : 0u) | fork_flags[rule->fork];
     /* the first block of a name without {seq} has it plainly */
     const bool numbered = !source->counts && source->counter->next > 0;
     if (UNLIKELY(source->segment == NULL || source->numbered != numbered) &&
@@ -232,10 +234,25 @@ void serve_fork_prepare(void)
     forked_prepare();
 }
 
+/* Said by the parent of what it got ready, by the child of what it could not lay over. */
+static void report_lapse(void)
+{
+    if (forked_worst() == FORKED_OVERLAID)
+        log_say(
+            SETTINGS_LOG_WARN, "fork",
+            "no memory for a copy of the exported blocks at a fork: the child sees what its parent writes "
+            "later to pages that it has not touched itself; free memory, or say fork=overlay to accept it");
+    else if (forked_worst() == FORKED_SHARED)
+        log_say(SETTINGS_LOG_WARN, "fork",
+                "neither memory for a copy of the exported blocks at a fork nor a way to their file: parent "
+                "and child share them; free memory, or say fork=share to accept it");
+}
+
 void serve_fork_parent(void)
 {
     forked_parent();
     pthread_mutex_unlock(&server.lock);
+    report_lapse();
 }
 
 void serve_fork_child(void)
@@ -247,4 +264,5 @@ void serve_fork_child(void)
             atomic_store(&attachment->state, ATTACH_FAILED);
     }
     pthread_mutex_unlock(&server.lock);
+    report_lapse();
 }

@@ -100,21 +100,37 @@ static void offsets_of_segments(void **state)
 {
     (void)state;
     static const struct pinned pinned[] = {
-        FIELD(process_row, state, 0),    FIELD(process_row, pid, 4),
-        FIELD(process_row, nonce, 16),   FIELD(process_row, start_time, 8),
-        FIELD(process_row, reaper, 24),  FIELD(process_row, parent, 28),
-        FIELD(process_row, since, 32),   FIELD(process_row, reaper_start, 40),
-        FIELD(process_row, command, 48), FIELD(pool, lock, 0),
-        FIELD(pool, sequence, 64),       FIELD(pool, poisoned, 68),
-        FIELD(pool, free_regions, 72),   FIELD(pool, hint, 76),
-        FIELD(pool, next_row, 80),       FIELD(pool, rows_used, 84),
-        FIELD(pool, undo, 112),          FIELD(header, magic, 0),
-        FIELD(header, version, 8),       FIELD(header, fingerprint, 12),
-        FIELD(header, ready, 16),        FIELD(header, scope, 20),
-        FIELD(header, capacity, 24),     FIELD(header, asked_size, 32),
-        FIELD(header, base, 40),         FIELD(header, pid_namespace, 48),
-        FIELD(header, uid, 56),          FIELD(header, persist, 60),
-        FIELD(header, nonce, 64),        FIELD(header, name, 72),
+        FIELD(process_row, state, 0),
+        FIELD(process_row, pid, 4),
+        FIELD(process_row, nonce, 16),
+        FIELD(process_row, start_time, 8),
+        FIELD(process_row, reaper, 24),
+        FIELD(process_row, parent, 28),
+        FIELD(process_row, since, 32),
+        FIELD(process_row, reaper_start, 40),
+        FIELD(process_row, command, 48),
+        FIELD(process_row, read_by_children, 64),
+        FIELD(pool, lock, 0),
+        FIELD(pool, sequence, 64),
+        FIELD(pool, poisoned, 68),
+        FIELD(pool, free_regions, 72),
+        FIELD(pool, hint, 76),
+        FIELD(pool, next_row, 80),
+        FIELD(pool, rows_used, 84),
+        FIELD(pool, undo, 112),
+        FIELD(header, magic, 0),
+        FIELD(header, version, 8),
+        FIELD(header, fingerprint, 12),
+        FIELD(header, ready, 16),
+        FIELD(header, scope, 20),
+        FIELD(header, capacity, 24),
+        FIELD(header, asked_size, 32),
+        FIELD(header, base, 40),
+        FIELD(header, pid_namespace, 48),
+        FIELD(header, uid, 56),
+        FIELD(header, persist, 60),
+        FIELD(header, nonce, 64),
+        FIELD(header, name, 72),
         FIELD(header, job, 168),
     };
     compare(pinned, COUNT_OF(pinned));
@@ -125,9 +141,9 @@ static void constants(void **state)
     (void)state;
     const uint64_t magic = LAYOUT_MAGIC;
     assert_memory_equal(&magic, "\nSHMCORE", 8);
-    assert_int_equal(LAYOUT_VERSION, 1);
+    assert_int_equal(LAYOUT_VERSION, 2);
     assert_int_equal(LAYOUT_READY, 0x52454459);
-    assert_int_equal(LAYOUT_FINGERPRINT, 0x615a1);
+    assert_int_equal(LAYOUT_FINGERPRINT, 0x715a2);
     static const struct pinned pinned[] = {
         {"QUANTUM_BYTES", QUANTUM_BYTES, 16384},
         {"SLAB_BYTES", SLAB_BYTES, 65536},
@@ -154,6 +170,7 @@ static void constants(void **state)
     };
     compare(pinned, COUNT_OF(pinned));
     assert_int_equal(QUANTUM_TOUCHED >> 63, 1);
+    assert_int_equal(QUANTUM_FLAGS, QUANTUM_TOUCHED | (uint64_t)3 << QUANTUM_FORK_SHIFT);
 }
 
 /* Every offset of the largest segment fits the 32 bits that name it. */

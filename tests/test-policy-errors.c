@@ -63,7 +63,8 @@ static void misspelt_words_are_refused_with_a_suggestion(void **state)
          "expected func=, module=, site=, size>= or call=, found 'fnc=x'; did you mean 'func'?"},
         {"pass export", 1, 6, "expected func=, module=, site=, size>= or call=, found 'export'"},
         {"export nmae=x", 1, 8,
-         "expected func=, module=, site=, size>= or call=, or an option name=, segment=, full= or reserve=, "
+         "expected func=, module=, site=, size>= or call=, or an option name=, segment=, full=, reserve= or "
+         "fork=, "
          "found 'nmae=x'; did you mean 'name'?"},
         {"export call=malloc,cloc", 1, 20,
          "expected malloc, calloc, realloc, aligned or new, found 'cloc'; did you mean 'calloc'?"},
@@ -74,6 +75,8 @@ static void misspelt_words_are_refused_with_a_suggestion(void **state)
         {"export full=fial", 1, 13,
          "expected full=fallback or full=fail, found 'fial'; did you mean 'fail'?"},
         {"export reserve=x", 1, 16, "expected reserve=full or reserve=touch, found 'x'"},
+        {"export fork=x", 1, 13, "expected fork=copy, fork=overlay or fork=share, found 'x'"},
+        {"share fork=copy", 1, 7, "'fork=' is an option of export; blocks of share stay shared"},
         {"segment SHARED sizes=1", 1, 16,
          "expected size=, scope= or dir=, found 'sizes=1'; did you mean 'size'?"},
         {"segment SHARED dir=here", 1, 20, "expected a directory that begins with '/', found 'here'"},
@@ -181,9 +184,7 @@ static void later_words_are_named_as_such(void **state)
         {"pass\nwrapper func=xmalloc", 2, 1, "'wrapper' is not in this version"},
         {"export src=a.c:1", 1, 8, "'src=' is not in this version"},
         {"export stack=a<-b", 1, 8, "'stack=' is not in this version"},
-        {"export fork=copy", 1, 8, "'fork=' is not in this version"},
         {"export when=quiet:2s", 1, 8, "'when=' is not in this version"},
-        {"export overlay", 1, 8, "'overlay' is not in this version"},
         {"segment SHARED scope=socket", 1, 16, "'scope=socket' is not in this version"},
         {"segment SHARED scope=numa", 1, 16, "'scope=numa' is not in this version"},
     };

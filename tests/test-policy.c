@@ -61,7 +61,7 @@ static void every_part_of_a_rule_is_kept(void **state)
                                         "# a remark\n"
                                         "  export func=grid_* module=lib?.so site=a!b!0xFf0 size=64K..4G "
                                         "call=malloc,new name=f/{func}#{seq} segment=SHARED::b full=fail "
-                                        "reserve=touch  # the end\n"
+                                        "reserve=touch fork=overlay  # the end\n"
                                         "share; pass size<1K");
     assert_int_equal(policy->segment_count, 2);
     assert_string_equal(policy->segments[0].name, "SHARED::a");
@@ -76,7 +76,7 @@ static void every_part_of_a_rule_is_kept(void **state)
     assert_int_equal(rule->line, 4);
     assert_string_equal(rule->text, "export func=grid_* module=lib?.so site=a!b!0xFf0 size=64K..4G "
                                     "call=malloc,new name=f/{func}#{seq} segment=SHARED::b full=fail "
-                                    "reserve=touch");
+                                    "reserve=touch fork=overlay");
     assert_string_equal(rule->func, "grid_*");
     assert_string_equal(rule->module, "lib?.so");
     assert_string_equal(rule->site_module, "a!b");
@@ -86,6 +86,7 @@ static void every_part_of_a_rule_is_kept(void **state)
     assert_string_equal(rule->name, "f/{func}#{seq}");
     assert_int_equal(rule->segment, 1);
     assert_true(rule->full_fails && rule->reserve_touch);
+    assert_int_equal(rule->fork, POLICY_FORK_OVERLAY);
 }
 
 static void what_is_not_said_has_its_default(void **state)
@@ -101,6 +102,7 @@ static void what_is_not_said_has_its_default(void **state)
     assert_int_equal(rule->calls, POLICY_CALL_ANY);
     assert_int_equal(rule->segment, 0);
     assert_false(rule->full_fails || rule->reserve_touch);
+    assert_int_equal(rule->fork, POLICY_FORK_COPY);
     assert_string_equal(rule->text, "share");
 }
 

@@ -103,12 +103,16 @@ static char *conditions_text(const struct policy_rule *rule)
     return words;
 }
 
+static const char *const fork_words[] = {
+    [POLICY_FORK_COPY] = "copy", [POLICY_FORK_OVERLAY] = "overlay", [POLICY_FORK_SHARE] = "share"};
+
 static char *options_text(const struct policy_rule *rule)
 {
     char *words = NULL;
     add_value(&words, "name", rule->name);
     add_value(&words, "full", rule->full_fails ? "fail" : NULL);
     add_value(&words, "reserve", rule->reserve_touch ? "touch" : NULL);
+    add_value(&words, "fork", rule->fork != POLICY_FORK_COPY ? fork_words[rule->fork] : NULL);
     return words;
 }
 
@@ -177,6 +181,7 @@ static struct json_object *rule_json(const struct policy *policy, const struct p
     json_put_text(object, "name", rule->name);
     json_put_text(object, "full", rule->full_fails ? "fail" : "fallback");
     json_put_text(object, "reserve", rule->reserve_touch ? "touch" : "full");
+    json_put_text(object, "fork", fork_words[rule->fork]);
     free(site);
     return object;
 }
