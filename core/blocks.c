@@ -66,7 +66,7 @@ static struct record *make_record(const struct work *work, const struct heap *he
     UNDO_SET(heap->transaction, &record->first_count, 0);
     UNDO_PUBLISH(heap->transaction, &record->status, status);
     set_name(heap, work->shard, key, record);
-    reference_add(heap, work->shard, work->number, record, work->segment->row);
+    reference_add(heap, work->shard, work->number, record, work->segment->row, 1);
     directory_insert(heap, work->shard, key, record);
     UNDO_SET(heap->transaction, &work->shard->blocks, work->shard->blocks + 1);
     UNDO_SET(heap->transaction, &work->shard->used_bytes, work->shard->used_bytes + rounded);
@@ -85,7 +85,10 @@ static void *make_small(const struct work *work, const struct name_key *key, uin
         make_record(work, &heap, key, slab_class, status_for(key, bytes, false, share), rounded);
     if (record == NULL) {
         transaction_abandon(&work->guarded, &transaction);
-        out_of_space(work->segment, bytes);
+        if (transaction.damaged)
+            work_undone(work, &transaction);
+        else
+            out_of_space(work->segment, bytes);
         return NULL;
     }
     const struct slot slot = slab_slot_of_record(work->view, view_reference(work->view, record), work->owner);
@@ -93,7 +96,7 @@ static void *make_small(const struct work *work, const struct name_key *key, uin
     memset(pointer, 0, rounded); /* a free slot's bytes need no log */
     if (transaction_end(&work->guarded, &transaction))
         return pointer;
-    work_log_too_small();
+    work_undone(work, &transaction);
     return NULL;
 }
 
@@ -117,13 +120,17 @@ static struct record *publish_extent(const struct work *work, const struct name_
             UNDO_SET(&transaction, &extent->bytes, bytes);
             UNDO_SET(&transaction, &work->view->quanta[first].record, view_reference(work->view, record));
             if (!transaction_end(&work->guarded, &transaction)) {
-                work_log_too_small();
+                work_undone(work, &transaction);
                 return NULL;
             }
             *offset = (uint64_t)first << QUANTUM_SHIFT;
             return record;
         }
         transaction_abandon(&work->guarded, &transaction);
+        if (transaction.damaged) {
+            work_undone(work, &transaction);
+            return NULL;
+        }
         if (tries == 0 && shard_refill(work->segment, work->number, &work->guarded, count, 1, false) != 0)
             return NULL;
     }
@@ -188,19 +195,22 @@ static void *join_block(const struct work *work, const struct name_key *key, uin
         return NULL;
     }
     const uint32_t row = work->segment->row;
-    if (reference_wants_slot(work->view, place.record, work->number, row) &&
+    if (reference_wants_slot(work->view, place.record, work->number, row, 1) &&
         work_ensure_slab(work, SLAB_ROW_SLOTS) != 0)
         return NULL;
     struct transaction transaction = transaction_begin(&work->guarded);
     const struct heap heap = work_heap(work, &transaction);
-    if (!reference_add(&heap, work->shard, work->number, place.record, row)) {
+    if (!reference_add(&heap, work->shard, work->number, place.record, row, 1)) {
         transaction_abandon(&work->guarded, &transaction);
-        error_set(ENOMEM, "too many references to a block of segment '%s'", work->segment->file.name);
+        if (transaction.damaged)
+            work_undone(work, &transaction);
+        else
+            error_set(ENOMEM, "too many references to a block of segment '%s'", work->segment->file.name);
         return NULL;
     }
     if (transaction_end(&work->guarded, &transaction))
         return view_at(work->view, place.offset);
-    work_log_too_small();
+    work_undone(work, &transaction);
     return NULL;
 }
 

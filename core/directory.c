@@ -195,7 +195,7 @@ void directory_insert(const struct heap *heap, struct shard *shard, const struct
     const uint32_t hash = kept_hash(key->hash);
     uint32_t *bucket = bucket_at(heap->view, shard, heap->owner, bucket_of(hash, directory->buckets));
     if (bucket == NULL) {
-        heap->transaction->overflowed = true; /* take it all back */
+        undo_damaged(heap->transaction);
         return;
     }
     UNDO_SET(heap->transaction, &record->hash, hash);
@@ -245,9 +245,20 @@ size_t directory_name(const struct view *view, const struct record *record, uint
     return length;
 }
 
+uint64_t directory_records_most(const struct view *view, uint32_t owner)
+{
+    const uint32_t each = view_region_quanta(view);
+    uint64_t regions = 0;
+    for (uint32_t region = view->table_regions; region < view->region_count; region++)
+        regions += view_quantum_belongs(view, region * each, owner);
+    return (regions << view->region_shift) / sizeof(struct record);
+}
+
 bool directory_is_sound(const struct view *view, const struct shard *shard, uint32_t owner)
 {
     uint32_t entries = 0;
+    if (shard->directory.entries > directory_records_most(view, owner))
+        return false;
     for (uint32_t b = 0; b < shard->directory.buckets; b++) {
         const uint32_t *bucket = bucket_at(view, shard, owner, b);
         if (bucket == NULL)

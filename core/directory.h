@@ -64,6 +64,9 @@ static inline bool directory_name_is_long(const struct name_key *key)
     return key->length > RECORD_NAME_BYTES || key->salt != 0;
 }
 
+/* More records than this do not fit into the regions of `owner`: a walk that meets more goes in a circle. */
+uint64_t directory_records_most(const struct view *view, uint32_t owner);
+
 /* Every list is whole, every record is in the bucket of its hash, the count is right. */
 bool directory_is_sound(const struct view *view, const struct shard *shard, uint32_t owner);
 

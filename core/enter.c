@@ -5,11 +5,76 @@
  * Every operation of the façade is: enter, operate in a transaction, leave. After the death of a holder the
  * lock has rolled his transaction back; what remains is a run of regions that he was carrying, and to make
  * sure of the invariants before anybody works on.
+ *
+ * A log is believed only as far as it speaks of words that transactions of its lock change: rolled back, any
+ * other would be a store of somebody else's choice, into a lock that we hold for instance.
+ *
+ * A holder that does not run (it is stopped, or its lock was scribbled over) is waited for once; for a while
+ * after that the lock is only looked at, or a program with a thousand blocks to free would stand still for a
+ * thousand times as long.
  */
 #include <errno.h>
 
 #include "directory.h"
 #include "handle.h"
+#include "os.h"
+
+/* For how long an overdue lock is only looked at, and how long a look is: longer than a holder that runs
+ * needs. */
+#define OVERDUE_MEMORY UINT64_C(10000000000)
+#define OVERDUE_LOOK   UINT64_C(2000000)
+
+/* ---------------------------------------------------------------- logs */
+
+static bool lies_in(uint64_t offset, const struct view *view, const void *first, const void *end)
+{
+    return offset >= view_offset(view, first) && offset < view_offset(view, end);
+}
+
+/* Words of the shard itself, its row of counts, the quanta and the insides of its regions. */
+static bool shard_changes(const struct view *view, uint32_t number, uint64_t offset)
+{
+    const struct shard *shard = &view->shards[number];
+    const uint32_t *held = &view->held[(size_t)number * view->row_count];
+    const struct quantum *blocks = &view->quanta[view->table_regions * view_region_quanta(view)];
+    if (offset >= (uint64_t)view->table_regions << view->region_shift)
+        return view_quantum_belongs(view, (uint32_t)(offset >> QUANTUM_SHIFT), OWNER_SHARD + number);
+    return lies_in(offset, view, &shard->blocks, &shard->undo) ||
+           lies_in(offset, view, held, held + view->row_count) ||
+           lies_in(offset, view, blocks, &view->quanta[view_quantum_count(view)]);
+}
+
+/* Its own words, the rows, the bitmap of regions; and where a shard writes down what it carries. */
+static bool pool_changes(const struct view *view, uint64_t offset)
+{
+    if (lies_in(offset, view, &view->pool->free_regions, &view->pool->undo) ||
+        lies_in(offset, view, view->rows, view->rows + view->row_count) ||
+        lies_in(offset, view, view->region_free, view->region_free + divide_up(view->region_count, 64)))
+        return true;
+    for (uint32_t number = 0; number < view->shard_count; number++)
+        if (offset == view_offset(view, &view->shards[number].loose))
+            return true;
+    return false;
+}
+
+static COLD bool log_is_plausible(const struct guarded *guarded)
+{
+    struct view view;
+    const struct undo *log = guarded->undo;
+    view_make(&view, guarded->base, guarded->capacity);
+    const bool of_pool = log == &view.pool->undo;
+    const uint64_t inside = view_offset(&view, log) - view_offset(&view, view.shards);
+    for (uint64_t i = 0; i < log->count && i < UNDO_ENTRIES; i++) {
+        const uint64_t offset = log->entry[i].offset;
+        if (offset >= view.capacity ||
+            !(of_pool ? pool_changes(&view, offset)
+                      : shard_changes(&view, (uint32_t)(inside / sizeof(struct shard)), offset)))
+            return false;
+    }
+    return true;
+}
+
+/* ---------------------------------------------------------------- locks */
 
 static struct guarded guard_of_shard(const shmcore_segment *segment, uint32_t number)
 {
@@ -19,17 +84,31 @@ static struct guarded guard_of_shard(const shmcore_segment *segment, uint32_t nu
                             .sequence = &shard->sequence,
                             .poisoned = &shard->poisoned,
                             .base = segment->file.view.base,
-                            .capacity = segment->file.view.capacity};
+                            .capacity = segment->file.view.capacity,
+                            .log_is_plausible = log_is_plausible};
 }
 
 static bool refuse_entry(const shmcore_segment *segment, enum lock_result result)
 {
-    if (result == LOCK_BUSY)
+    if (result == LOCK_BUSY || result == LOCK_OVERDUE)
         error_set(EBUSY, "a part of segment '%s' is locked by a process that does not run",
                   segment->file.name);
     else
         error_set(EIO, "a part of segment '%s' is damaged and out of use", segment->file.name);
     return false;
+}
+
+/* `overdue`: until when the lock is only looked at, 0 at best. */
+static enum lock_result acquire(const struct guarded *guarded, _Atomic uint64_t *overdue)
+{
+    const uint64_t until = atomic_load_explicit(overdue, memory_order_relaxed);
+    const bool look = UNLIKELY(until != 0) && os_clock() < until;
+    const enum lock_result result = lock_acquire(guarded, look ? OVERDUE_LOOK : LOCK_PATIENCE);
+    if (UNLIKELY(result == LOCK_OVERDUE && !look))
+        atomic_store_explicit(overdue, os_clock() + OVERDUE_MEMORY, memory_order_relaxed);
+    else if (UNLIKELY(until != 0 && (result == LOCK_OK || result == LOCK_RECOVERED)))
+        atomic_store_explicit(overdue, 0, memory_order_relaxed);
+    return result;
 }
 
 bool pool_enter(shmcore_segment *segment, struct guarded *guarded)
@@ -40,8 +119,9 @@ bool pool_enter(shmcore_segment *segment, struct guarded *guarded)
                                 .sequence = &pool->sequence,
                                 .poisoned = &pool->poisoned,
                                 .base = segment->file.view.base,
-                                .capacity = segment->file.view.capacity};
-    const enum lock_result result = lock_acquire(guarded);
+                                .capacity = segment->file.view.capacity,
+                                .log_is_plausible = log_is_plausible};
+    const enum lock_result result = acquire(guarded, &segment->overdue[SHARDS_MOST]);
     if (LIKELY(result == LOCK_OK))
         return true;
     if (result == LOCK_RECOVERED)
@@ -95,7 +175,7 @@ static COLD bool repair_shard(shmcore_segment *segment, uint32_t number, const s
 bool shard_enter(shmcore_segment *segment, uint32_t shard, struct guarded *guarded)
 {
     *guarded = guard_of_shard(segment, shard);
-    const enum lock_result result = lock_acquire(guarded);
+    const enum lock_result result = acquire(guarded, &segment->overdue[shard]);
     if (LIKELY(result == LOCK_OK))
         return true;
     if (result == LOCK_RECOVERED)

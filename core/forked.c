@@ -152,6 +152,7 @@ void forked_child(void)
         memset(&segment->exports, 0, sizeof segment->exports);
         pthread_mutex_init(&segment->exports.lock, NULL);
         atomic_store(&segment->credit, 0);
+        atomic_store(&segment->reaping, false);
         adopt_row(segment);
     }
     store_unlock();

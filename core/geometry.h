@@ -78,9 +78,12 @@ static inline uint32_t view_region_of(const struct view *view, uint64_t offset)
     return (uint32_t)(offset >> view->region_shift);
 }
 
+/* The tables are nobody's, whatever the file says: who believed otherwise would write blocks over them. */
 static inline uint32_t view_owner_of_quantum(const struct view *view, uint32_t quantum)
 {
     const uint32_t region = quantum >> (view->region_shift - QUANTUM_SHIFT);
+    if (UNLIKELY(region < view->table_regions))
+        return OWNER_TABLES;
     return __atomic_load_n(&view->region_owner[region], __ATOMIC_RELAXED);
 }
 

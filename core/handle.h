@@ -57,13 +57,15 @@ struct shmcore_segment {
     struct segment file;
     struct space space;
     _Atomic uint64_t credit;
+    _Atomic uint64_t overdue[SHARDS_MOST + 1]; /* see enter.c; the last is the pool's */
     struct process_identity self;
     uint32_t row; /* ROW_NONE when read-only */
     unsigned opens;
     uint64_t asked_size;
     struct export_heap exports;
     struct inherited_run *inherited;
-    bool tables_lost; /* not all of it: blocks of ancestors are looked up in their own tables */
+    bool tables_lost;     /* not all of it: blocks of ancestors are looked up in their own tables */
+    _Atomic bool reaping; /* a thread of this process is at it */
     uint64_t next_look, next_search; /* see reap_for_room() */
     /* between the fork handlers */
     uint32_t child_row;
@@ -136,8 +138,10 @@ uint32_t reap_vanished(shmcore_segment *segment, uint32_t examine);
 /* The segment is full, or a name is taken by a block that fits badly: is it the dead who hold it? True: some
  * were reaped, it is worth trying again. */
 bool reap_for_room(shmcore_segment *segment);
-/* `nonce`: of the row when it was found dead; if it is another by now nothing happens. */
-void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce);
+/* `nonce`: of the row when it was found dead; if it is another by now nothing happens. False: a lock was not
+ * to be had, or another thread is reaping; the row is left for later, and it makes no sense to try others
+ * now. */
+bool reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce);
 /* Every other process of the segment is dead, or about to exit and has looked itself who is left: of several
  * that end at once the last one to look finds nobody. Does not reap. */
 bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t device, uint64_t inode);

@@ -37,11 +37,61 @@ static void unmark(const struct heap *heap, uint32_t quantum)
     UNDO_PUBLISH(heap->transaction, &at(heap, quantum)->kind, (uint32_t)QUANTUM_NONE);
 }
 
+static bool is_free_of_ours(const struct heap *heap, uint32_t quantum)
+{
+    return quantum < view_quantum_count(heap->view) &&
+           view_quantum_belongs(heap->view, quantum, heap->owner) && kind_at(heap, quantum) == QUANTUM_FREE &&
+           at(heap, quantum)->owner == heap->owner;
+}
+
+/* Do all regions that it touches belong to us? */
+static bool is_within_ours(const struct heap *heap, struct extent extent)
+{
+    const uint32_t quanta = view_quantum_count(heap->view), each = view_region_quanta(heap->view);
+    if (extent.first >= quanta || extent.count == 0 || extent.count > quanta - extent.first)
+        return false;
+    for (uint32_t q = extent.first; q < extent.first + extent.count; q = (uint32_t)align_down(q, each) + each)
+        if (!view_quantum_belongs(heap->view, q, heap->owner))
+            return false;
+    return true;
+}
+
+/* A free extent of ours that begins at `first`, both ends of which agree; count 0 when there is none. What
+ * lies between is not looked at: see is_within_ours(). */
+static struct extent free_extent(const struct heap *heap, uint32_t first)
+{
+    const struct extent none = {0, 0};
+    if (!is_free_of_ours(heap, first))
+        return none;
+    const uint32_t count = at(heap, first)->count, quanta = view_quantum_count(heap->view);
+    if (count == 0 || count > quanta - first || !is_free_of_ours(heap, first + count - 1) ||
+        at(heap, first + count - 1)->count != count)
+        return none;
+    return (struct extent){first, count};
+}
+
+/* The same for one that ends at `last`. */
+static struct extent free_extent_before(const struct heap *heap, uint32_t last)
+{
+    const uint32_t count = at(heap, last)->count;
+    return free_extent(heap, count <= last ? last + 1 - count : last);
+}
+
+/* May it be written to as a neighbour in a bin? */
+static bool is_neighbour(const struct heap *heap, uint32_t quantum, unsigned bin)
+{
+    return quantum == 0 || (is_free_of_ours(heap, quantum) && bin_of(at(heap, quantum)->count) == bin);
+}
+
 static void link_free(const struct heap *heap, struct extent extent)
 {
     struct heap_bins *bins = heap->bins;
     const unsigned bin = bin_of(extent.count);
     const uint32_t next = bins->head[bin];
+    if (UNLIKELY(!is_neighbour(heap, next, bin))) {
+        undo_damaged(heap->transaction);
+        return;
+    }
     mark(heap, extent.first, QUANTUM_FREE, extent.count);
     if (extent.count > 1)
         mark(heap, extent.first + extent.count - 1, QUANTUM_FREE, extent.count);
@@ -60,6 +110,11 @@ static void unlink_free(const struct heap *heap, struct extent extent)
     struct heap_bins *bins = heap->bins;
     const unsigned bin = bin_of(extent.count);
     const uint32_t next = at(heap, extent.first)->next, previous = at(heap, extent.first)->previous;
+    if (UNLIKELY(!is_neighbour(heap, next, bin) || !is_neighbour(heap, previous, bin) ||
+                 (previous == 0 && bins->head[bin] != extent.first))) {
+        undo_damaged(heap->transaction);
+        return;
+    }
     if (next != 0)
         UNDO_SET(heap->transaction, &at(heap, next)->previous, previous);
     if (previous != 0)
@@ -74,27 +129,28 @@ static void unlink_free(const struct heap *heap, struct extent extent)
         unmark(heap, extent.first + extent.count - 1);
 }
 
-static bool is_free_of_ours(const struct heap *heap, uint32_t quantum)
-{
-    return quantum < view_quantum_count(heap->view) &&
-           view_quantum_belongs(heap->view, quantum, heap->owner) && kind_at(heap, quantum) == QUANTUM_FREE &&
-           at(heap, quantum)->owner == heap->owner;
-}
-
 struct extent heap_add(const struct heap *heap, struct extent run)
 {
     if (is_free_of_ours(heap, run.first - 1)) {
-        const uint32_t count = at(heap, run.first - 1)->count;
-        const struct extent left = {run.first - count, count};
+        const struct extent left = free_extent_before(heap, run.first - 1);
+        if (UNLIKELY(left.count == 0 || left.first + left.count != run.first)) {
+            undo_damaged(heap->transaction);
+            return run;
+        }
         unlink_free(heap, left);
         run = (struct extent){left.first, left.count + run.count};
     }
     if (is_free_of_ours(heap, run.first + run.count)) {
-        const struct extent right = {run.first + run.count, at(heap, run.first + run.count)->count};
+        const struct extent right = free_extent(heap, run.first + run.count);
+        if (UNLIKELY(right.count == 0)) {
+            undo_damaged(heap->transaction);
+            return run;
+        }
         unlink_free(heap, right);
         run.count += right.count;
     }
-    link_free(heap, run);
+    if (LIKELY(!heap->transaction->damaged))
+        link_free(heap, run);
     return run;
 }
 
@@ -111,16 +167,15 @@ static bool fits(struct extent extent, const struct wish *wish)
            first <= wish->limit && wish->count <= wish->limit - first;
 }
 
-static struct extent free_extent(const struct heap *heap, uint32_t first)
-{
-    return (struct extent){first, at(heap, first)->count};
-}
-
 static struct extent search_bin(const struct heap *heap, unsigned bin, const struct wish *wish)
 {
     uint32_t first = heap->bins->head[bin];
     for (unsigned steps = 0; first != 0 && steps < SEARCH_LENGTH; steps++) {
         const struct extent extent = free_extent(heap, first);
+        if (UNLIKELY(extent.count == 0 || bin_of(extent.count) != bin)) {
+            undo_damaged(heap->transaction);
+            break;
+        }
         if (fits(extent, wish))
             return extent;
         first = at(heap, first)->next;
@@ -154,8 +209,13 @@ uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t align
     const struct extent found = find_fit(heap, &wish);
     if (found.count == 0)
         return 0;
-    unlink_free(heap, found);
     const uint32_t first = (uint32_t)align_up(found.first, alignment);
+    if (UNLIKELY(!is_within_ours(heap, (struct extent){first, count})))
+        undo_damaged(heap->transaction);
+    else
+        unlink_free(heap, found);
+    if (UNLIKELY(heap->transaction->damaged))
+        return 0;
     const uint32_t end = first + count, found_end = found.first + found.count;
     if (first > found.first)
         link_free(heap, (struct extent){found.first, first - found.first});
@@ -167,14 +227,21 @@ uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t align
 
 struct extent heap_give(const struct heap *heap, uint32_t first)
 {
-    const uint32_t count = at(heap, first)->count;
+    const struct extent extent = {first, first < view_quantum_count(heap->view) ? at(heap, first)->count : 0};
+    if (UNLIKELY(!is_within_ours(heap, extent) || kind_at(heap, first) == QUANTUM_FREE ||
+                 kind_at(heap, first) == QUANTUM_NONE || at(heap, first)->owner != heap->owner)) {
+        undo_damaged(heap->transaction);
+        return (struct extent){0, 0};
+    }
     unmark(heap, first);
-    return heap_add(heap, (struct extent){first, count});
+    return heap_add(heap, extent);
 }
 
 void heap_cut(const struct heap *heap, struct extent whole, struct extent cut)
 {
     unlink_free(heap, whole);
+    if (UNLIKELY(heap->transaction->damaged))
+        return;
     if (cut.first > whole.first)
         link_free(heap, (struct extent){whole.first, cut.first - whole.first});
     const uint32_t end = cut.first + cut.count, whole_end = whole.first + whole.count;

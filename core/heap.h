@@ -10,7 +10,8 @@
  * Crespo, Real, ECRTS 2004).
  *
  * Takes no lock, maps nothing, reserves nothing: it can run on a plain buffer. What it writes goes
- * through the undo log of the caller's transaction.
+ * through the undo log of the caller's transaction. What it reads it checks before it follows it: a table
+ * that somebody scribbled over is undo_damaged(), never a stray pointer.
  */
 #ifndef SHM_HEAP_H
 #define SHM_HEAP_H

@@ -300,7 +300,8 @@ struct process_row {
     uint32_t read_by_children; /* forked children read its regions, not copies of them: their memory and
                                 * quanta stay as long as the row is PINNED */
     uint32_t unused_word;
-    uint64_t unused[7];
+    uint64_t reaper_nonce; /* REAPING: which copy of the library in the reaper's process */
+    uint64_t unused[6];
 };
 
 struct pool {

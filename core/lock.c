@@ -52,11 +52,11 @@ static bool kind_is_ours(const struct lock *lock)
     return LIKELY(kind_of(lock) == kind);
 }
 
-static struct timespec patience_ends(void)
+static struct timespec end_of(uint64_t patience)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    const uint64_t nanoseconds = (uint64_t)now.tv_nsec + LOCK_PATIENCE;
+    const uint64_t nanoseconds = (uint64_t)now.tv_nsec + patience;
     now.tv_sec += (time_t)(nanoseconds / 1000000000u);
     now.tv_nsec = (long)(nanoseconds % 1000000000u);
     return now;
@@ -64,7 +64,8 @@ static struct timespec patience_ends(void)
 
 static COLD enum lock_result recover(const struct guarded *guarded)
 {
-    if (!undo_roll_back(guarded->undo, guarded->base, guarded->capacity)) {
+    const bool plausible = guarded->log_is_plausible == NULL || guarded->log_is_plausible(guarded);
+    if (!plausible || !undo_roll_back(guarded->undo, guarded->base, guarded->capacity)) {
         lock_settle(guarded, false);
         return LOCK_POISONED;
     }
@@ -73,7 +74,7 @@ static COLD enum lock_result recover(const struct guarded *guarded)
     return LOCK_RECOVERED;
 }
 
-enum lock_result lock_acquire(const struct guarded *guarded)
+enum lock_result lock_acquire(const struct guarded *guarded, uint64_t patience)
 {
     if (UNLIKELY(atomic_load_explicit(guarded->poisoned, memory_order_relaxed) != 0))
         return LOCK_POISONED;
@@ -82,13 +83,15 @@ enum lock_result lock_acquire(const struct guarded *guarded)
     pthread_mutex_t *mutex = mutex_of(guarded->lock);
     int error = pthread_mutex_trylock(mutex);
     if (error == EBUSY) {
-        const struct timespec until = patience_ends();
+        const struct timespec until = end_of(patience);
         error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
     }
     if (LIKELY(error == 0))
         return LOCK_OK;
     if (error == EOWNERDEAD)
         return recover(guarded);
+    if (error == ETIMEDOUT)
+        return LOCK_OVERDUE;
     return error == ENOTRECOVERABLE ? LOCK_POISONED : LOCK_BUSY;
 }
 

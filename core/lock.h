@@ -18,7 +18,8 @@
 enum lock_result {
     LOCK_OK,
     LOCK_RECOVERED, /* held; the last holder died; the log is rolled back; lock_settle() is due */
-    LOCK_BUSY,      /* not held: its holder does not run, this thread holds it, or it is damaged */
+    LOCK_BUSY,      /* not held: this thread holds it already, or it is damaged */
+    LOCK_OVERDUE,   /* not held: waited for as long as the caller's patience; its holder does not run */
     LOCK_POISONED,  /* not held: recovery failed once, nobody will ever hold it again */
 };
 
@@ -30,15 +31,18 @@ struct guarded {
     _Atomic uint32_t *poisoned;
     unsigned char *base;
     uint64_t capacity;
+    /* Could the log be one of ours: does it hold only words that a transaction of this lock changes? Asked
+     * before a dead holder's log is believed. NULL: any word of the segment will do. */
+    bool (*log_is_plausible)(const struct guarded *guarded);
 };
 
-/* How long lock_acquire waits at the most, in nanoseconds. */
+/* How long lock_acquire() should wait at the most, in nanoseconds: longer than any holder that runs takes. */
 #define LOCK_PATIENCE UINT64_C(1000000000)
 
 /* Makes a lock in zeroed memory. 0 or -errno. */
 int lock_make(struct lock *lock);
 
-enum lock_result lock_acquire(const struct guarded *guarded);
+enum lock_result lock_acquire(const struct guarded *guarded, uint64_t patience);
 
 /* After LOCK_RECOVERED: `sound` says whether the invariants hold. False poisons and releases. */
 bool lock_settle(const struct guarded *guarded, bool sound);
@@ -54,12 +58,16 @@ static inline struct transaction transaction_begin(const struct guarded *guarded
     return (struct transaction){.base = guarded->base, .log = guarded->undo};
 }
 
-/* Ends it: true when it has happened, false when it was taken back because the log was full. */
+/* Ends it: true when it has happened, false when it was taken back because the log was full, or because
+ * damage was found: then nobody gets in any more. */
 static inline bool transaction_end(const struct guarded *guarded, struct transaction *transaction)
 {
     const bool committed = undo_commit(transaction);
-    if (UNLIKELY(!committed))
+    if (UNLIKELY(!committed)) {
         undo_roll_back(guarded->undo, guarded->base, guarded->capacity);
+        if (transaction->damaged)
+            atomic_store_explicit(guarded->poisoned, 1, memory_order_relaxed);
+    }
     const uint32_t sequence = atomic_load_explicit(guarded->sequence, memory_order_relaxed);
     atomic_store_explicit(guarded->sequence, (sequence | 1) + 1, memory_order_release);
     return committed;

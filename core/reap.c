@@ -31,13 +31,14 @@ static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce)
         return false;
     const enum row_state state = process_state(&segment->file.view, index);
     if (state != ROW_FREE && row->nonce == nonce &&
-        (state != ROW_REAPING || row->reaper == os_process() ||
+        (state != ROW_REAPING || row->reaper_nonce == segment->self.nonce ||
          process_is_dead(&segment->file.view, index, segment->file.device, segment->file.inode))) {
         if (os_process_start(os_process(), &start, &ended) != 0)
             start = 0;
         struct transaction transaction = transaction_begin(&pool);
         UNDO_SET(&transaction, &row->reaper, os_process());
         UNDO_SET(&transaction, &row->reaper_start, start);
+        UNDO_SET(&transaction, &row->reaper_nonce, segment->self.nonce);
         process_set_state(&segment->file.view, &transaction, index, ROW_REAPING);
         mine = transaction_end(&pool, &transaction);
     }
@@ -126,14 +127,37 @@ static uint32_t finish(shmcore_segment *segment, uint32_t index, bool kept)
     return freed && parent != 0 ? unpinned(view, parent - 1) : ROW_NONE;
 }
 
-void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce)
+/* A lock was not to be had: the row goes on being what it was, and somebody finds it dead again. */
+static void give_up(shmcore_segment *segment, uint32_t row)
+{
+    struct guarded pool;
+    if (!pool_enter(segment, &pool))
+        return; /* stays REAPING, to be done again by this process, or by anybody when it is dead */
+    struct transaction transaction = transaction_begin(&pool);
+    process_set_state(&segment->file.view, &transaction, row, ROW_EXITING);
+    transaction_end(&pool, &transaction);
+    pool_leave(&pool);
+}
+
+/* False: a lock was not to be had. A shard that is poisoned keeps what it has. */
+static bool drop_references(shmcore_segment *segment, uint32_t row)
+{
+    for (uint32_t shard = 0; shard < segment->file.view.shard_count; shard++)
+        if (block_drop_all_of(segment, shard, row) != 0 && errno == EBUSY)
+            return false;
+    return true;
+}
+
+static bool reap_claimed(shmcore_segment *segment, uint32_t row, uint64_t nonce)
 {
     const struct view *view = &segment->file.view;
     for (uint32_t steps = 0; row < view->row_count && steps < view->row_count; steps++) {
         if (!claim(segment, row, nonce))
-            return;
-        for (uint32_t shard = 0; shard < view->shard_count; shard++)
-            block_drop_all_of(segment, shard, row); /* a shard that is poisoned keeps what it has */
+            return true;
+        if (!drop_references(segment, row)) {
+            give_up(segment, row);
+            return false;
+        }
         const bool kept = children_read(view, row);
         if (!kept)
             clear_regions(segment, row);
@@ -141,6 +165,18 @@ void reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce)
         if (row != ROW_NONE)
             nonce = view->rows[row].nonce;
     }
+    return true;
+}
+
+/* One thread of a process at a time: to the others a row that this process has claimed would look like theirs
+ * to go on with, and it may be a living process's again by then. */
+bool reap_row(shmcore_segment *segment, uint32_t row, uint64_t nonce)
+{
+    if (atomic_exchange(&segment->reaping, true))
+        return false;
+    const bool done = reap_claimed(segment, row, nonce);
+    atomic_store(&segment->reaping, false);
+    return done;
 }
 
 uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
@@ -156,7 +192,8 @@ uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
         seen++;
         const uint64_t nonce = view->rows[row].nonce;
         if (process_is_dead(view, row, segment->file.device, segment->file.inode)) {
-            reap_row(segment, row, nonce);
+            if (!reap_row(segment, row, nonce))
+                break;
             reaped++;
         }
     }
@@ -176,7 +213,8 @@ uint32_t reap_vanished(shmcore_segment *segment, uint32_t examine)
         const uint64_t nonce = view->rows[row].nonce;
         if ((state == ROW_ALIVE || state == ROW_EXITING) && row != segment->row &&
             !os_process_exists(view->rows[row].pid)) {
-            reap_row(segment, row, nonce);
+            if (!reap_row(segment, row, nonce))
+                break;
             reaped++;
         }
     }

@@ -37,17 +37,20 @@ uint32_t reference_count(const struct view *view, const struct record *record, u
     return (is_first(record, row) ? record->first_count : 0) + (slot != NULL ? slot->count : 0);
 }
 
-static bool first_takes(const struct record *record, uint32_t row)
+static bool first_takes(const struct record *record, uint32_t row, uint32_t times)
 {
-    return record->first_count == 0 || (record->first_process == row && record->first_count < UINT16_MAX);
+    return (record->first_count == 0 || record->first_process == row) &&
+           times <= (uint32_t)(UINT16_MAX - record->first_count);
 }
 
-bool reference_wants_slot(const struct view *view, const struct record *record, uint32_t shard, uint32_t row)
+bool reference_wants_slot(const struct view *view, const struct record *record, uint32_t shard, uint32_t row,
+                          uint32_t times)
 {
-    return !first_takes(record, row) && slot_of_row(view, record, shard, row) == NULL;
+    return !first_takes(record, row, times) && slot_of_row(view, record, shard, row) == NULL;
 }
 
-static bool add_slot(const struct heap *heap, struct shard *shard, struct record *record, uint32_t row)
+static bool add_slot(const struct heap *heap, struct shard *shard, struct record *record, uint32_t row,
+                     uint32_t times)
 {
     const struct slot slot = slab_take(heap, shard, SLAB_ROW_SLOTS);
     if (slot.slab == NULL)
@@ -55,29 +58,29 @@ static bool add_slot(const struct heap *heap, struct shard *shard, struct record
     struct row_slot *added = slab_slot_bytes(heap->view, slot);
     UNDO_SET(heap->transaction, &added->next, record->rows);
     UNDO_SET(heap->transaction, &added->process, row);
-    UNDO_SET(heap->transaction, &added->count, 1);
+    UNDO_SET(heap->transaction, &added->count, times);
     UNDO_SET(heap->transaction, &record->rows, view_reference(heap->view, added));
     return true;
 }
 
 bool reference_add(const struct heap *heap, struct shard *shard, uint32_t shard_number, struct record *record,
-                   uint32_t row)
+                   uint32_t row, uint32_t times)
 {
     const struct view *view = heap->view;
     uint32_t *held = held_by(view, shard_number, row);
     struct row_slot *slot;
-    if (record->refs == UINT32_MAX || *held == UINT32_MAX)
+    if (times > UINT32_MAX - record->refs || times > UINT32_MAX - *held)
         return false;
-    if (first_takes(record, row)) {
+    if (first_takes(record, row, times)) {
         UNDO_SET(heap->transaction, &record->first_process, (uint16_t)row);
-        UNDO_SET(heap->transaction, &record->first_count, (uint16_t)(record->first_count + 1));
+        UNDO_SET(heap->transaction, &record->first_count, (uint16_t)(record->first_count + times));
     } else if ((slot = slot_of_row(view, record, shard_number, row)) != NULL) {
-        UNDO_SET(heap->transaction, &slot->count, slot->count + 1);
-    } else if (!add_slot(heap, shard, record, row)) {
+        UNDO_SET(heap->transaction, &slot->count, slot->count + times);
+    } else if (!add_slot(heap, shard, record, row, times)) {
         return false;
     }
-    UNDO_SET(heap->transaction, &record->refs, record->refs + 1);
-    UNDO_SET(heap->transaction, held, *held + 1);
+    UNDO_SET(heap->transaction, &record->refs, record->refs + times);
+    UNDO_SET(heap->transaction, held, *held + times);
     return true;
 }
 
@@ -86,17 +89,20 @@ static void remove_slot(const struct heap *heap, struct shard *shard, uint32_t s
 {
     const struct view *view = heap->view;
     const uint32_t reference = view_reference(view, gone);
+    const struct slot slot = slab_slot_of_bytes(view, view_offset(view, gone), heap->owner);
     uint32_t *link = &record->rows;
-    while (*link != reference && *link != 0) {
-        struct row_slot *slot = slot_at(view, shard_number, *link);
-        if (slot == NULL)
-            return;
-        link = &slot->next;
+    for (uint32_t steps = 0; *link != reference && steps < STEPS_MOST; steps++) {
+        struct row_slot *before = slot_at(view, shard_number, *link);
+        if (before == NULL)
+            break;
+        link = &before->next;
+    }
+    if (UNLIKELY(*link != reference || slot.slab == NULL || slot.slab->slab_class != SLAB_ROW_SLOTS)) {
+        undo_damaged(heap->transaction);
+        return;
     }
     UNDO_SET(heap->transaction, link, gone->next);
-    const struct slot slot = slab_slot_of_bytes(view, view_offset(view, gone), heap->owner);
-    if (slot.slab != NULL)
-        slab_give(heap, shard, slot, empty);
+    slab_give(heap, shard, slot, empty);
 }
 
 bool reference_drop(const struct heap *heap, struct shard *shard, uint32_t shard_number,
@@ -120,6 +126,8 @@ bool reference_drop(const struct heap *heap, struct shard *shard, uint32_t shard
     }
     if (dropped == 0)
         return false;
+    if (UNLIKELY(dropped > record->refs || dropped > *held))
+        undo_damaged(heap->transaction);
     UNDO_SET(heap->transaction, &record->refs, record->refs - dropped);
     UNDO_SET(heap->transaction, held, *held - dropped);
     return true;

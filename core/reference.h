@@ -15,11 +15,12 @@
 uint32_t reference_count(const struct view *view, const struct record *record, uint32_t shard, uint32_t row);
 
 /* True when reference_add() will want a slot of SLAB_ROW_SLOTS. */
-bool reference_wants_slot(const struct view *view, const struct record *record, uint32_t shard, uint32_t row);
+bool reference_wants_slot(const struct view *view, const struct record *record, uint32_t shard, uint32_t row,
+                          uint32_t times);
 
-/* Adds one. False: no slot, or more references than can be counted. */
+/* Adds `times` of them. False: no slot, or more references than can be counted. */
 bool reference_add(const struct heap *heap, struct shard *shard, uint32_t shard_number, struct record *record,
-                   uint32_t row);
+                   uint32_t row, uint32_t times);
 
 /* Drops one, or with `all` all of the row's. False: the row holds none. *empty as for slab_give(). */
 bool reference_drop(const struct heap *heap, struct shard *shard, uint32_t shard_number,

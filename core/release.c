@@ -29,7 +29,7 @@ static struct extent free_block(const struct work *work, const struct heap *heap
     if (slot.slab == NULL ||
         !block_describe(work->view, work->owner, view_reference(work->view, record), &place) ||
         !directory_remove(heap, work->shard, record)) {
-        heap->transaction->overflowed = true; /* damaged: take it all back */
+        undo_damaged(heap->transaction);
         return freed;
     }
     if ((status & RECORD_LONG_NAME) != 0) {
@@ -37,8 +37,10 @@ static struct extent free_block(const struct work *work, const struct heap *heap
         memcpy(&reference, record->name, sizeof reference);
         const struct slot name =
             slab_slot_of_bytes(work->view, (uint64_t)reference * RECORD_UNIT, work->owner);
-        if (name.slab != NULL)
+        if (name.slab != NULL && name.slab->slab_class >= SLAB_NAMES_32)
             slab_give(heap, work->shard, name, &empty[0]);
+        else
+            undo_damaged(heap->transaction);
     }
     if ((status & RECORD_EXTENT) != 0)
         freed = heap_give(heap, (uint32_t)(place.offset >> QUANTUM_SHIFT));
@@ -133,18 +135,34 @@ int shmcore_deallocate(shmcore_segment *segment, void *pointer)
 
 /* ---------------------------------------------------------------- of whole processes */
 
-/* The next record of bucket `*bucket` on that `row` has references to; NULL at the end. */
-static struct record *next_held(const struct work *work, uint32_t row, uint32_t *bucket)
+/* A walk through all names of a shard, bucket by bucket. */
+struct walk {
+    uint32_t bucket, at; /* at 0: the start of the bucket */
+    uint64_t steps;      /* what is left of them: more means a circle, and the walk ends */
+};
+
+static struct walk begin_walk(const struct work *work)
 {
-    for (; *bucket < work->shard->directory.buckets; (*bucket)++) {
-        uint32_t reference = directory_bucket(work->view, work->shard, work->owner, *bucket);
-        for (uint32_t steps = 0; reference != 0 && steps < 100000; steps++) {
-            struct record *record = directory_record(work->view, work->owner, reference);
-            if (record == NULL)
-                break;
-            if (reference_count(work->view, record, work->number, row) > 0)
-                return record;
-            reference = record->next;
+    return (struct walk){.steps = 2 * directory_records_most(work->view, work->owner)};
+}
+
+/* The next record that `row` has references to; NULL at the end. The record may be freed, as long as the
+ * shard is not left: then the walk has to go on from the start of the bucket. */
+static struct record *next_held(const struct work *work, uint32_t row, struct walk *walk)
+{
+    for (; walk->bucket < work->shard->directory.buckets; walk->bucket++) {
+        uint32_t reference =
+            walk->at != 0 ? walk->at : directory_bucket(work->view, work->shard, work->owner, walk->bucket);
+        walk->at = 0;
+        for (struct record *record; reference != 0; reference = record->next) {
+            record = directory_record(work->view, work->owner, reference);
+            if (record == NULL || walk->steps-- == 0)
+                return NULL;
+            if (reference_count(work->view, record, work->number, row) == 0)
+                continue;
+            walk->at = record->next;
+            walk->bucket += walk->at == 0;
+            return record;
         }
     }
     return NULL;
@@ -154,55 +172,61 @@ int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
 {
     struct work work;
     const uint32_t *held = &segment->file.view.held[(size_t)number * segment->file.view.row_count + row];
-    uint32_t bucket = 0;
+    struct walk walk = {0, 0, 0};
     while (__atomic_load_n(held, __ATOMIC_ACQUIRE) != 0) {
         struct region_run shed = {0, 0};
+        struct record *record = NULL;
         if (!work_enter(&work, segment, number))
             return -1;
-        struct record *record = NULL;
-        uint32_t before = UINT32_MAX;
-        while (shed.count == 0 && *held != before && (record = next_held(&work, row, &bucket)) != NULL) {
-            before = *held;
+        walk = walk.bucket == 0 ? begin_walk(&work) : walk;
+        walk.at = 0;
+        while (shed.count == 0 && *held != 0 && (record = next_held(&work, row, &walk)) != NULL) {
+            const uint32_t before = *held;
             work_drop_and_free(&work, record, row, true, &shed);
+            if (*held == before) { /* damaged, and poisoned by now */
+                record = NULL;
+                break;
+            }
         }
         work_leave(&work);
         regions_return(segment, shed);
-        if (record == NULL || *held == before)
+        if (record == NULL)
             break;
     }
     return 0;
 }
 
-/* Gives `to` a reference to each block that `from` has one to: for a forked child. */
+/* In a transaction of its own. */
+static int copy_references(struct work *work, struct record *record, uint32_t from, uint32_t to)
+{
+    const uint32_t times = reference_count(work->view, record, work->number, from);
+    if (times == 0)
+        return 0;
+    if (reference_wants_slot(work->view, record, work->number, to, times) &&
+        work_ensure_slab(work, SLAB_ROW_SLOTS) != 0)
+        return -1;
+    struct transaction transaction = transaction_begin(&work->guarded);
+    const struct heap heap = work_heap(work, &transaction);
+    if (!reference_add(&heap, work->shard, work->number, record, to, times))
+        transaction.overflowed = true;
+    return transaction_end(&work->guarded, &transaction) ? 0 : work_undone(work, &transaction);
+}
+
+/* Gives `to` as many references to each block as `from` has: for a forked child. */
 int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to)
 {
     const struct view *view = &segment->file.view;
     int result = 0;
     for (uint32_t number = 0; number < view->shard_count && result == 0; number++) {
         struct work work;
+        struct record *record;
         if (view->held[(size_t)number * view->row_count + from] == 0)
             continue;
         if (!work_enter(&work, segment, number))
             return -1;
-        for (uint32_t bucket = 0; bucket < work.shard->directory.buckets && result == 0; bucket++) {
-            uint32_t reference = directory_bucket(view, work.shard, work.owner, bucket);
-            for (uint32_t steps = 0; reference != 0 && result == 0 && steps < 100000; steps++) {
-                struct record *record = directory_record(view, work.owner, reference);
-                if (record == NULL)
-                    break;
-                uint32_t times = reference_count(view, record, number, from);
-                for (; times > 0 && result == 0; times--) {
-                    if (reference_wants_slot(view, record, number, to))
-                        result = work_ensure_slab(&work, SLAB_ROW_SLOTS);
-                    struct transaction transaction = transaction_begin(&work.guarded);
-                    const struct heap heap = work_heap(&work, &transaction);
-                    if (result == 0 && !reference_add(&heap, work.shard, number, record, to))
-                        result = -1;
-                    transaction_end(&work.guarded, &transaction);
-                }
-                reference = record->next;
-            }
-        }
+        struct walk walk = begin_walk(&work);
+        while (result == 0 && (record = next_held(&work, from, &walk)) != NULL)
+            result = copy_references(&work, record, from, to);
         work_leave(&work);
     }
     return result;

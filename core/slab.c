@@ -33,10 +33,21 @@ static uint32_t quantum_of(const struct view *view, const struct slab *slab)
     return (uint32_t)(view_offset(view, slab) >> QUANTUM_SHIFT);
 }
 
+/* May it be written to as a neighbour in a list? */
+static bool is_neighbour(const struct heap *heap, uint32_t quantum, uint32_t slab_class)
+{
+    const struct slab *slab = quantum != 0 ? slab_at(heap->view, quantum, heap->owner) : NULL;
+    return quantum == 0 || (slab != NULL && slab->slab_class == slab_class);
+}
+
 static void list_push(const struct heap *heap, struct shard *shard, struct slab *slab)
 {
     uint32_t *head = &shard->partial[slab->slab_class];
     const uint32_t quantum = quantum_of(heap->view, slab);
+    if (UNLIKELY(!is_neighbour(heap, *head, slab->slab_class))) {
+        undo_damaged(heap->transaction);
+        return;
+    }
     UNDO_SET(heap->transaction, &slab->next, *head);
     UNDO_SET(heap->transaction, &slab->previous, 0);
     UNDO_SET(heap->transaction, &slab->listed, 1);
@@ -47,6 +58,13 @@ static void list_push(const struct heap *heap, struct shard *shard, struct slab 
 
 static void list_drop(const struct heap *heap, struct shard *shard, struct slab *slab)
 {
+    const uint32_t quantum = quantum_of(heap->view, slab);
+    if (UNLIKELY(!is_neighbour(heap, slab->next, slab->slab_class) ||
+                 !is_neighbour(heap, slab->previous, slab->slab_class) ||
+                 (slab->previous == 0 && shard->partial[slab->slab_class] != quantum))) {
+        undo_damaged(heap->transaction);
+        return;
+    }
     if (slab->next != 0)
         UNDO_SET(heap->transaction, &view_slab(heap->view, slab->next)->previous, slab->previous);
     if (slab->previous != 0)
@@ -68,13 +86,15 @@ static uint32_t free_slot(const struct slab *slab, uint32_t slots)
 struct slot slab_take(const struct heap *heap, struct shard *shard, uint32_t slab_class)
 {
     const uint32_t quantum = shard->partial[slab_class];
-    if (quantum == 0 || slab_at(heap->view, quantum, heap->owner) == NULL)
-        return (struct slot){NULL, 0};
-    struct slab *slab = view_slab(heap->view, quantum);
     const uint32_t slots = heap->view->shapes[slab_class].slots;
-    const uint32_t index = free_slot(slab, slots);
-    if (index >= slots)
+    if (quantum == 0)
         return (struct slot){NULL, 0};
+    struct slab *slab = slab_at(heap->view, quantum, heap->owner);
+    const uint32_t index = slab != NULL && slab->slab_class == slab_class ? free_slot(slab, slots) : slots;
+    if (UNLIKELY(index >= slots)) { /* what is listed has room */
+        undo_damaged(heap->transaction);
+        return (struct slot){NULL, 0};
+    }
     UNDO_SET(heap->transaction, &slab->live[index / 64], slab->live[index / 64] | (uint64_t)1 << index % 64);
     UNDO_SET(heap->transaction, &slab->used, slab->used + 1);
     if (slab->used == slots)
@@ -101,6 +121,11 @@ void slab_give(const struct heap *heap, struct shard *shard, struct slot slot, s
 {
     struct slab *slab = slot.slab;
     uint64_t *word = &slab->live[slot.index / 64];
+    if (UNLIKELY(!slab_slot_is_live(slab, slot.index) || slab->used == 0)) {
+        undo_damaged(heap->transaction);
+        *empty = NULL;
+        return;
+    }
     UNDO_SET(heap->transaction, word, *word & ~((uint64_t)1 << slot.index % 64));
     UNDO_SET(heap->transaction, &slab->used, slab->used - 1);
     if (!slab->listed)

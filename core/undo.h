@@ -12,7 +12,9 @@
  * and that nobody repairs.
  *
  * A log that is full refuses further stores and says so at commit; the caller then rolls back. So a
- * transaction is either whole or has not happened, also when somebody miscounted.
+ * transaction is either whole or has not happened, also when somebody miscounted. The same when a room finds
+ * what it reads to make no sense (a stray write, a hostile file): undo_damaged(), and the end of the
+ * transaction takes everything back and poisons what the log belongs to.
  */
 #ifndef SHM_UNDO_H
 #define SHM_UNDO_H
@@ -23,7 +25,13 @@ struct transaction {
     unsigned char *base; /* of the segment */
     struct undo *log;    /* NULL: store directly */
     bool overflowed;
+    bool damaged;
 };
+
+static inline void undo_damaged(struct transaction *transaction)
+{
+    transaction->damaged = true;
+}
 
 static inline void undo_keep_order(void)
 {
@@ -71,7 +79,7 @@ static inline bool undo_note(struct transaction *transaction, const void *field)
 /* True: it has happened. False: it did not fit the log; call undo_roll_back(). */
 static inline bool undo_commit(struct transaction *transaction)
 {
-    if (UNLIKELY(transaction->overflowed))
+    if (UNLIKELY(transaction->overflowed || transaction->damaged))
         return false;
     undo_keep_order();
     if (transaction->log != NULL)

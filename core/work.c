@@ -24,8 +24,10 @@ struct heap work_heap(const struct work *work, struct transaction *transaction)
     return shard_heap(work->segment, work->number, transaction);
 }
 
-int work_log_too_small(void)
+int work_undone(const struct work *work, const struct transaction *transaction)
 {
+    if (transaction->damaged)
+        return error_set(EIO, "a part of segment '%s' is damaged and out of use", work->segment->file.name);
     return error_set(EIO, "a transaction did not fit the undo log");
 }
 
@@ -42,7 +44,7 @@ static uint32_t take_extent(const struct work *work, uint32_t count, uint32_t al
         const struct heap heap = work_heap(work, &transaction);
         const uint32_t first = heap_take_below(&heap, count, alignment, kind, limit);
         if (!transaction_end(&work->guarded, &transaction)) {
-            work_log_too_small();
+            work_undone(work, &transaction);
             return 0;
         }
         if (first != 0)
@@ -85,7 +87,7 @@ int work_ensure_slab(const struct work *work, uint32_t slab_class)
     struct transaction transaction = transaction_begin(&work->guarded);
     const struct heap heap = work_heap(work, &transaction);
     slab_begin(&heap, work->shard, first, slab_class);
-    return transaction_end(&work->guarded, &transaction) ? 0 : work_log_too_small();
+    return transaction_end(&work->guarded, &transaction) ? 0 : work_undone(work, &transaction);
 }
 
 static int ensure_buckets(const struct work *work)
@@ -100,7 +102,7 @@ static int ensure_buckets(const struct work *work)
     struct transaction transaction = transaction_begin(&work->guarded);
     const struct heap heap = work_heap(work, &transaction);
     directory_extend(&heap, work->shard, first);
-    return transaction_end(&work->guarded, &transaction) ? 0 : work_log_too_small();
+    return transaction_end(&work->guarded, &transaction) ? 0 : work_undone(work, &transaction);
 }
 
 int work_ensure_room(const struct work *work, const struct name_key *key, uint32_t slab_class)

@@ -25,7 +25,8 @@ struct work {
 bool work_enter(struct work *work, shmcore_segment *segment, uint32_t number);
 void work_leave(const struct work *work);
 struct heap work_heap(const struct work *work, struct transaction *transaction);
-int work_log_too_small(void);
+/* Why a transaction was taken back: -1 with the error set. */
+int work_undone(const struct work *work, const struct transaction *transaction);
 
 /* A slab of the class with a free slot; all that a new block of this name and class needs beside its extent.
  * 0, or -1 with the error set. */

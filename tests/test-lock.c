@@ -48,7 +48,7 @@ static int holder(struct child *self, void *argument)
 {
     (void)argument;
     const struct guarded held = guarded();
-    if (lock_acquire(&held) != LOCK_OK)
+    if (lock_acquire(&held, LOCK_PATIENCE) != LOCK_OK)
         return 1;
     struct transaction transaction = transaction_begin(&held);
     UNDO_SET(&transaction, &words()[0], 111);
@@ -79,13 +79,13 @@ static void taken_and_given(void **state)
     (void)state;
     const struct guarded mine = guarded();
     for (int i = 0; i < 1000; i++) {
-        assert_int_equal(lock_acquire(&mine), LOCK_OK);
+        assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OK);
         lock_release(&mine);
     }
     struct child child = start_holder();
     child_say(&child, 'g');
     assert_int_equal(child_end(&child), 0);
-    assert_int_equal(lock_acquire(&mine), LOCK_OK);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OK);
     assert_int_equal(words()[0], 333);
     lock_release(&mine);
 }
@@ -94,17 +94,17 @@ static void not_twice_in_one_thread(void **state)
 {
     (void)state;
     const struct guarded mine = guarded();
-    assert_int_equal(lock_acquire(&mine), LOCK_OK);
-    assert_int_equal(lock_acquire(&mine), LOCK_BUSY);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OK);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_BUSY);
     lock_release(&mine);
-    assert_int_equal(lock_acquire(&mine), LOCK_OK);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OK);
     lock_release(&mine);
 }
 
 static void check_recovered(void)
 {
     const struct guarded mine = guarded();
-    assert_int_equal(lock_acquire(&mine), LOCK_RECOVERED);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_RECOVERED);
     assert_int_equal(words()[0], 10);
     assert_int_equal(words()[1], 20);
     assert_int_equal(mine.undo->count, 0);
@@ -123,7 +123,7 @@ static void killed_in_a_transaction(void **state)
     check_recovered();
     assert_true(lock_settle(&mine, true));
     lock_release(&mine);
-    assert_int_equal(lock_acquire(&mine), LOCK_OK);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OK);
     lock_release(&mine);
 }
 
@@ -131,7 +131,7 @@ static int recoverer(struct child *self, void *argument)
 {
     (void)argument;
     const struct guarded mine = guarded();
-    const enum lock_result result = lock_acquire(&mine);
+    const enum lock_result result = lock_acquire(&mine, LOCK_PATIENCE);
     child_say(self, result == LOCK_RECOVERED ? 'r' : '?');
     child_hear(self); /* has not settled: the repair is not finished */
     return 0;
@@ -152,7 +152,7 @@ static void killed_in_a_recovery(void **state)
     check_recovered();
     assert_true(lock_settle(&mine, true));
     lock_release(&mine);
-    assert_int_equal(lock_acquire(&mine), LOCK_OK);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OK);
     lock_release(&mine);
 }
 
@@ -161,7 +161,7 @@ static int waiter(struct child *self, void *argument)
     (void)argument;
     const struct guarded mine = guarded();
     child_say(self, 'w');
-    if (lock_acquire(&mine) != LOCK_RECOVERED)
+    if (lock_acquire(&mine, LOCK_PATIENCE) != LOCK_RECOVERED)
         return 1;
     lock_settle(&mine, words()[0] == 10 && words()[1] == 20);
     lock_release(&mine);
@@ -180,7 +180,7 @@ static void killed_while_another_waits(void **state)
     child_kill(&first);
     assert_int_equal(child_end(&second), 0);
     const struct guarded mine = guarded();
-    assert_int_equal(lock_acquire(&mine), LOCK_OK);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OK);
     lock_release(&mine);
 }
 
@@ -191,12 +191,12 @@ static void stopped_holder(void **state)
     struct child child = start_holder();
     child_stop(&child);
     const uint64_t start = os_clock();
-    assert_int_equal(lock_acquire(&mine), LOCK_BUSY);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OVERDUE);
     assert_true(os_clock() - start >= LOCK_PATIENCE);
     kill(child.pid, SIGCONT);
     child_say(&child, 'g');
     assert_int_equal(child_end(&child), 0);
-    assert_int_equal(lock_acquire(&mine), LOCK_OK);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OK);
     assert_int_equal(words()[0], 333);
     assert_int_equal(words()[1], 222);
     lock_release(&mine);
@@ -205,11 +205,11 @@ static void stopped_holder(void **state)
 static void nobody_enters_a_poisoned_one(const struct guarded *mine)
 {
     assert_int_equal(atomic_load(mine->poisoned), 1);
-    assert_int_equal(lock_acquire(mine), LOCK_POISONED);
+    assert_int_equal(lock_acquire(mine, LOCK_PATIENCE), LOCK_POISONED);
     atomic_store(mine->poisoned, 0); /* nor when a stray write takes the flag away: the mutex knows too */
-    assert_int_equal(lock_acquire(mine), LOCK_POISONED);
-    const enum lock_result again = lock_acquire(mine); /* glibc's trylock may now say "locked" */
-    assert_true(again == LOCK_POISONED || again == LOCK_BUSY);
+    assert_int_equal(lock_acquire(mine, LOCK_PATIENCE), LOCK_POISONED);
+    const enum lock_result again = lock_acquire(mine, 0); /* glibc's trylock may now say "locked" */
+    assert_true(again == LOCK_POISONED || again == LOCK_OVERDUE);
 }
 
 static void poisoned(void **state)
@@ -217,7 +217,7 @@ static void poisoned(void **state)
     (void)state;
     const struct guarded mine = guarded();
     kill_a_holder();
-    assert_int_equal(lock_acquire(&mine), LOCK_RECOVERED);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_RECOVERED);
     assert_false(lock_settle(&mine, false));
     nobody_enters_a_poisoned_one(&mine);
 }
@@ -229,7 +229,7 @@ static void damaged_log(void **state)
     words()[0] = 10;
     kill_a_holder();
     mine.undo->entry[1].offset = MEBI;
-    assert_int_equal(lock_acquire(&mine), LOCK_POISONED);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_POISONED);
     assert_int_equal(words()[0], 333); /* not one word was taken back */
     nobody_enters_a_poisoned_one(&mine);
 }
@@ -244,12 +244,12 @@ static void scribbled_kind(void **state)
     assert_int_not_equal(kept, 0);
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         memcpy(mine.lock->opaque + 16, &kinds[i], sizeof kinds[i]);
-        assert_int_equal(lock_acquire(&mine), LOCK_BUSY);
+        assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_BUSY);
     }
     memset(mine.lock->opaque, 0, sizeof mine.lock->opaque);
-    assert_int_equal(lock_acquire(&mine), LOCK_BUSY);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_BUSY);
     memset(mine.lock->opaque, 0xff, sizeof mine.lock->opaque);
-    assert_int_equal(lock_acquire(&mine), LOCK_BUSY);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_BUSY);
 }
 
 /* A lock word that names a holder who does not exist. */
@@ -259,7 +259,7 @@ static void scribbled_holder(void **state)
     const struct guarded mine = guarded();
     const int32_t nobody = 0x3ffffff0; /* beyond every pid; glibc's word holds the holder's */
     memcpy(mine.lock->opaque, &nobody, sizeof nobody);
-    assert_int_equal(lock_acquire(&mine), LOCK_BUSY);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_OVERDUE);
 }
 
 #define ROUNDS    5000u
@@ -271,8 +271,8 @@ static void *count_up(void *argument)
     bool *failed = argument;
     const struct guarded mine = guarded();
     for (unsigned i = 0; i < ROUNDS; i++) {
-        enum lock_result result = lock_acquire(&mine);
-        if (result == LOCK_BUSY) { /* a crowded machine: not what is tested here */
+        enum lock_result result = lock_acquire(&mine, LOCK_PATIENCE);
+        if (result == LOCK_OVERDUE) { /* a crowded machine: not what is tested here */
             i--;
             continue;
         }

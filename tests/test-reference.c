@@ -88,10 +88,10 @@ static void check_held(uint32_t row)
 /* The slab for row slots is made beforehand, as in an allocation. */
 static void make_room(const struct heap *heap, uint32_t number, uint32_t row)
 {
-    if (!reference_wants_slot(&plain.view, record[number], SHARD, row) ||
+    if (!reference_wants_slot(&plain.view, record[number], SHARD, row, 1) ||
         shard()->partial[SLAB_ROW_SLOTS] != 0)
         return;
-    assert_false(reference_add(heap, shard(), SHARD, record[number], row));
+    assert_false(reference_add(heap, shard(), SHARD, record[number], row, 1));
     check_record(number);
     const uint32_t quantum = slab_carve(heap);
     assert_int_not_equal(quantum, 0);
@@ -101,7 +101,7 @@ static void make_room(const struct heap *heap, uint32_t number, uint32_t row)
 static void add(const struct heap *heap, uint32_t number, uint32_t row)
 {
     make_room(heap, number, row);
-    assert_true(reference_add(heap, shard(), SHARD, record[number], row));
+    assert_true(reference_add(heap, shard(), SHARD, record[number], row, 1));
     model[number][row]++;
 }
 
@@ -182,10 +182,10 @@ static void cannot_be_counted(void **state)
     const struct heap heap = plain_heap(&plain, SHARD, &transaction);
     add(&heap, 0, 1);
     record[0]->refs = UINT32_MAX;
-    assert_false(reference_add(&heap, shard(), SHARD, record[0], 1));
+    assert_false(reference_add(&heap, shard(), SHARD, record[0], 1, 1));
     record[0]->refs = 1;
     plain.view.held[(size_t)SHARD * plain.view.row_count + 1] = UINT32_MAX;
-    assert_false(reference_add(&heap, shard(), SHARD, record[0], 1));
+    assert_false(reference_add(&heap, shard(), SHARD, record[0], 1, 1));
     plain.view.held[(size_t)SHARD * plain.view.row_count + 1] = 1;
     check_record(0);
     check_held(1);
