@@ -115,9 +115,13 @@ static struct record *publish_extent(const struct work *work, const struct name_
                                  (uint64_t)count << QUANTUM_SHIFT);
         if (record != NULL) {
             struct extent_slot *extent = block_extent(work->view, record, work->owner);
-            UNDO_SET(&transaction, &extent->quantum, first);
-            UNDO_SET(&transaction, &extent->count, count);
-            UNDO_SET(&transaction, &extent->bytes, bytes);
+            if (LIKELY(extent != NULL)) {
+                UNDO_SET(&transaction, &extent->quantum, first);
+                UNDO_SET(&transaction, &extent->count, count);
+                UNDO_SET(&transaction, &extent->bytes, bytes);
+            } else {
+                undo_damaged(&transaction);
+            }
             UNDO_SET(&transaction, &work->view->quanta[first].record, view_reference(work->view, record));
             if (!transaction_end(&work->guarded, &transaction)) {
                 work_undone(work, &transaction);

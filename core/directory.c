@@ -245,6 +245,21 @@ size_t directory_name(const struct view *view, const struct record *record, uint
     return length;
 }
 
+uint32_t directory_buckets(const struct view *view, const struct shard *shard, uint32_t owner)
+{
+    uint64_t there = 0;
+    for (uint32_t piece = 0; piece < DIRECTORY_PIECES && there < shard->directory.buckets; piece++) {
+        const uint64_t more = piece == 0 ? DIRECTORY_FIRST_BUCKETS : there;
+        const uint64_t quantum = shard->directory.piece[piece] >> QUANTUM_SHIFT;
+        if (shard->directory.piece[piece] % QUANTUM_BYTES != 0 || quantum >= view_quantum_count(view) ||
+            !heap_begins(view, (uint32_t)quantum, owner, QUANTUM_TABLE) ||
+            (uint64_t)view->quanta[quantum].count << QUANTUM_SHIFT < more * sizeof(uint32_t))
+            break;
+        there += more;
+    }
+    return (uint32_t)least(there, shard->directory.buckets);
+}
+
 uint64_t directory_records_most(const struct view *view, uint32_t owner)
 {
     const uint32_t each = view_region_quanta(view);
@@ -257,7 +272,8 @@ uint64_t directory_records_most(const struct view *view, uint32_t owner)
 bool directory_is_sound(const struct view *view, const struct shard *shard, uint32_t owner)
 {
     uint32_t entries = 0;
-    if (shard->directory.entries > directory_records_most(view, owner))
+    if (shard->directory.entries > directory_records_most(view, owner) ||
+        shard->directory.buckets != directory_buckets(view, shard, owner))
         return false;
     for (uint32_t b = 0; b < shard->directory.buckets; b++) {
         const uint32_t *bucket = bucket_at(view, shard, owner, b);

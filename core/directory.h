@@ -52,7 +52,10 @@ bool directory_remove(const struct heap *heap, struct shard *shard, struct recor
 size_t directory_name(const struct view *view, const struct record *record, uint32_t owner, char out[256],
                       uint64_t *salt);
 
-/* First record of bucket `index` (< shard->directory.buckets), 0: none. */
+/* How many buckets there are: as many as the shard says, if there are pieces for so many. */
+uint32_t directory_buckets(const struct view *view, const struct shard *shard, uint32_t owner);
+
+/* First record of bucket `index` (< directory_buckets()), 0: none. */
 uint32_t directory_bucket(const struct view *view, const struct shard *shard, uint32_t owner, uint32_t index);
 
 /* The record behind a reference when it lies in the shard's regions, else NULL. */

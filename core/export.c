@@ -11,6 +11,9 @@
 #include "registry.h"
 #include "slab.h"
 
+/* A quantum inside a slab is at most so many behind the first one. */
+#define INNER_MOST 15u
+
 /* The class for a size and an alignment: slots are aligned to 64 from 64 bytes on, and to their own size when
  * that is a power of two. SLAB_CLASSES: no class serves. */
 static uint32_t class_for(size_t bytes, size_t alignment)
@@ -55,30 +58,42 @@ void *export_allocate(shmcore_segment *segment, struct export_source *source, ui
 struct found {
     const struct quantum *extent;
     struct export_slab *slab;
+    const struct export_shape *shape; /* of the slab */
     uint32_t slot, quantum;
 };
+
+/* Both the extent's length and the block's must make sense: programs copy by what we say. */
+static bool look_up_extent(const struct view *view, const struct quantum *entry, struct found *out)
+{
+    out->extent = entry;
+    return entry->count != 0 && entry->count <= view_quantum_count(view) - out->quantum &&
+           entry->bytes <= (uint64_t)entry->count << QUANTUM_SHIFT;
+}
 
 static bool look_up(const struct view *view, const struct quantum *quanta, uint64_t offset, struct found *out)
 {
     const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
     const struct quantum *entry = &quanta[quantum];
-    const uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
+    uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
     *out = (struct found){.quantum = quantum};
-    if (kind == QUANTUM_EXPORT) {
-        out->extent = entry;
-        return offset % QUANTUM_BYTES == 0;
-    }
-    if (kind == QUANTUM_EXPORT_INNER && entry->back != 0 && entry->back <= quantum)
+    if (kind == QUANTUM_EXPORT)
+        return offset % QUANTUM_BYTES == 0 && look_up_extent(view, entry, out);
+    if (kind == QUANTUM_EXPORT_INNER && entry->back <= INNER_MOST && entry->back <= quantum &&
+        view_owner_of_quantum(view, quantum - entry->back) == view_owner_of_quantum(view, quantum)) {
         out->quantum -= entry->back;
-    else if (kind != QUANTUM_EXPORT_SLAB)
+        kind = atomic_load_explicit(&quanta[out->quantum].kind, memory_order_relaxed);
+    }
+    if (kind != QUANTUM_EXPORT_SLAB)
         return false;
     struct export_slab *slab = own_slab(view, out->quantum);
     const uint64_t inside = offset - ((uint64_t)out->quantum << QUANTUM_SHIFT);
-    if (inside < slab->data)
+    out->shape = own_slab_shape(view, slab);
+    if (UNLIKELY(out->shape == NULL) || inside < out->shape->data)
         return false;
     out->slab = slab;
-    out->slot = (uint32_t)((inside - slab->data) / slab->slot_bytes);
-    return out->slot < slab->slots && inside - slab->data == (uint64_t)out->slot * slab->slot_bytes &&
+    out->slot = (uint32_t)((inside - out->shape->data) / out->shape->slot_bytes);
+    return out->slot < out->shape->slots &&
+           inside - out->shape->data == (uint64_t)out->slot * out->shape->slot_bytes &&
            (atomic_load_explicit(&slab->live[out->slot / 64], memory_order_relaxed) >> out->slot % 64 & 1) !=
                0;
 }
@@ -135,7 +150,7 @@ size_t export_usable(shmcore_segment *segment, const void *pointer)
     struct found found;
     if (quanta == NULL || !look_up(&segment->file.view, quanta, offset, &found))
         return 0;
-    return found.slab != NULL ? found.slab->slot_bytes : found.extent->bytes;
+    return found.slab != NULL ? found.shape->slot_bytes : found.extent->bytes;
 }
 
 static bool resize_extent(shmcore_segment *segment, uint32_t first, size_t bytes)
@@ -160,7 +175,7 @@ bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes)
         return false;
     if (found.slab == NULL)
         return resize_extent(segment, found.quantum, bytes);
-    const uint32_t slot_bytes = found.slab->slot_bytes;
+    const uint32_t slot_bytes = found.shape->slot_bytes;
     if (bytes > slot_bytes || bytes < slot_bytes / 2)
         return false;
     const uint64_t info = atomic_load_explicit(&found.slab->info[found.slot], memory_order_relaxed);

@@ -37,12 +37,42 @@ void own_unlock(shmcore_segment *segment)
     pthread_mutex_unlock(&segment->exports.lock);
 }
 
-uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alignment)
+void own_heap_is_damaged(shmcore_segment *segment)
+{
+    segment->exports.damaged = true;
+}
+
+static bool is_usable(const shmcore_segment *segment)
+{
+    if (LIKELY(!segment->exports.damaged))
+        return true;
+    error_set(EIO, "this process's part of segment '%s' is damaged and out of use", segment->file.name);
+    return false;
+}
+
+/* A change without a log cannot be taken back: a heap that turns out to be damaged is not used again. */
+static uint32_t take_here(shmcore_segment *segment, uint32_t count, uint32_t alignment)
 {
     struct transaction transaction = direct(segment);
     const struct heap heap = heap_of(segment, &transaction);
-    uint32_t first = heap_take(&heap, count, alignment, QUANTUM_EXPORT_INNER);
-    if (first != 0)
+    const uint32_t first = heap_take(&heap, count, alignment, QUANTUM_EXPORT_INNER);
+    segment->exports.damaged |= transaction.damaged;
+    return is_usable(segment) ? first : 0;
+}
+
+static void add_here(shmcore_segment *segment, struct region_run run)
+{
+    struct transaction transaction = direct(segment);
+    const struct heap heap = heap_of(segment, &transaction);
+    const uint32_t each = view_region_quanta(heap.view);
+    heap_add(&heap, (struct extent){run.first * each, run.count * each});
+    segment->exports.damaged |= transaction.damaged;
+}
+
+uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alignment)
+{
+    uint32_t first = is_usable(segment) ? take_here(segment, count, alignment) : 0;
+    if (first != 0 || segment->exports.damaged)
         return first;
     const struct region_run run = regions_take(segment, count, alignment);
     if (run.count == 0)
@@ -51,26 +81,30 @@ uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alig
         error_set(ENOMEM, "the free part of segment '%s' lies under copies made by fork", segment->file.name);
         return 0;
     }
-    const uint32_t each = view_region_quanta(heap.view);
-    heap_add(&heap, (struct extent){run.first * each, run.count * each});
-    first = heap_take(&heap, count, alignment, QUANTUM_EXPORT_INNER);
-    if (first == 0)
+    add_here(segment, run);
+    first = take_here(segment, count, alignment);
+    if (first == 0 && !segment->exports.damaged)
         out_of_space(segment, (uint64_t)count << QUANTUM_SHIFT);
     return first;
 }
 
 struct region_run own_give_extent(shmcore_segment *segment, uint32_t first)
 {
+    const struct region_run none = {0, 0};
+    if (segment->exports.damaged)
+        return none;
     struct transaction transaction = direct(segment);
     const struct heap heap = heap_of(segment, &transaction);
     const struct extent freed = heap_give(&heap, first);
     const struct region_run run = regions_inside(heap.view, freed);
-    if (run.count == 0 || heap.bins->free_quanta << QUANTUM_SHIFT <= WATERMARK ||
-        process_has_children(heap.view, segment->row))
-        return (struct region_run){0, 0};
+    const bool gives_back = !transaction.damaged && run.count != 0 &&
+                            heap.bins->free_quanta << QUANTUM_SHIFT > WATERMARK &&
+                            !process_has_children(heap.view, segment->row);
     const uint32_t each = view_region_quanta(heap.view);
-    heap_cut(&heap, freed, (struct extent){run.first * each, run.count * each});
-    return run;
+    if (gives_back)
+        heap_cut(&heap, freed, (struct extent){run.first * each, run.count * each});
+    segment->exports.damaged |= transaction.damaged;
+    return gives_back && !transaction.damaged ? run : none;
 }
 
 void own_publish(struct quantum *entry, enum quantum_kind kind)
@@ -121,13 +155,29 @@ void own_forget_touched(shmcore_segment *segment, uint32_t first, uint32_t count
     space_give_back(&segment->space, (uint64_t)first << QUANTUM_SHIFT, (uint64_t)count << QUANTUM_SHIFT);
 }
 
-void own_free_extent(shmcore_segment *segment, uint32_t first)
+/* Memory that was only promised goes before anybody else can have the extent. */
+static bool forget_if_touched(shmcore_segment *segment, uint32_t first)
 {
     const struct quantum *entry = &segment->file.view.quanta[first];
-    if ((entry->sequence & QUANTUM_TOUCHED) != 0)
-        own_forget_touched(segment, first, entry->count);
+    const struct heap heap = heap_of(segment, NULL);
+    const struct extent extent = {first, entry->count};
+    if ((entry->sequence & QUANTUM_TOUCHED) == 0)
+        return true;
+    if (!heap_owns(&heap, extent))
+        return false;
+    own_forget_touched(segment, first, extent.count);
+    return true;
+}
+
+void own_free_extent(shmcore_segment *segment, uint32_t first)
+{
+    struct region_run run = {0, 0};
+    const bool sound = forget_if_touched(segment, first);
     own_lock(segment);
-    const struct region_run run = own_give_extent(segment, first);
+    if (sound)
+        run = own_give_extent(segment, first);
+    else
+        own_heap_is_damaged(segment);
     own_unlock(segment);
     regions_return(segment, run);
 }

@@ -17,6 +17,10 @@ enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3 };
 void own_lock(shmcore_segment *segment);
 void own_unlock(shmcore_segment *segment);
 
+/* With the heap locked: somebody scribbled over its tables. What it holds stays where it is, nothing more is
+ * taken from it or given back. */
+void own_heap_is_damaged(shmcore_segment *segment);
+
 /* With the heap locked. An extent is marked INNER: not a block yet. 0: no room, error set. */
 uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alignment);
 /* With the heap locked; the result is for regions_return() after unlocking. */
@@ -31,6 +35,8 @@ void *own_allocate_extent(shmcore_segment *segment, const struct export_source *
 void own_free_extent(shmcore_segment *segment, uint32_t first);
 
 struct export_slab *own_slab(const struct view *view, uint32_t quantum);
+/* What it looks like inside; NULL when its class was scribbled over. */
+const struct export_shape *own_slab_shape(const struct view *view, const struct export_slab *slab);
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags);
 /* After a slot of a slab that is no thread's was freed. */

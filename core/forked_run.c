@@ -74,33 +74,43 @@ static uint64_t piece_bytes(struct piece piece)
 
 /* ---------------------------------------------------------------- copying */
 
-static void copy_reserved(const struct view *view, uint64_t from, uint64_t to, unsigned char *copy)
+/* Through the file where that can be had: the program may have taken pages away from itself with mprotect().
+ */
+static void copy_range(const shmcore_segment *segment, uint64_t from, uint64_t to, unsigned char *copy)
 {
+    for (uint64_t bytes; from < to; from += bytes, copy += bytes) {
+        bytes = least(to - from, GIBI); /* one read has a limit */
+        if (segment->forked_file < 0 || os_read_at(segment->forked_file, copy, bytes, from) != (int64_t)bytes)
+            memcpy(copy, view_at(&segment->file.view, from), bytes);
+    }
+}
+
+static void copy_reserved(const shmcore_segment *segment, uint64_t from, uint64_t to, unsigned char *copy)
+{
+    const struct view *view = &segment->file.view;
     for (uint64_t at = from, stop; at < to; at = stop) {
         const bool reserved = space_is_reserved(view, at, PAGE_BYTES);
         for (stop = at + PAGE_BYTES; stop < to && space_is_reserved(view, stop, PAGE_BYTES) == reserved;)
             stop += PAGE_BYTES;
         if (reserved)
-            memcpy(copy + (at - from), view_at(view, at), stop - at);
+            copy_range(segment, at, stop, copy + (at - from));
     }
 }
 
 /* Of touched memory the file system knows which pages there are; reading the others would make them. */
 static void copy_touched(const shmcore_segment *segment, uint64_t from, uint64_t to, unsigned char *copy)
 {
-    const struct view *view = &segment->file.view;
     uint64_t start, stop, at = from;
     if (segment->forked_file < 0) { /* the file's name is gone: there is no other way */
-        memcpy(copy, view_at(view, from), to - from);
+        copy_range(segment, from, to, copy);
         return;
     }
     for (; at < to && os_next_data(segment->forked_file, at, to, &start, &stop) == 1; at = stop)
-        memcpy(copy + (start - from), view_at(view, start), stop - start);
+        copy_range(segment, start, stop, copy + (start - from));
 }
 
 static void copy_extents(const shmcore_segment *segment, const struct forked_run *run)
 {
-    const struct view *view = &segment->file.view;
     const uint32_t end = run->inherited.first + run->inherited.count;
     for (uint32_t q = run->inherited.first; q < end;) {
         const struct piece extent = extent_at(run, q);
@@ -112,7 +122,7 @@ static void copy_extents(const shmcore_segment *segment, const struct forked_run
         if ((flags & QUANTUM_TOUCHED) != 0)
             copy_touched(segment, from, to, run->memory + (from - run->offset));
         else
-            copy_reserved(view, from, to, run->memory + (from - run->offset));
+            copy_reserved(segment, from, to, run->memory + (from - run->offset));
     }
 }
 
@@ -194,11 +204,7 @@ static enum forked_lapse prepare_run(shmcore_segment *segment, struct forked_run
     }
     lapsed = !copy_run(segment, run, left);
     *read |= overlaid || shared || lapsed;
-    if (!overlaid && !lapsed)
-        return FORKED_AS_ASKED;
-    if (segment->forked_file < 0)
-        segment->forked_file = open_file(segment);
-    if (segment->forked_file < 0)
+    if ((overlaid || lapsed) && segment->forked_file < 0)
         return FORKED_SHARED;
     return lapsed ? FORKED_OVERLAID : FORKED_AS_ASKED;
 }
@@ -217,6 +223,8 @@ enum forked_lapse forked_runs_make(shmcore_segment *segment, bool *read)
            0) {
         struct forked_run *run = make_run(segment, regions);
         enum forked_lapse lapse = FORKED_SHARED;
+        if (segment->forked_file < 0)
+            segment->forked_file = open_file(segment);
         if (run != NULL) {
             run->next = segment->forked_runs;
             segment->forked_runs = run;

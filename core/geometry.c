@@ -62,6 +62,20 @@ static struct slab_shape shape_of(uint32_t slab_class)
     return shape;
 }
 
+/* Slots begin where alignment wants them: a slot whose size is a multiple of a power of two is aligned to it,
+ * up to a page. */
+static struct export_shape export_shape_of(uint32_t slab_class)
+{
+    const uint32_t slot_bytes = slot_bytes_of(slab_class);
+    const uint32_t quanta = slot_bytes <= 4096 ? 4 : 16;
+    const uint64_t bytes = (uint64_t)quanta << QUANTUM_SHIFT, start = sizeof(struct export_slab);
+    const uint64_t alignment = least(slot_bytes & (0u - slot_bytes), PAGE_BYTES);
+    uint64_t slots = least((bytes - start) / (slot_bytes + sizeof(uint64_t)), EXPORT_LIVE_WORDS * 64), data;
+    while ((data = align_up(start + slots * sizeof(uint64_t), alignment)) + slots * slot_bytes > bytes)
+        slots--;
+    return (struct export_shape){slot_bytes, (uint32_t)slots, (uint32_t)data, quanta};
+}
+
 void view_make(struct view *view, unsigned char *base, uint64_t capacity)
 {
     *view = (struct view){.base = base, .capacity = capacity};
@@ -95,4 +109,6 @@ void view_make(struct view *view, unsigned char *base, uint64_t capacity)
 
     for (uint32_t c = 0; c < SLAB_CLASSES; c++)
         view->shapes[c] = shape_of(c);
+    for (uint32_t c = 0; c < SLAB_DATA_CLASSES; c++)
+        view->export_shapes[c] = export_shape_of(c);
 }

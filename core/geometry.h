@@ -21,6 +21,14 @@ struct slab_shape {
     uint32_t data;    /* offset of the first slot */
 };
 
+/* Of a slab of exported blocks: a table of infos, then the slots. */
+struct export_shape {
+    uint32_t slot_bytes;
+    uint32_t slots;
+    uint32_t data; /* offset of the first slot */
+    uint32_t quanta;
+};
+
 struct view {
     unsigned char *base;
     uint64_t capacity;
@@ -40,6 +48,7 @@ struct view {
     _Atomic uint64_t *reserved; /* a bit a page */
     struct quantum *quanta;     /* [quantum] */
     struct slab_shape shapes[SLAB_CLASSES];
+    struct export_shape export_shapes[SLAB_DATA_CLASSES];
 };
 
 /* Fills *view for `capacity` (CAPACITY_LEAST … CAPACITY_MOST, whole pages) at `base`. */

@@ -42,6 +42,7 @@ struct export_heap {
     uint32_t partial[EXPORT_BINS]; /* slabs with room that no thread is using, by label and size */
     uint32_t labels;               /* current extent of labels */
     uint32_t labels_used;
+    bool damaged;
 };
 
 /* Ranges of the segment that lie under private copies since a fork; see forked.c. */

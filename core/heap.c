@@ -44,8 +44,7 @@ static bool is_free_of_ours(const struct heap *heap, uint32_t quantum)
            at(heap, quantum)->owner == heap->owner;
 }
 
-/* Do all regions that it touches belong to us? */
-static bool is_within_ours(const struct heap *heap, struct extent extent)
+bool heap_owns(const struct heap *heap, struct extent extent)
 {
     const uint32_t quanta = view_quantum_count(heap->view), each = view_region_quanta(heap->view);
     if (extent.first >= quanta || extent.count == 0 || extent.count > quanta - extent.first)
@@ -57,7 +56,7 @@ static bool is_within_ours(const struct heap *heap, struct extent extent)
 }
 
 /* A free extent of ours that begins at `first`, both ends of which agree; count 0 when there is none. What
- * lies between is not looked at: see is_within_ours(). */
+ * lies between is not looked at: see heap_owns(). */
 static struct extent free_extent(const struct heap *heap, uint32_t first)
 {
     const struct extent none = {0, 0};
@@ -210,7 +209,7 @@ uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t align
     if (found.count == 0)
         return 0;
     const uint32_t first = (uint32_t)align_up(found.first, alignment);
-    if (UNLIKELY(!is_within_ours(heap, (struct extent){first, count})))
+    if (UNLIKELY(!heap_owns(heap, (struct extent){first, count})))
         undo_damaged(heap->transaction);
     else
         unlink_free(heap, found);
@@ -228,7 +227,7 @@ uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t align
 struct extent heap_give(const struct heap *heap, uint32_t first)
 {
     const struct extent extent = {first, first < view_quantum_count(heap->view) ? at(heap, first)->count : 0};
-    if (UNLIKELY(!is_within_ours(heap, extent) || kind_at(heap, first) == QUANTUM_FREE ||
+    if (UNLIKELY(!heap_owns(heap, extent) || kind_at(heap, first) == QUANTUM_FREE ||
                  kind_at(heap, first) == QUANTUM_NONE || at(heap, first)->owner != heap->owner)) {
         undo_damaged(heap->transaction);
         return (struct extent){0, 0};

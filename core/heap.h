@@ -48,6 +48,9 @@ struct extent heap_give(const struct heap *heap, uint32_t first);
 /* Takes the part `cut` out of the free extent `whole` and out of the heap: for regions that leave. */
 void heap_cut(const struct heap *heap, struct extent whole, struct extent cut);
 
+/* Do all regions that the extent touches belong to the owner? */
+bool heap_owns(const struct heap *heap, struct extent extent);
+
 /* Does `quantum` begin a taken extent of this kind and owner that lies within the segment? Reads
  * nothing outside regions that have an owner. */
 bool heap_begins(const struct view *view, uint32_t quantum, uint32_t owner, enum quantum_kind kind);

@@ -256,15 +256,16 @@ struct label {
 #define EXPORT_LIVE_WORDS 64u
 #define EXPORT_SLACK_BITS 16u
 
-/* A slab of exported blocks: one site and thread, one slot size. The slots' infos follow. */
+/* A slab of exported blocks: one site and thread, one slot size. The slots' infos follow. Its shape follows
+ * from its class (view.export_shapes): nothing in the slab, which lies beside what the program writes to, is
+ * believed about it. */
 struct export_slab {
     uint32_t owner;
     uint32_t label;
-    uint32_t slot_bytes;
-    uint32_t slots;
-    uint32_t data; /* offset of slot 0 from the slab */
+    uint32_t slab_class;
+    uint32_t unused_shape[2];
     _Atomic uint32_t state;
-    uint32_t quanta;
+    uint32_t unused_quanta;
     uint32_t ready; /* slots whose memory is reserved; only the slab's thread changes it */
     uint32_t hint;
     uint32_t bin; /* process-private: which list it is kept in */

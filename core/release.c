@@ -137,20 +137,22 @@ int shmcore_deallocate(shmcore_segment *segment, void *pointer)
 
 /* A walk through all names of a shard, bucket by bucket. */
 struct walk {
-    uint32_t bucket, at; /* at 0: the start of the bucket */
-    uint64_t steps;      /* what is left of them: more means a circle, and the walk ends */
+    uint32_t bucket, buckets;
+    uint32_t at;    /* the next record; 0: the first of the bucket */
+    uint64_t steps; /* what is left of them: more means a circle, and the walk ends */
 };
 
 static struct walk begin_walk(const struct work *work)
 {
-    return (struct walk){.steps = 2 * directory_records_most(work->view, work->owner)};
+    return (struct walk){.buckets = directory_buckets(work->view, work->shard, work->owner),
+                         .steps = 2 * directory_records_most(work->view, work->owner)};
 }
 
 /* The next record that `row` has references to; NULL at the end. The record may be freed, as long as the
  * shard is not left: then the walk has to go on from the start of the bucket. */
 static struct record *next_held(const struct work *work, uint32_t row, struct walk *walk)
 {
-    for (; walk->bucket < work->shard->directory.buckets; walk->bucket++) {
+    for (; walk->bucket < walk->buckets; walk->bucket++) {
         uint32_t reference =
             walk->at != 0 ? walk->at : directory_bucket(work->view, work->shard, work->owner, walk->bucket);
         walk->at = 0;
@@ -172,13 +174,14 @@ int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
 {
     struct work work;
     const uint32_t *held = &segment->file.view.held[(size_t)number * segment->file.view.row_count + row];
-    struct walk walk = {0, 0, 0};
+    struct walk walk = {0};
     while (__atomic_load_n(held, __ATOMIC_ACQUIRE) != 0) {
         struct region_run shed = {0, 0};
         struct record *record = NULL;
         if (!work_enter(&work, segment, number))
             return -1;
         walk = walk.bucket == 0 ? begin_walk(&work) : walk;
+        walk.buckets = directory_buckets(work.view, work.shard, work.owner); /* it may have grown */
         walk.at = 0;
         while (shed.count == 0 && *held != 0 && (record = next_held(&work, row, &walk)) != NULL) {
             const uint32_t before = *held;

@@ -109,15 +109,15 @@ static bool describe_export(const struct visitor *visitor, uint32_t quantum, uin
     return kind_at(view, quantum) == QUANTUM_EXPORT && entry->sequence == sequence;
 }
 
-/* A slab's own words, checked against where it lies. */
-static bool slab_makes_sense(const struct view *view, uint32_t quantum, const struct export_slab *slab)
+/* What the slab looks like inside, when that fits where it lies; else NULL. */
+static const struct export_shape *shape_of(const struct view *view, uint32_t quantum)
 {
-    const uint64_t offset = (uint64_t)quantum << QUANTUM_SHIFT;
-    const uint64_t bytes = (uint64_t)slab->quanta << QUANTUM_SHIFT;
-    return view_holds(view, offset, bytes) && slab->slots <= EXPORT_LIVE_WORDS * 64 &&
-           slab->slot_bytes != 0 && slab->slot_bytes < SLOT_BYTES_END &&
-           sizeof *slab + slab->slots * sizeof slab->info[0] <= slab->data &&
-           slab->data + (uint64_t)slab->slots * slab->slot_bytes <= bytes;
+    const struct export_slab *slab = view_at(view, (uint64_t)quantum << QUANTUM_SHIFT);
+    const uint32_t slab_class = *(const volatile uint32_t *)&slab->slab_class;
+    if (slab_class >= SLAB_DATA_CLASSES)
+        return NULL;
+    const struct export_shape *shape = &view->export_shapes[slab_class];
+    return shape->quanta <= view_quantum_count(view) - quantum ? shape : NULL;
 }
 
 static bool slot_is_live(const struct export_slab *slab, uint32_t slot)
@@ -126,14 +126,15 @@ static bool slot_is_live(const struct export_slab *slab, uint32_t slot)
 }
 
 static bool describe_slot(const struct visitor *visitor, uint32_t quantum, uint32_t owner,
-                          const struct export_slab *slab, uint32_t slot, shmcore_block *block)
+                          const struct export_slab *slab, const struct export_shape *shape, uint32_t slot,
+                          shmcore_block *block)
 {
     const uint64_t info = atomic_load_explicit(&slab->info[slot], memory_order_acquire);
     const uint32_t slack = (uint32_t)(info & 0xffff);
-    const uint64_t start = ((uint64_t)quantum << QUANTUM_SHIFT) + slab->data;
-    if (slack > slab->slot_bytes)
+    const uint64_t start = ((uint64_t)quantum << QUANTUM_SHIFT) + shape->data;
+    if (slack > shape->slot_bytes)
         return false;
-    begin_block(visitor, block, start + (uint64_t)slot * slab->slot_bytes, slab->slot_bytes - slack);
+    begin_block(visitor, block, start + (uint64_t)slot * shape->slot_bytes, shape->slot_bytes - slack);
     block->kind = SHMCORE_BLOCK_EXPORT;
     block->refs = 1;
     block->owner = pid_of_row(visitor->view, owner - OWNER_PROCESS);
@@ -145,17 +146,17 @@ static bool describe_slot(const struct visitor *visitor, uint32_t quantum, uint3
 static int visit_export_slab(const struct visitor *visitor, uint32_t quantum, uint32_t owner)
 {
     const struct export_slab *slab = view_at(visitor->view, (uint64_t)quantum << QUANTUM_SHIFT);
-    struct export_slab seen;
-    memcpy(&seen, slab, offsetof(struct export_slab, live)); /* it may change, or go, while we look */
-    if (!slab_makes_sense(visitor->view, quantum, &seen))
+    const struct export_shape *shape = shape_of(visitor->view, quantum);
+    if (shape == NULL)
         return 0;
-    for (uint32_t slot = 0; slot < seen.slots; slot++) {
+    for (uint32_t slot = 0; slot < shape->slots; slot++) {
         shmcore_block block;
         if (!slot_is_live(slab, slot))
             continue;
-        if (kind_at(visitor->view, quantum) != QUANTUM_EXPORT_SLAB || slab->slots != seen.slots)
+        if (kind_at(visitor->view, quantum) != QUANTUM_EXPORT_SLAB ||
+            shape_of(visitor->view, quantum) != shape) /* it may change, or go, while we look */
             return 0;
-        if (describe_slot(visitor, quantum, owner, slab, slot, &block)) {
+        if (describe_slot(visitor, quantum, owner, slab, shape, slot, &block)) {
             const int result = visitor->visit(&block, visitor->argument);
             if (result != 0)
                 return result;
@@ -344,11 +345,12 @@ static int add_up(const struct visitor *visitor, uint32_t quantum, uint32_t owne
         *sum->bytes += (size_t)view->quanta[quantum].count << QUANTUM_SHIFT;
     } else if (kind == QUANTUM_EXPORT_SLAB) {
         const struct export_slab *slab = view_at(view, (uint64_t)quantum << QUANTUM_SHIFT);
-        for (uint32_t word = 0; word < EXPORT_LIVE_WORDS; word++) {
+        const struct export_shape *shape = shape_of(view, quantum);
+        for (uint32_t word = 0; shape != NULL && word < EXPORT_LIVE_WORDS; word++) {
             const uint32_t live =
                 (uint32_t)__builtin_popcountll(atomic_load_explicit(&slab->live[word], memory_order_relaxed));
             *sum->blocks += live;
-            *sum->bytes += (size_t)live * slab->slot_bytes;
+            *sum->bytes += (size_t)live * shape->slot_bytes;
         }
     }
     return 0;
