@@ -167,11 +167,7 @@ static void *make_large(struct work *work, const struct name_key *key, uint64_t 
         work_leave(work);
         regions_return(segment, shed);
     }
-    char size[ERROR_SIZE_BYTES];
-    error_set(ENOMEM,
-              "no memory left in %s for a block of %s in segment '%s'; free some, or enlarge it (mount -o "
-              "remount,size=…)",
-              segment->file.directory, error_size(size, bytes), segment->file.name);
+    space_refuse(&segment->space, bytes, segment->file.name);
     return NULL;
 }
 

@@ -130,16 +130,11 @@ void *own_allocate_extent(shmcore_segment *segment, const struct export_source *
     if ((flags & EXPORT_ZERO) != 0)
         space_zero_old(view, offset, bytes);
     if ((flags & EXPORT_TOUCH) == 0 && space_reserve(&segment->space, offset, most(bytes, 1)) != 0) {
-        char size[ERROR_SIZE_BYTES];
         own_lock(segment);
         const struct region_run run = own_give_extent(segment, first);
         own_unlock(segment);
         regions_return(segment, run);
-        error_set(
-            ENOMEM,
-            "no memory left in %s for a block of %s in segment '%s'; free some, or enlarge it (mount -o "
-            "remount,size=…)",
-            segment->file.directory, error_size(size, bytes), segment->file.name);
+        space_refuse(&segment->space, bytes, segment->file.name);
         return NULL;
     }
     struct quantum *entry = &view->quanta[first];

@@ -78,11 +78,20 @@ int os_punch(void *address, uint64_t bytes);
 /* A page that is zero in a forked child, however it was forked. NULL when the kernel cannot. */
 void *os_wiped_on_fork(void);
 
-/* Bytes that can be taken now without hurting anybody: the least of the file system's free space,
- * MemAvailable, and what the memory cgroup leaves. */
+/* What can be taken now without hurting anybody: the least of the file system's free space, MemAvailable, and
+ * what the memory cgroup leaves; and which of them it is. */
+enum os_limit { OS_LIMIT_FILES, OS_LIMIT_MEMORY, OS_LIMIT_GROUP };
+struct os_room {
+    enum os_limit limit;
+    uint64_t left, total; /* bytes; total 0: unknown */
+};
+struct os_room os_memory_room(const char *directory);
 uint64_t os_memory_left(const char *directory);
 /* The same without a file system: for memory of this process alone. */
 uint64_t os_private_memory_left(void);
+
+/* How much address space this process may have, UINT64_MAX: no limit. */
+uint64_t os_address_space_limit(void);
 
 /* The loaded module that an address belongs to. `path` "": the program itself. Takes no lock of the dynamic
  * linker where the C library can do without (glibc 2.35). */

@@ -19,14 +19,6 @@ int out_of_space(const shmcore_segment *segment, uint64_t bytes)
                      segment->file.name, capacity, wanted);
 }
 
-static int out_of_memory(const shmcore_segment *segment)
-{
-    return error_set(ENOMEM,
-                     "no memory left for segment '%s' in %s; free some, or enlarge it (mount -o "
-                     "remount,size=…)",
-                     segment->file.name, segment->file.directory);
-}
-
 /* How many regions to ask for: what is needed, and rather a MiB than a single small region. */
 static uint32_t regions_for(const struct view *view, uint32_t quanta, uint32_t *alignment)
 {
@@ -48,7 +40,7 @@ static struct region_run take_run(shmcore_segment *segment, const struct guarded
         return none;
     }
     if (space_reserve_tables(&segment->space, run.first, run.count) != 0) {
-        out_of_memory(segment);
+        space_refuse(&segment->space, (uint64_t)run.count << view->region_shift, segment->file.name);
         return none;
     }
     struct transaction transaction = transaction_begin(guarded);

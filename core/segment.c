@@ -9,6 +9,7 @@
 #include "os.h"
 #include "pool.h"
 #include "registry.h"
+#include "shortage.h"
 #include "text.h"
 
 #define LOCK_FILE_PATIENCE UINT64_C(5000000000)
@@ -205,10 +206,9 @@ static int map_anywhere(struct segment *segment, int descriptor, uint64_t capaci
     void *address;
     const int error = os_map_file(descriptor, capacity, !segment->read_only, &address);
     if (error != 0) {
-        char size[ERROR_SIZE_BYTES];
-        return error_set(ENOMEM,
-                         "cannot map the %s of %s: %s; ask for a smaller segment (size=) or raise ulimit -v",
-                         error_size(size, capacity), segment->path, error_words(-error));
+        char size[ERROR_SIZE_BYTES], why[SHORTAGE_BYTES];
+        return error_set(ENOMEM, "cannot map the %s of %s: %s", error_size(size, capacity), segment->path,
+                         error == -ENOMEM ? shortage_of_addresses(why) : error_words(-error));
     }
     segment->owns_mapping = true;
     segment->stable = false;
@@ -286,15 +286,24 @@ static void write_header(const struct segment *segment, const struct segment_req
     atomic_store_explicit(&header->ready, LAYOUT_READY, memory_order_release);
 }
 
-static int refuse_birth(struct segment *segment, int descriptor, int error)
+static int refuse_birth(struct segment *segment, int descriptor, int error, uint64_t capacity)
 {
+    char size[ERROR_SIZE_BYTES], why[SHORTAGE_BYTES];
+    const bool full = error == -ENOMEM || error == -ENOSPC;
     segment_unmap(segment);
     os_resize(descriptor, 0);
     os_unlink(segment->path);
-    return error_set(error == -ENOSPC ? ENOMEM : -error,
-                     "cannot make the segment %s: %s; free space in %s, enlarge it (mount -o "
-                     "remount,size=…) or use another directory (dir=)",
-                     segment->path, error_words(-error), segment->directory);
+    if (error == -EFBIG)
+        return error_set(
+            EFBIG,
+            "cannot make the segment %s: its %s are more than a file of this process may have; raise "
+            "ulimit -f or ask for a smaller segment (size=)",
+            segment->path, error_size(size, capacity));
+    if (!full)
+        return error_set(-error, "cannot make the segment %s: %s", segment->path, error_words(-error));
+    return error_set(ENOMEM, "cannot make the segment %s, which takes %s from the start: %s", segment->path,
+                     error_size(size, most(segment->view.eager_bytes, PAGE_BYTES)),
+                     shortage_of_memory(why, segment->directory));
 }
 
 static int create(struct segment *segment, int descriptor, const struct segment_request *request)
@@ -305,7 +314,7 @@ static int create(struct segment *segment, int descriptor, const struct segment_
     if (error == 0)
         error = os_resize(descriptor, capacity);
     if (error != 0)
-        return refuse_birth(segment, descriptor, error);
+        return refuse_birth(segment, descriptor, error, capacity);
     if (map_new(segment, descriptor, capacity, &base) != 0) {
         os_unlink(segment->path);
         return -1;
@@ -319,7 +328,7 @@ static int create(struct segment *segment, int descriptor, const struct segment_
     if (error == 0)
         error = make_locks(&segment->view);
     if (error != 0)
-        return refuse_birth(segment, descriptor, error);
+        return refuse_birth(segment, descriptor, error, capacity);
     pool_make(&segment->view);
     write_header(segment, request, base);
     segment->created = true;

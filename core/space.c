@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "error.h"
 #include "os.h"
+#include "shortage.h"
 
 #define CREDIT_STEP (4 * MEBI)
-/* What is left to others on the node: pages that are in flight between our question and their use. */
-#define MARGIN      (16 * MEBI)
 
 static bool page_has_memory(const struct view *view, uint64_t page)
 {
@@ -38,13 +38,13 @@ static bool may_take(const struct space *space, uint64_t bytes)
         if (atomic_compare_exchange_weak_explicit(space->credit, &credit, credit - bytes,
                                                   memory_order_relaxed, memory_order_relaxed))
             return true;
-    struct os_space files;
-    const uint64_t left = os_memory_left(space->directory);
-    const uint64_t margin = /* a small tmpfs is a promise of its own: let it be filled to the brim */
-        os_file_system(space->directory, &files) == 0 && files.free == left ? 0 : MARGIN;
-    if (left < bytes || left - bytes < margin)
+    const struct os_room room = os_memory_room(space->directory);
+    /* a small tmpfs is a promise of its own: let it be filled to the brim. Otherwise pages are in flight
+     * between our question and their use */
+    const uint64_t margin = room.limit == OS_LIMIT_FILES ? 0 : SHORTAGE_MARGIN;
+    if (room.left < bytes || room.left - bytes < margin)
         return false;
-    if (left - bytes > margin + 64 * CREDIT_STEP)
+    if (room.left - bytes > margin + 64 * CREDIT_STEP)
         atomic_fetch_add_explicit(space->credit, CREDIT_STEP, memory_order_relaxed);
     return true;
 }
@@ -97,6 +97,13 @@ int space_reserve(const struct space *space, uint64_t offset, uint64_t bytes)
         page = stop;
     }
     return 0;
+}
+
+int space_refuse(const struct space *space, uint64_t bytes, const char *segment)
+{
+    char size[ERROR_SIZE_BYTES], why[SHORTAGE_BYTES];
+    return error_set(ENOMEM, "no memory for %s more in segment '%s': %s", error_size(size, bytes), segment,
+                     shortage_of_memory(why, space->directory));
 }
 
 /* The bitmap that would say so is itself among these tables, so they are populated each time: the cost

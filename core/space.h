@@ -26,6 +26,9 @@ struct space {
 /* Gives memory to [offset, offset + bytes), rounded out to pages. 0 or -ENOMEM. */
 int space_reserve(const struct space *space, uint64_t offset, uint64_t bytes);
 
+/* Sets the error for a block that space_reserve() refused. -1. */
+int space_refuse(const struct space *space, uint64_t bytes, const char *segment);
+
 /* The tables that describe regions [first, first + count): to be called before the first of them is used. */
 int space_reserve_tables(const struct space *space, uint32_t first, uint32_t count);
 
