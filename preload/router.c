@@ -361,8 +361,9 @@ bool router_end(void)
     if (router.policy == NULL || router.child || router.check_file[0] != '\0' || !is_adopted())
         return false;
     enter();
-    bool spoke = false;
-    for (size_t i = 0; log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i++) {
+    const bool blind = site_was_blind(); /* then a rule without a match need not be wrong */
+    bool spoke = blind;
+    for (size_t i = 0; !blind && log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i++) {
         const struct policy_rule *rule = &router.policy->rules[i];
         char cause[112], note[96];
         match_note(note, rule);

@@ -2,11 +2,13 @@
 #include "site.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <link.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "error.h"
+#include "log.h"
 #include "os.h"
 
 #define FIRST_ENTRIES  1024u
@@ -31,6 +33,7 @@ static struct {
     pthread_mutex_t lock;
     _Atomic(struct table *) table;
     _Atomic bool passed[POLICY_RULES_MAX];
+    _Atomic bool blind;
     uint32_t next_id;
     unsigned char *chunk; /* private memory for sites and strings, never given back */
     size_t chunk_left;
@@ -151,6 +154,38 @@ bool site_was_passed(uint16_t rule)
     return atomic_load_explicit(&sites.passed[rule], memory_order_relaxed);
 }
 
+static bool a_rule_asks_for_functions(void)
+{
+    for (size_t i = 0; i < sites.policy->rule_count; i++)
+        if (sites.policy->rules[i].func != NULL)
+            return true;
+    return false;
+}
+
+/* Names are read from files. When these cannot be opened or mapped, it is not the rule that is wrong. */
+static COLD void explain_missing_name(uintptr_t address)
+{
+    void *page = NULL;
+    const int descriptor = os_open_file("/proc/self/maps", OS_READ);
+    const int error = descriptor < 0 ? descriptor : os_map_private(PAGE_BYTES, &page);
+    if (descriptor >= 0)
+        os_close(descriptor);
+    if (error == 0) {
+        os_unmap(page, PAGE_BYTES);
+        return;
+    }
+    atomic_store_explicit(&sites.blind, true, memory_order_relaxed);
+    log_say(SETTINGS_LOG_WARN, "name",
+            "the function that allocates at 0x%lx cannot be named, so func= does not match it: %s",
+            (unsigned long)address,
+            error == -ENOMEM ? "no further mapping is possible (vm.max_map_count)" : error_words(-error));
+}
+
+bool site_was_blind(void)
+{
+    return atomic_load_explicit(&sites.blind, memory_order_relaxed);
+}
+
 /* NULL: no rule can match, or no memory to remember more. */
 static struct site *make_site(uintptr_t address)
 {
@@ -160,6 +195,8 @@ static struct site *make_site(uintptr_t address)
     const struct module module = module_of(address);
     const bool named =
         sites.finder != NULL && sites.finder(address - 1, function, sizeof function, &function_offset);
+    if (!named && sites.finder != NULL && a_rule_asks_for_functions())
+        explain_missing_name(address);
     const struct policy_site facts = {.module = module.name,
                                       .module_is_program = module.is_program,
                                       .offset = module.offset,

@@ -46,6 +46,9 @@ struct site *site_look_up(const void *return_address);
  * requests are not compared with the rule's sizes and calls. */
 bool site_was_passed(uint16_t rule);
 
+/* Were there functions that could not be named for want of a descriptor or a mapping? */
+bool site_was_blind(void);
+
 /* Around fork(): the child must not inherit the cache in the middle of a change. */
 void site_lock(void);
 void site_unlock(void);
