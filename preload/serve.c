@@ -18,6 +18,7 @@ enum attachment_state { ATTACH_NOT_YET, ATTACH_READY, ATTACH_FAILED };
 struct attachment {
     _Atomic uint32_t state; /* enum attachment_state */
     shmcore_segment *segment;
+    bool full; /* FAILED, because there was no memory for it */
 };
 
 static struct {
@@ -29,16 +30,29 @@ static struct {
 
 /* ---------------------------------------------------------------- segments */
 
-static shmcore_segment *open_segment(const struct policy_segment *wanted)
+/* What becomes of the program without this segment. */
+static const char *without(uint32_t index)
 {
+    for (size_t i = 0; i < server.policy->rule_count; i++) {
+        const struct policy_rule *rule = &server.policy->rules[i];
+        if (rule->segment == index && rule->full_fails && server.attachment[index].full)
+            return "what its rules with full=fail match fails, the rest gets the program's own memory";
+    }
+    return "the program runs on with its own memory";
+}
+
+static shmcore_segment *open_segment(uint32_t index)
+{
+    const struct policy_segment *wanted = &server.policy->segments[index];
     shmcore_traits traits = shmcore_default_traits();
     traits.size = wanted->size;
     traits.dir = wanted->dir;
     shmcore_segment *segment = shmcore_open(wanted->name, &traits);
     if (segment == NULL) {
         char cause[160];
+        server.attachment[index].full = errno == ENOMEM;
         error_format(cause, sizeof cause, "open %s", wanted->name);
-        log_say(SETTINGS_LOG_WARN, cause, "%s; the program runs on with its own memory", shmcore_error());
+        log_say(SETTINGS_LOG_WARN, cause, "%s; %s", shmcore_error(), without(index));
         return NULL;
     }
     if (export_in_window(segment)) {
@@ -63,7 +77,7 @@ static COLD shmcore_segment *attach(uint32_t index)
     struct attachment *attachment = &server.attachment[index];
     pthread_mutex_lock(&server.lock);
     if (atomic_load(&attachment->state) == ATTACH_NOT_YET) {
-        attachment->segment = open_segment(&server.policy->segments[index]);
+        attachment->segment = open_segment(index);
         atomic_store(&attachment->state, attachment->segment != NULL ? ATTACH_READY : ATTACH_FAILED);
     }
     pthread_mutex_unlock(&server.lock);
@@ -200,8 +214,9 @@ bool serve_request(const struct site *site, uint16_t index, const struct request
     const int kept_errno = errno;
     shmcore_segment *segment = segment_for(rule);
     if (UNLIKELY(segment == NULL)) {
-        errno = kept_errno;
-        return false;
+        const bool fails = rule->full_fails && server.attachment[rule->segment].full;
+        errno = fails ? ENOMEM : kept_errno;
+        return fails;
     }
     struct thread_source *source = thread_source_for(site, index, rule, label_for);
     if (UNLIKELY(source == NULL)) {

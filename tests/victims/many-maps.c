@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Victim: maps pages until the kernel gives no further mapping (vm.max_map_count), then asks for memory,
+ * forks and asks again in both; `many-maps late`: it has a block before. At last it unmaps them and asks
+ * again.
+ */
+#include "child.h"
+
+#include <malloc.h>
+#include <sys/mman.h>
+
+enum { BLOCKS = 20, BYTES = 50000, PAGE = 4096, MOST = 70000 };
+
+static void *store(size_t bytes)
+{
+    void *block = malloc(bytes);
+    return hide(block);
+}
+
+static void some_blocks(const char *when)
+{
+    unsigned char *block[BLOCKS];
+    bool good = true;
+    unsigned routed = 0;
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        block[i] = store(BYTES);
+        if (block[i] == NULL)
+            exit(2);
+        fill(block[i], BYTES, i);
+        routed += from_shim(block[i]);
+    }
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        good = good && is_filled(block[i], BYTES, i);
+        free(block[i]);
+    }
+    check(good, when);
+    const char *expected = getenv("VICTIM_ROUTED");
+    if (expected != NULL && strcmp(expected, routed == 0 ? "none" : routed == BLOCKS ? "all" : "some") != 0)
+        printf("NO  %u of %d routed, %s\n", routed, BLOCKS, when);
+}
+
+/* Parent and child each see what they wrote themselves. */
+static void fork_now(unsigned char *block)
+{
+    struct turns turns = make_turns();
+    fill(block, BYTES, 5);
+    const pid_t child = checked_fork();
+    if (child == 0) {
+        const bool inherited = is_filled(block, BYTES, 5);
+        fill(block, BYTES, 6);
+        pass_on(turns.to_parent);
+        wait_for(turns.to_child);
+        _exit(inherited && is_filled(block, BYTES, 6) ? 0 : 1);
+    }
+    wait_for(turns.to_parent);
+    check(is_filled(block, BYTES, 5), "the child's writes are its own");
+    fill(block, BYTES, 7);
+    pass_on(turns.to_child);
+    check(ends_well(child), "the parent's writes are its own");
+}
+
+int main(int count, char **arguments)
+{
+    unsigned number = 0;
+    mallopt(M_MMAP_THRESHOLD, 1 << 30); /* the C library's own heap holds what is needed here */
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    free(hide(malloc(8 << 20)));
+    const bool late = count > 1 && strcmp(arguments[1], "late") == 0;
+    unsigned char *block = late ? store(BYTES) : NULL;
+    char *room =
+        mmap(NULL, (size_t)MOST * 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return 2;
+    /* neighbours that differ are not joined */
+    while (number < MOST && mprotect(room + (size_t)number * 2 * PAGE, PAGE, PROT_READ) == 0)
+        number++;
+    while (mmap(NULL, PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+        continue;
+    check(number < MOST, "no mapping is left");
+    some_blocks("contents without a mapping");
+    if (block == NULL)
+        block = store(BYTES);
+    if (block == NULL)
+        return 2;
+    fork_now(block);
+    munmap(room, (size_t)MOST * 2 * PAGE);
+    some_blocks("contents with mappings");
+    free(block);
+    return verdict();
+}
