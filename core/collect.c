@@ -184,7 +184,7 @@ static void reap_in(const struct segment *where, bool persist, size_t dead, shmc
     traits.dir = where->directory;
     traits.job = where->job;
     traits.persist = persist;
-    shmcore_segment *segment = shmcore_open(where->name, &traits);
+    shmcore_segment *segment = segment_join(where->name, &traits); /* it may be gone by now */
     if (segment == NULL)
         return;
     reap_some(segment, ROWS_MOST);

@@ -118,6 +118,9 @@ shmcore_segment *segment_of_pointer(const void *pointer);
 #define STORE_HANDLES 16u
 shmcore_segment *segment_handle(uint32_t index);
 
+/* shmcore_open() of a segment that is there: one that is not, or is not ready, is not made. */
+shmcore_segment *segment_join(const char *name, const shmcore_traits *traits);
+
 /* No handle is opened or closed between the two. */
 void store_lock(void);
 void store_unlock(void);

@@ -380,7 +380,7 @@ static int open_locked(struct segment *segment, int descriptor, const struct os_
     case STAGE_READY:
         return join(segment, descriptor, file, &header, request);
     case STAGE_UNBORN:
-        if (request->read_only)
+        if (request->read_only || request->must_exist)
             return error_set(EPROTO, "%s is not ready: its creator is at work or has died", segment->path);
         return create(segment, descriptor, request);
     default:
@@ -415,6 +415,13 @@ static int begin(struct segment *segment, const struct segment_request *request)
     return check_directory(segment);
 }
 
+static enum os_open how_to_open(const struct segment_request *request)
+{
+    if (request->read_only)
+        return OS_READ;
+    return request->must_exist ? OS_WRITE : OS_CREATE;
+}
+
 int segment_open(struct segment *segment, const struct segment_request *request,
                  int (*attach)(struct segment *segment, void *argument), void *argument)
 {
@@ -422,7 +429,7 @@ int segment_open(struct segment *segment, const struct segment_request *request,
     if (begin(segment, request) != 0)
         return -1;
     for (int tries = 0; tries < TRIES; tries++) {
-        const int descriptor = os_open_file(segment->path, request->read_only ? OS_READ : OS_CREATE);
+        const int descriptor = os_open_file(segment->path, how_to_open(request));
         if (descriptor < 0)
             return refuse_open(segment, descriptor);
         if (!request->read_only && os_lock_file(descriptor, LOCK_FILE_PATIENCE) != 0) {

@@ -228,16 +228,14 @@ void store_unlock(void)
     pthread_mutex_unlock(&store.lock);
 }
 
-shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
+static shmcore_segment *open_checked(const char *name, const shmcore_traits *traits, bool must_exist)
 {
-    const shmcore_traits defaults = shmcore_default_traits();
     struct segment_request request;
     char job[64];
-    if (traits == NULL)
-        traits = &defaults;
     if (segment_check_name(name) != 0 || check_traits(traits) != 0)
         return NULL;
     make_request(&request, name, traits, job);
+    request.must_exist = must_exist;
     store_lock();
     forked_register(); /* a forked child must have a row of its own */
     shmcore_segment *segment = open_or_share(&request);
@@ -248,11 +246,25 @@ shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
     return segment;
 }
 
+shmcore_segment *shmcore_open(const char *name, const shmcore_traits *traits)
+{
+    const shmcore_traits defaults = shmcore_default_traits();
+    return open_checked(name, traits != NULL ? traits : &defaults, false);
+}
+
+shmcore_segment *segment_join(const char *name, const shmcore_traits *traits)
+{
+    return open_checked(name, traits, true);
+}
+
 static bool others_are_gone(struct segment *file, void *argument)
 {
     const shmcore_segment *segment = argument;
+    const uint32_t row = segment->row;
+    /* given back a moment ago, it may be somebody else's by now */
+    const bool own = row != ROW_NONE && file->view.rows[row].nonce == segment->self.nonce;
     return file->view.header->persist == 0 &&
-           nobody_else_lives(&file->view, segment->row, file->device, file->inode);
+           nobody_else_lives(&file->view, own ? row : ROW_NONE, file->device, file->inode);
 }
 
 int shmcore_close(shmcore_segment *segment)
