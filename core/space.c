@@ -102,8 +102,8 @@ int space_reserve(const struct space *space, uint64_t offset, uint64_t bytes)
 int space_refuse(const struct space *space, uint64_t bytes, const char *segment)
 {
     char size[ERROR_SIZE_BYTES], why[SHORTAGE_BYTES];
-    return error_set(ENOMEM, "no memory for %s more in segment '%s': %s", error_size(size, bytes), segment,
-                     shortage_of_memory(why, space->directory));
+    return error_set(ENOMEM, "no memory left for %s more in segment '%s': %s", error_size(size, bytes),
+                     segment, shortage_of_memory(why, space->directory));
 }
 
 /* The bitmap that would say so is itself among these tables, so they are populated each time: the cost

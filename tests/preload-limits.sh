@@ -62,7 +62,7 @@ test_files() {
     falls_back "a full file system" 'export func=store' none "$regex" "$victims/fill" 64 262144
     fails "a full file system" 'export func=store' all "$regex" "$victims/fill" 64 262144
     small_shm 16M
-    regex="no memory for (256|512) KiB more in segment 'SHARED::s': /dev/shm has [0-9.]+ [KMi]+B left of 16 MiB; $remount"
+    regex="no memory left for (256|512) KiB more in segment 'SHARED::s': /dev/shm has [0-9.]+ [KMi]+B left of 16 MiB; $remount"
     falls_back "a file system smaller than the segment" 'segment SHARED::s size=64M; export func=store' some "$regex" \
         "$victims/fill" 100 262144
     fails "a file system smaller than the segment" 'segment SHARED::s size=64M; export func=store' some "$regex" \

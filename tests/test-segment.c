@@ -375,7 +375,7 @@ static void too_large_for_the_files(void **state)
     assert_int_equal(posix_fallocate(descriptor, 0, 64 * MEBI - 3 * PAGE_BYTES), 0);
     close(descriptor);
     const struct segment_request request = wish();
-    assert_refused(&request, ENOMEM, "free space");
+    assert_refused(&request, ENOMEM, "from the start: /dev/shm has ");
     assert_false(exists());
     unlink("/dev/shm/others");
     struct segment segment = must_open();
