@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Victim: `fill COUNT BYTES` makes so many blocks, writes them and looks at them again; says how many it did
- * not get, and with what errno. With VICTIM_ROUTED some must come from the shim and some not.
+ * Victim: `fill COUNT BYTES [PAUSE]` makes so many blocks, writes them and looks at them again; says how many
+ * it did not get, and with what errno. Before the block number PAUSE, or after the last one, it says `ready`
+ * and waits. With VICTIM_ROUTED some must come from the shim and some not.
  */
 #include "victim.h"
 
@@ -16,11 +17,14 @@ int main(int count, char **arguments)
     enum { MOST = 4096 };
     static unsigned char *block[MOST];
     unsigned missing = 0, taken = 0, wrong_errno = 0, spoilt = 0;
-    if (count != 3)
+    if (count < 3)
         return 2;
     const unsigned wanted = (unsigned)strtoul(arguments[1], NULL, 10);
     const size_t bytes = (size_t)strtoul(arguments[2], NULL, 10);
+    const unsigned pause = count > 3 ? (unsigned)strtoul(arguments[3], NULL, 10) : MOST + 1;
     for (unsigned i = 0; i < wanted && i < MOST; i++) {
+        if (i == pause)
+            await_go("ready");
         errno = 0;
         block[i] = store(bytes);
         if (block[i] == NULL) {
@@ -31,6 +35,8 @@ int main(int count, char **arguments)
         taken += from_shim(block[i]);
         fill(block[i], bytes, i);
     }
+    if (pause == wanted)
+        await_go("ready");
     for (unsigned i = 0; i < wanted && i < MOST; i++) {
         spoilt += block[i] != NULL && !is_filled(block[i], bytes, i);
         free(block[i]);
