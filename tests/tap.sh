@@ -37,6 +37,7 @@ tap_begin() {
     export SHM_JOB
     new_job
     trap tap_clean_up EXIT
+    trap : PIPE # a program that has ended does not read any more; not ignored, for that would be inherited
     trap 'exit 1' TERM INT
 }
 
