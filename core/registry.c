@@ -34,7 +34,7 @@ static void registry_path(char out[64])
 static bool is_ours(const struct os_file *file, const char *path)
 {
     struct os_file named;
-    return file->regular && file->uid == os_user() && (file->mode & 077) == 0 &&
+    return file->regular && file->uid == os_user() && (file->mode & 077) == 0 && file->links == 1 &&
            os_stat_path(path, &named) == 0 && named.inode == file->inode && named.device == file->device;
 }
 
@@ -48,6 +48,11 @@ struct registry registry_open(bool create)
         const int descriptor = os_open_file(path, create ? OS_CREATE : OS_WRITE);
         if (descriptor < 0)
             return registry;
+        /* not ours: then anybody may hold its lock */
+        if (os_stat_file(descriptor, &file) != 0 || !is_ours(&file, path)) {
+            os_close(descriptor);
+            continue;
+        }
         const int error = os_lock_file(descriptor, PATIENCE);
         if (error == 0 && os_stat_file(descriptor, &file) == 0 && is_ours(&file, path)) {
             registry.descriptor = descriptor;

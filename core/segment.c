@@ -124,6 +124,9 @@ static int check_file(const struct segment *segment, const struct os_file *file,
     if ((file->mode & 077) != 0)
         return error_set(EACCES, "%s may be used by others than its owner (mode is not 0600); remove it",
                          segment->path);
+    if (file->links > 1)
+        return error_set(EACCES, "%s is a file that has other names, too (a hard link); remove it",
+                         segment->path);
     return 0;
 }
 
@@ -432,6 +435,11 @@ int segment_open(struct segment *segment, const struct segment_request *request,
         const int descriptor = os_open_file(segment->path, how_to_open(request));
         if (descriptor < 0)
             return refuse_open(segment, descriptor);
+        /* before the lock, which whoever may open the file can hold for ever */
+        if (os_stat_file(descriptor, &file) == 0 && check_file(segment, &file, request->uid) != 0) {
+            os_close(descriptor);
+            return -1;
+        }
         if (!request->read_only && os_lock_file(descriptor, LOCK_FILE_PATIENCE) != 0) {
             os_close(descriptor);
             return error_set(EBUSY, "%s has been locked for too long by a process that opens or closes it",
