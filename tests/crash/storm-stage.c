@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The stage of a storm: arguments, board, directory, the environment of preloaded processes, and the one who cleans
+ * up behind it.
+ */
+#include "storm.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "storm-api.h"
+
+#define CAPACITY ((size_t)512 << 20)
+
+static char victim[PATH_MAX], log_file[64];
+
+static bool number_after(const char *text, uint64_t *out)
+{
+    char *end;
+    if (text == NULL)
+        return false;
+    *out = strtoull(text, &end, 0);
+    return *end == '\0' && end != text;
+}
+
+bool storm_read_arguments(int count, char **arguments)
+{
+    uint64_t seed = storm_clock() & 0xffffff, number = 0;
+    bool good = count > 1 && (strcmp(arguments[1], "api") == 0 || strcmp(arguments[1], "shim") == 0);
+    for (int i = 2; i < count && good; i++) {
+        const char *name = arguments[i];
+        if (strcmp(name, "--hold") == 0) {
+            storm.hold = true;
+            continue;
+        }
+        good = number_after(i + 1 < count ? arguments[++i] : NULL, &number);
+        if (strcmp(name, "--seconds") == 0)
+            storm.seconds = (unsigned)number;
+        else if (strcmp(name, "--kills") == 0)
+            storm.kills = (unsigned)number;
+        else if (strcmp(name, "--seed") == 0)
+            seed = number;
+        else
+            good = false;
+    }
+    if (!good || storm.seconds == 0) {
+        fprintf(stderr, "usage: storm api|shim [--seconds N] [--kills N] [--seed N] [--hold]\n");
+        return false;
+    }
+    storm.dice.state = storm_mix(seed);
+    storm.board = storm_make_board(&storm.descriptor);
+    if (storm.board == NULL)
+        return false;
+    storm.board->seed = seed;
+    storm.shim = strcmp(arguments[1], "shim") == 0;
+    return true;
+}
+
+/* ---------------------------------------------------------------- the directory */
+
+static unsigned visit_directory(bool complain, bool remove)
+{
+    unsigned found = 0;
+    DIR *directory = opendir(storm.board->directory);
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        char path[512];
+        if (entry->d_name[0] == '.')
+            continue;
+        found++;
+        snprintf(path, sizeof path, "%s/%s", storm.board->directory, entry->d_name);
+        if (complain)
+            storm_complain(storm.board, "%s is left", path);
+        if (remove)
+            unlink(path);
+    }
+    if (directory != NULL)
+        closedir(directory);
+    return found;
+}
+
+/* What the preload said. Each cause is said once for all processes, so this is no measure of how often. */
+static void look_at_log(void)
+{
+    char line[1200];
+    FILE *file = fopen(log_file, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        printf("said: %s", line);
+        if (strstr(line, "locked by a process that does not run") == NULL &&
+            strstr(line, "has been locked for too long") == NULL &&
+            strstr(line, "still being filled") == NULL)
+            storm_complain(storm.board, "said: %s", line);
+    }
+    if (file != NULL)
+        fclose(file);
+    unlink(log_file);
+}
+
+void storm_look_at_directory(void)
+{
+    if (storm.shim)
+        look_at_log();
+    if (atomic_load(&storm.board->failures) == 0)
+        visit_directory(true, false);
+    visit_directory(false, true);
+    if (rmdir(storm.board->directory) != 0)
+        storm_complain(storm.board, "%s cannot be removed: %s", storm.board->directory, strerror(errno));
+}
+
+/* Waits for the end of the supervisor, and ends what he may have left, the stopped ones too. */
+static void clean_up_afterwards(int when_closed, pid_t group)
+{
+    char nothing;
+    setsid();
+    for (int descriptor = 0; descriptor < 64; descriptor++)
+        if (descriptor != when_closed)
+            close(descriptor);
+    while (read(when_closed, &nothing, 1) < 0 && errno == EINTR)
+        continue;
+    kill(-group, SIGKILL);
+    if (visit_directory(false, true) > 0) /* whoever was about to make a file is dead now */
+        visit_directory(false, true);
+    rmdir(storm.board->directory);
+    unlink(log_file);
+    _exit(0);
+}
+
+/* No child of the supervisor's: he waits until he has none. */
+static bool appoint_cleaner(void)
+{
+    int ends[2], status;
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return false;
+    const pid_t group = getpid(), between = fork();
+    if (between == 0) {
+        close(ends[1]);
+        if (fork() == 0)
+            clean_up_afterwards(ends[0], group);
+        _exit(0);
+    }
+    close(ends[0]); /* the other end is open as long as we are */
+    return between > 0 && waitpid(between, &status, 0) == between;
+}
+
+/* ---------------------------------------------------------------- the environment */
+
+static bool beside_me(char out[PATH_MAX], const char *name)
+{
+    char path[PATH_MAX];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0)
+        return false;
+    path[length] = '\0';
+    *strrchr(path, '/') = '\0';
+    if (snprintf(out, PATH_MAX, "%s/%s", path, name) >= PATH_MAX || access(out, R_OK) != 0) {
+        fprintf(stderr, "storm: %s is not there\n", name);
+        return false;
+    }
+    return true;
+}
+
+static bool set_environment(void)
+{
+    char shim[PATH_MAX], policy[512];
+    if (!beside_me(victim, "storm-victim") || !beside_me(shim, "../../preload/libshmpreload.so"))
+        return false;
+    snprintf(log_file, sizeof log_file, "/tmp/storm-%d.log", (int)getpid());
+    snprintf(policy, sizeof policy,
+             "segment %s size=%zuM dir=%s; share func=common name=common/{size}; export size>=0", STORM_SEGMENT,
+             CAPACITY >> 20, storm.board->directory);
+    return setenv("STORM_SHIM", shim, 1) == 0 && setenv("SHM_POLICY", policy, 1) == 0 &&
+           setenv("SHM_JOB", STORM_JOB, 1) == 0 && setenv("SHM_LOG", "warn", 1) == 0 &&
+           setenv("SHM_LOG_FILE", log_file, 1) == 0;
+}
+
+static void ignore(int signal)
+{
+    (void)signal;
+}
+
+bool storm_prepare(const char *kind)
+{
+    struct storm_board *board = storm.board;
+    sigset_t blocked;
+    board->supervisor = getpid();
+    board->capacity = CAPACITY;
+    snprintf(board->directory, sizeof board->directory, "/dev/shm/shmcore-storm-%s-%d", kind, (int)getpid());
+    setpgid(0, 0);
+    if (mkdir(board->directory, 0700) != 0 || !appoint_cleaner() || (storm.shim && !set_environment())) {
+        perror(board->directory);
+        return false;
+    }
+    signal(SIGCHLD, ignore); /* one that is ignored is not waited for */
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+    return prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
+}
+
+/* ---------------------------------------------------------------- processes */
+
+void storm_become_worker(unsigned place)
+{
+    char descriptor[16], number[16];
+    char *const arguments[] = {(char[]){"storm"}, (char[]){"worker"}, descriptor,
+                               number,            (char[]){"0"},      NULL};
+    snprintf(descriptor, sizeof descriptor, "%d", storm.descriptor);
+    snprintf(number, sizeof number, "%u", place);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (storm.shim)
+        setenv("LD_PRELOAD", getenv("STORM_SHIM"), 1);
+    execv(storm.shim ? victim : "/proc/self/exe", arguments);
+    storm_complain(storm.board, "exec: %s", strerror(errno));
+    _exit(1);
+}
+
+void storm_continue_as_worker(int count, char **arguments)
+{
+    struct storm_board *board = count == 5 ? storm_join_board(atoi(arguments[2])) : NULL;
+    if (board == NULL)
+        _exit(2);
+    storm_api_worker(board, atoi(arguments[2]), (unsigned)atoi(arguments[3]), (unsigned)atoi(arguments[4]));
+}
+
+bool storm_run_apart(void (*body)(void))
+{
+    int status = -1;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        alarm(120);
+        body();
+        exit(0);
+    }
+    if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+        return true;
+    storm_complain(storm.board, "a fresh process did not end well: status %x", (unsigned)status);
+    return false;
+}
+
+void storm_measure(void)
+{
+    storm_measure_fresh(storm.board);
+}
+
+void storm_look(void)
+{
+    storm_look_at_the_end(storm.board);
+}
