@@ -188,6 +188,47 @@ static void own_step(struct actor *actor)
         drop_own(own);
 }
 
+static size_t common_size(unsigned number)
+{
+    static const size_t sizes[] = {STORM_COMMON_LEAST, 4096, 40000, 9000, 300000, STORM_COMMON_LEAST + 1000};
+    return sizes[number % 6] / 8 * 8;
+}
+
+static void common_name(unsigned number, char name[SHMCORE_NAME_MAX + 1])
+{
+    snprintf(name, SHMCORE_NAME_MAX + 1, "common/%u%s", number,
+             number % 4 == 3 ? "/with a name that does not fit the record and needs room of its own" : "");
+}
+
+/* Most of the time inside the library, and there inside a transaction: so that is where a kill hits. */
+static void hammer(struct actor *actor)
+{
+    char name[SHMCORE_NAME_MAX + 1];
+    const unsigned times = storm_roll(&actor->dice, 500);
+    const size_t bytes = storm_roll(&actor->dice, 4) != 0 ? storm_roll(&actor->dice, 2000) : 40000;
+    some_name(actor, name);
+    for (unsigned i = 0; i < times; i++) {
+        void *pointer = allocate(STORM_ALLOCATE, name, bytes);
+        while (pointer != NULL && !deallocate(pointer, name)) /* or the name would be another block's */
+            if (storm_is_over(process.board))
+                return;
+    }
+}
+
+/* The same with a block that others have, too: what is counted is references. */
+static void hammer_common(struct actor *actor)
+{
+    char name[SHMCORE_NAME_MAX + 1];
+    const unsigned number = storm_roll(&actor->dice, COMMON), times = storm_roll(&actor->dice, 300);
+    common_name(number, name);
+    for (unsigned i = 0; i < times; i++) {
+        void *pointer = allocate(STORM_ATTACH, name, common_size(number));
+        while (pointer != NULL && !deallocate(pointer, name))
+            if (storm_is_over(process.board))
+                return;
+    }
+}
+
 /* ---------------------------------------------------------------- borrowed blocks */
 
 struct candidates {
@@ -257,18 +298,6 @@ static void borrow(struct actor *actor)
 }
 
 /* ---------------------------------------------------------------- common blocks */
-
-static size_t common_size(unsigned number)
-{
-    static const size_t sizes[] = {STORM_COMMON_LEAST, 4096, 40000, 9000, 300000, STORM_COMMON_LEAST + 1000};
-    return sizes[number % 6] / 8 * 8;
-}
-
-static void common_name(unsigned number, char name[SHMCORE_NAME_MAX + 1])
-{
-    snprintf(name, SHMCORE_NAME_MAX + 1, "common/%u%s", number,
-             number % 4 == 3 ? "/with a name that does not fit the record and needs room of its own" : "");
-}
 
 static void common_step(struct actor *actor)
 {
@@ -467,23 +496,27 @@ static void one_step(struct actor *actor)
     const uint32_t choice = storm_roll(&actor->dice, 4000);
     if (process.segment == NULL) /* a child could not open it again */
         return;
-    if (choice < 1800)
+    if (choice < 1900)
         own_step(actor);
-    else if (choice < 2800)
+    else if (choice < 2900)
         common_step(actor);
-    else if (choice < 3700)
+    else if (choice < 3500)
         look(actor);
-    else if (choice < 3900)
+    else if (choice < 3650)
         borrow(actor);
-    else if (choice < 3960)
+    else if (choice < 3750)
+        hammer(actor);
+    else if (choice < 3850)
+        hammer_common(actor);
+    else if (choice < 3910)
         open_nested();
-    else if (choice < 3966)
+    else if (choice < 3920)
         reopen(actor);
-    else if (choice < 3978)
+    else if (choice < 3945)
         fork_child(actor);
-    else if (choice < 3980)
+    else if (choice < 3948)
         start_over(actor, actor->child ? 20 : 0);
-    else if (choice < 3981)
+    else if (choice < 3950)
         leave(actor);
     else
         bury_children();
@@ -536,8 +569,8 @@ static void live_with_threads(void)
     for (unsigned i = 0; i < STORM_THREADS; i++)
         begin_actor(&process.actor[i], i);
     for (unsigned i = 1; i < STORM_THREADS; i++)
-        if (pthread_create(&thread[i], NULL, live, &process.actor[i]) != 0)
-            COMPLAIN("a thread could not be started");
+        if ((errno = pthread_create(&thread[i], NULL, live, &process.actor[i])) != 0)
+            COMPLAIN("pthread_create: %s", strerror(errno));
     live(&process.actor[0]);
     for (unsigned i = 1; i < STORM_THREADS; i++)
         pthread_join(thread[i], NULL);

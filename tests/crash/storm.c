@@ -133,7 +133,7 @@ static void stop_one(struct storm_stop *stop, uint64_t now)
     atomic_store(&storm.board->last_stop, storm_clock());
     stop->place = place;
     /* now and then for longer than anybody waits for a lock */
-    const uint32_t most = storm_roll(&storm.dice, 5) == 0 ? 2500 : 100;
+    const uint32_t most = storm_roll(&storm.dice, 3) == 0 ? 2500 : 50;
     stop->until = now + (1 + storm_roll(&storm.dice, most)) * MILLISECOND;
     storm.stopped += send(place, SIGSTOP);
 }
@@ -148,7 +148,7 @@ static void stop_some(uint64_t now)
     struct storm_stop *stop = &storm.stop[storm_roll(&storm.dice, STORM_STOPS)];
     if (now < storm.next_stop)
         return;
-    storm.next_stop = now + (100 + storm_roll(&storm.dice, 400)) * MILLISECOND;
+    storm.next_stop = now + (50 + storm_roll(&storm.dice, 250)) * MILLISECOND;
     if (stop->until == 0)
         stop_one(stop, now);
 }

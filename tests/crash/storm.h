@@ -7,7 +7,7 @@
 
 #include "storm-board.h"
 
-enum { STORM_STOPS = 2 };
+enum { STORM_STOPS = 3 };
 
 struct storm_stop {
     unsigned place;
