@@ -169,6 +169,6 @@ void forked_take_over(void)
 
 void forked_register(void)
 {
-    if (!atomic_exchange(&handled, true) && pthread_atfork(forked_prepare, forked_parent, forked_child) != 0)
+    if (!atomic_exchange(&handled, true) && os_on_fork(forked_prepare, forked_parent, forked_child) != 0)
         atomic_store(&handled, false);
 }

@@ -129,6 +129,10 @@ bool os_mapped_writable_at(uint64_t address, uint64_t device, uint64_t inode);
 /* The short name of the calling process. */
 void os_command(char out[16]);
 
+/* As pthread_atfork(), but for good: those handlers go when exit() has come to the library that registered
+ * them, and other threads may still fork after that. So a library that uses it is never unloaded. */
+int os_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
 /* The value of a variable as it stood in the environment when this process started, cut at
  * bytes - 1. Length, or -ENOENT; always -ENOENT in a setuid or setgid program. */
 int64_t os_first_environment(const char *name, char *out, size_t bytes);

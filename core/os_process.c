@@ -222,6 +222,14 @@ void os_command(char out[16])
     (void)ANSWER(prctl(PR_GET_NAME, out, 0, 0, 0));
 }
 
+/* What glibc's pthread_atfork() is made of. */
+extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *library);
+
+int os_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return -__register_atfork(prepare, parent, child, NULL);
+}
+
 int64_t os_first_environment(const char *name, char *out, size_t bytes)
 {
     char buffer[4096];

@@ -11,7 +11,6 @@
 
 #include <assert.h>
 #include <dlfcn.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -116,7 +115,7 @@ static __attribute__((constructor)) void bring_up(void)
     site_begin(policy, program_path, policy->needs_functions ? load_symbols() : NULL);
     thread_begin();
     router_begin(policy, &settings, program_path);
-    if (pthread_atfork(router_fork_prepare, router_fork_parent, router_fork_child) != 0)
+    if (os_on_fork(router_fork_prepare, router_fork_parent, router_fork_child) != 0)
         return;
     log_say(SETTINGS_LOG_INFO, NULL, "%s: %zu rules in force", program_path, policy->rule_count);
     seal(policy->size_floor);
