@@ -2,16 +2,16 @@
  *
  * What the processes of a storm through the C API do, all at random:
  *
- *   own blocks     names that no other process ever asks for first; filled once; must read the same until freed
- *   borrowed ones  own blocks of another process, found by for_each and attached to: they outlive their maker
- *   common ones    a few names that all use; a word for each thread, see storm-board.h
- *   looking        find, block_of, for_each (each own block seen exactly once), stat
- *   open, close    a nested open; a real close, after which everything is forgotten
- *   fork           the child holds what the forking thread held, does a little of everything, and ends somehow
- *   exec, exit     at any time, with the segment open or closed, other threads in the middle of something
+ *   own blocks     names that no other process ever asks for first; filled once; must read the same until
+ * freed borrowed ones  own blocks of another process, found by for_each and attached to: they outlive their
+ * maker common ones    a few names that all use; a word for each thread, see storm-board.h looking find,
+ * block_of, for_each (each own block seen exactly once), stat open, close    a nested open; a real close,
+ * after which everything is forgotten fork           the child holds what the forking thread held, does a
+ * little of everything, and ends somehow exec, exit     at any time, with the segment open or closed, other
+ * threads in the middle of something
  *
- * The threads of a process share one handle. A real close needs the others to be outside the library: they hold
- * `gate` for reading while they are inside. A forked child has one thread and does not use it.
+ * The threads of a process share one handle. A real close needs the others to be outside the library: they
+ * hold `gate` for reading while they are inside. A forked child has one thread and does not use it.
  */
 #include "storm-api.h"
 
@@ -291,7 +291,8 @@ static void borrow(struct actor *actor)
         memcpy(&own->seed, own->pointer, sizeof own->seed);
         return;
     }
-    if (deallocate(own->pointer, own->name)) /* its maker is at it, or has died at it, or it is ours and new */
+    if (deallocate(own->pointer,
+                   own->name)) /* its maker is at it, or has died at it, or it is ours and new */
         own->pointer = NULL;
     else
         own->seed = 0;
@@ -563,17 +564,27 @@ static void begin_actor(struct actor *actor, unsigned number)
         number;
 }
 
+/* EAGAIN: another thread is in execve() already. */
+static bool start_thread(pthread_t *thread, struct actor *actor)
+{
+    const int error = pthread_create(thread, NULL, live, actor);
+    if (error != 0 && error != EAGAIN)
+        COMPLAIN("pthread_create: %s", strerror(error));
+    return error == 0;
+}
+
 static void live_with_threads(void)
 {
     pthread_t thread[STORM_THREADS];
+    bool started[STORM_THREADS] = {false};
     for (unsigned i = 0; i < STORM_THREADS; i++)
         begin_actor(&process.actor[i], i);
     for (unsigned i = 1; i < STORM_THREADS; i++)
-        if ((errno = pthread_create(&thread[i], NULL, live, &process.actor[i])) != 0)
-            COMPLAIN("pthread_create: %s", strerror(errno));
+        started[i] = start_thread(&thread[i], &process.actor[i]);
     live(&process.actor[0]);
     for (unsigned i = 1; i < STORM_THREADS; i++)
-        pthread_join(thread[i], NULL);
+        if (started[i])
+            pthread_join(thread[i], NULL);
 }
 
 static void live_alone(unsigned steps)

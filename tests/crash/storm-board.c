@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 const char *const storm_operation_name[STORM_OPERATIONS] = {
-    "nothing", "start",      "open",   "close", "allocate", "attach", "free", "find", "describe",
-    "visit",   "statistics", "resize", "fork",  "exec",     "exit"};
+    "nothing",  "start", "open",       "close",  "allocate", "attach", "free", "find",
+    "describe", "visit", "statistics", "resize", "fork",     "exec",   "exit"};
 
 #define SAMPLE_EVERY UINT64_C(2000000)
 
@@ -42,8 +42,7 @@ uint64_t storm_clock(void)
 
 struct storm_board *storm_join_board(int descriptor)
 {
-    void *memory =
-        mmap(NULL, sizeof(struct storm_board), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    void *memory = mmap(NULL, sizeof(struct storm_board), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     return memory != MAP_FAILED ? memory : NULL;
 }
 
@@ -125,9 +124,9 @@ unsigned storm_line(void)
     return self.place * STORM_THREADS + self.thread;
 }
 
-/* How long this thread has waited for a processor since it was started: the second figure of its schedstat. A busy
- * machine must not be taken for a lock that nobody gives back. Reading it takes longer than most operations, so
- * it is read now and then. */
+/* How long this thread has waited for a processor since it was started: the second figure of its schedstat. A
+ * busy machine must not be taken for a lock that nobody gives back. Reading it takes longer than most
+ * operations, so it is read now and then. */
 static uint64_t time_in_queue(void)
 {
     char text[96];

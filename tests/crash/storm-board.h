@@ -77,7 +77,8 @@ struct storm_board {
     _Atomic uint64_t worst[STORM_WEATHERS][STORM_OPERATIONS];
     _Atomic uint64_t worst_waiting[STORM_WEATHERS]; /* without the time spent in the queue for a processor */
     size_t fresh_size;                              /* shmcore_actual_size() of an untouched segment */
-    /* left at the end: promises of children that never came, rows that gc had to reap, regions on their way */
+    /* left at the end: promises of children that never came, rows that gc had to reap, regions on their way
+     */
     unsigned left_promises, left_rows, left_loose;
     struct storm_place place[STORM_PLACES];
 };

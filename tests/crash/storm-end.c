@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a fresh process finds when all the others are dead: a segment like a new one. It looks through the public
- * API as any process would, and then, through a view of its own, at what the API does not show.
+ * What a fresh process finds when all the others are dead: a segment like a new one. It looks through the
+ * public API as any process would, and then, through a view of its own, at what the API does not show.
  */
 #include "storm-api.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The stage of a storm: arguments, board, directory, the environment of preloaded processes, and the one who cleans
- * up behind it.
+ * The stage of a storm: arguments, board, directory, the environment of preloaded processes, and the one who
+ * cleans up behind it.
  */
 #include "storm.h"
 
@@ -21,7 +21,10 @@
 
 #include "storm-api.h"
 
-#define CAPACITY ((size_t)512 << 20)
+/* Rows of the dead whose children may still come keep their regions for a while: of exported blocks that is
+ * much. */
+#define CAPACITY_API  ((size_t)512 << 20)
+#define CAPACITY_SHIM ((size_t)4 << 30)
 
 static char victim[PATH_MAX], log_file[64];
 
@@ -176,8 +179,8 @@ static bool set_environment(void)
         return false;
     snprintf(log_file, sizeof log_file, "/tmp/storm-%d.log", (int)getpid());
     snprintf(policy, sizeof policy,
-             "segment %s size=%zuM dir=%s; share func=common name=common/{size}; export size>=0", STORM_SEGMENT,
-             CAPACITY >> 20, storm.board->directory);
+             "segment %s size=%zuM dir=%s; share func=common name=common/{size}; export size>=0",
+             STORM_SEGMENT, storm.board->capacity >> 20, storm.board->directory);
     return setenv("STORM_SHIM", shim, 1) == 0 && setenv("SHM_POLICY", policy, 1) == 0 &&
            setenv("SHM_JOB", STORM_JOB, 1) == 0 && setenv("SHM_LOG", "warn", 1) == 0 &&
            setenv("SHM_LOG_FILE", log_file, 1) == 0;
@@ -193,7 +196,7 @@ bool storm_prepare(const char *kind)
     struct storm_board *board = storm.board;
     sigset_t blocked;
     board->supervisor = getpid();
-    board->capacity = CAPACITY;
+    board->capacity = storm.shim ? CAPACITY_SHIM : CAPACITY_API;
     snprintf(board->directory, sizeof board->directory, "/dev/shm/shmcore-storm-%s-%d", kind, (int)getpid());
     setpgid(0, 0);
     if (mkdir(board->directory, 0700) != 0 || !appoint_cleaner() || (storm.shim && !set_environment())) {
@@ -212,8 +215,8 @@ bool storm_prepare(const char *kind)
 void storm_become_worker(unsigned place)
 {
     char descriptor[16], number[16];
-    char *const arguments[] = {(char[]){"storm"}, (char[]){"worker"}, descriptor,
-                               number,            (char[]){"0"},      NULL};
+    char *const arguments[] = {
+        (char[]){"storm"}, (char[]){"worker"}, descriptor, number, (char[]){"0"}, NULL};
     snprintf(descriptor, sizeof descriptor, "%d", storm.descriptor);
     snprintf(number, sizeof number, "%u", place);
     prctl(PR_SET_PDEATHSIG, SIGKILL);

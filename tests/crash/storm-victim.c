@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * A process of a storm through the shim: a program that knows nothing of segments, started by the supervisor with the
- * shim preloaded and everything under `export`, blocks that common() makes under `share`. Its three threads
- * allocate, resize, hand blocks to each other, free, fork, exec and exit at random. A block must read as it was
- * written until it is freed; a child sees the blocks as they were at the fork, whatever the parent does.
+ * A process of a storm through the shim: a program that knows nothing of segments, started by the supervisor
+ * with the shim preloaded and everything under `export`, blocks that common() makes under `share`. Its three
+ * threads allocate, resize, hand blocks to each other, free, fork, exec and exit at random. A block must read
+ * as it was written until it is freed; a child sees the blocks as they were at the fork, whatever the parent
+ * does.
  *
  *     storm-victim worker BOARD PLACE STEPS
  *
@@ -312,17 +313,27 @@ static void begin_actor(struct actor *actor, unsigned number)
         number;
 }
 
+/* EAGAIN: another thread is in execve() already. */
+static bool start_thread(pthread_t *thread, struct actor *actor)
+{
+    const int error = pthread_create(thread, NULL, live, actor);
+    if (error != 0 && error != EAGAIN)
+        COMPLAIN("pthread_create: %s", strerror(error));
+    return error == 0;
+}
+
 static void live_with_threads(void)
 {
     pthread_t thread[STORM_THREADS];
+    bool started[STORM_THREADS] = {false};
     for (unsigned i = 0; i < STORM_THREADS; i++)
         begin_actor(&process.actor[i], i);
     for (unsigned i = 1; i < STORM_THREADS; i++)
-        if ((errno = pthread_create(&thread[i], NULL, live, &process.actor[i])) != 0)
-            COMPLAIN("pthread_create: %s", strerror(errno)), system("cat /proc/loadavg; grep -c . /proc/self/maps; grep Vm /proc/self/status; cat /proc/meminfo | head -5");
+        started[i] = start_thread(&thread[i], &process.actor[i]);
     live(&process.actor[0]);
     for (unsigned i = 1; i < STORM_THREADS; i++)
-        pthread_join(thread[i], NULL);
+        if (started[i])
+            pthread_join(thread[i], NULL);
     for (unsigned i = 0; i < EXCHANGE; i++)
         destroy(process.exchange[i]);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A storm: six processes of three threads each, and their children, do everything they can with one segment while
- * they are killed at random, one every few milliseconds, and now and then stopped for a while.
+ * A storm: six processes of three threads each, and their children, do everything they can with one segment
+ * while they are killed at random, one every few milliseconds, and now and then stopped for a while.
  *
  *     storm api|shim [--seconds N] [--kills N] [--seed N] [--hold]
  *
@@ -9,12 +9,12 @@
  *   shim   they are a preloaded program that uses malloc: storm-victim.c
  *
  * The supervisor is in no segment. It starts a process again whenever one has ended, kills, stops and lets go
- * on, and watches that no operation takes for ever. It is the subreaper, so it also buries the children of the
- * dead. When time is over three of the six come to an end by themselves, the others are killed all at once, and
- * one fresh process must find a segment that is like new and leave nothing behind.
+ * on, and watches that no operation takes for ever. It is the subreaper, so it also buries the children of
+ * the dead. When time is over three of the six come to an end by themselves, the others are killed all at
+ * once, and one fresh process must find a segment that is like new and leave nothing behind.
  *
- * How long something took is printed and never a reason to fail, but for HANG, which is far beyond everything that
- * is bounded. --hold leaves processes as they are after a hang, for a debugger.
+ * How long something took is printed and never a reason to fail, but for HANG, which is far beyond everything
+ * that is bounded. --hold leaves processes as they are after a hang, for a debugger.
  */
 #include "storm.h"
 
@@ -244,8 +244,8 @@ static bool has_failed(void)
     return atomic_load(&storm.board->failures) > 0;
 }
 
-/* Mean distance of two kills such that there are enough in time; without any, on a machine that is too slow for
- * it, the storm takes longer. */
+/* Mean distance of two kills such that there are enough in time; without any, on a machine that is too slow
+ * for it, the storm takes longer. */
 static void rage(void)
 {
     const uint64_t start = storm_clock(), end = start + storm.seconds * SECOND;

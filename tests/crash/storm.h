@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the two halves of the supervisor share: storm.c, which rages, and storm-stage.c, which sets everything up.
+ * What the two halves of the supervisor share: storm.c, which rages, and storm-stage.c, which sets everything
+ * up.
  */
 #ifndef SHM_STORM_H
 #define SHM_STORM_H
