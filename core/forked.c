@@ -64,7 +64,7 @@ static void make_child_row(shmcore_segment *segment)
 
 static bool takes_part(const shmcore_segment *segment)
 {
-    return segment != NULL && !segment->file.read_only && segment->self.pid == os_process();
+    return segment != NULL && segment->row != ROW_NONE && segment->self.pid == os_process();
 }
 
 /* Children read this process's pages: should it die, they stay until the children are gone. */

@@ -20,6 +20,7 @@
  *   EBUSY   a part of the segment stayed locked by a process that does not run (a debugger, SIGSTOP)
  *   EIO     the segment was found damaged; the part concerned is out of use, the rest works on
  *   EROFS   the segment was opened read-only and the call would write
+ *   EUSERS  a forked child for which no row was left: it has no part in the segment until it opens it anew
  */
 #ifndef SHMCORE_H
 #define SHMCORE_H

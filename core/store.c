@@ -38,6 +38,11 @@ bool segment_is_usable(const shmcore_segment *segment, bool writing)
         error_set(EROFS, "segment '%s' is open for reading only", segment->file.name);
         return false;
     }
+    if (UNLIKELY(writing && segment->row == ROW_NONE)) {
+        error_set(EUSERS, "segment '%s' had no row for this process when it was forked: it has no part in it",
+                  segment->file.name);
+        return false;
+    }
     return true;
 }
 
@@ -296,7 +301,7 @@ static __attribute__((destructor)) void leave_at_exit(void)
         struct guarded pool;
         if (segment == NULL || segment->file.read_only || segment->self.pid != os_process())
             continue;
-        if (pool_enter(segment, &pool)) {
+        if (segment->row != ROW_NONE && pool_enter(segment, &pool)) {
             struct transaction transaction = transaction_begin(&pool);
             process_set_state(&segment->file.view, &transaction, segment->row, ROW_EXITING);
             transaction_end(&pool, &transaction);
