@@ -11,6 +11,7 @@
 
 #include "handle.h"
 #include "os.h"
+#include "promise.h"
 #include "registry.h"
 
 static const char *directory_or_default(const char *directory)
@@ -39,10 +40,13 @@ static size_t living(const struct segment *segment)
 {
     const struct view *view = &segment->view;
     const uint32_t used = process_rows_used(view);
+    struct promises promises;
     size_t count = 0;
+    promises_examine(&promises, view, segment->device, segment->inode);
     for (uint32_t row = 0; row < used; row++) {
         const enum row_state state = process_state(view, row);
-        const bool counts = state == ROW_ALIVE || state == ROW_EXITING || state == ROW_FORKING;
+        const bool counts = state == ROW_ALIVE || state == ROW_EXITING ||
+                            (state == ROW_FORKING && !promise_is_broken(&promises, row));
         count += counts && !process_is_dead(view, row, segment->device, segment->inode);
     }
     return count;
@@ -105,8 +109,8 @@ int shmcore_remove(const char *name, const shmcore_traits *traits)
         traits = &defaults;
     if (traits->job != NULL)
         segment_set_job(job, traits->job);
-    else
-        segment_find_job(job);
+    else if (segment_find_job(job) != 0)
+        return -1;
     segment_path(path, directory_or_default(traits->dir), os_user(), job, name);
     int error = os_stat_path(path, &file);
     if (error == 0)

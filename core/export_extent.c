@@ -78,6 +78,7 @@ uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alig
     if (run.count == 0)
         return 0;
     if (inherited_overlaps(segment, run)) { /* under copies that a parent left us: out of use while we live */
+        regions_return(segment, run);
         error_set(ENOMEM, "the free part of segment '%s' lies under copies made by fork", segment->file.name);
         return 0;
     }
@@ -101,8 +102,10 @@ struct region_run own_give_extent(shmcore_segment *segment, uint32_t first)
                             heap.bins->free_quanta << QUANTUM_SHIFT > WATERMARK &&
                             !process_has_children(heap.view, segment->row);
     const uint32_t each = view_region_quanta(heap.view);
-    if (gives_back)
+    if (gives_back) {
         heap_cut(&heap, freed, (struct extent){run.first * each, run.count * each});
+        pool_hand(heap.view, run, OWNER_RETURNING + segment->row); /* before a fork can look */
+    }
     segment->exports.damaged |= transaction.damaged;
     return gives_back && !transaction.damaged ? run : none;
 }

@@ -39,6 +39,15 @@ enum forked_lapse forked_worst(void)
 
 /* ---------------------------------------------------------------- prepare */
 
+/* Whose child is to come, so that others can tell when nobody will: see promise.h. */
+static void sign_promise(struct process_row *row, struct transaction *transaction,
+                         const shmcore_segment *segment)
+{
+    UNDO_SET(transaction, &row->parent, segment->row + 1);
+    UNDO_SET(transaction, &row->reaper, segment->self.pid);
+    UNDO_SET(transaction, &row->reaper_start, segment->self.start_time);
+}
+
 static void make_child_row(shmcore_segment *segment)
 {
     struct guarded pool;
@@ -54,7 +63,7 @@ static void make_child_row(shmcore_segment *segment)
         const uint32_t row =
             process_take_row(&segment->file.view, &transaction, &segment->child, ROW_FORKING);
         if (row != ROW_NONE)
-            UNDO_SET(&transaction, &segment->file.view.rows[row].parent, segment->row + 1);
+            sign_promise(&segment->file.view.rows[row], &transaction, segment);
         segment->child_row = transaction_end(&pool, &transaction) ? row : ROW_NONE;
         pool_leave(&pool);
     }
@@ -103,7 +112,15 @@ void forked_prepare(void)
 
 /* ---------------------------------------------------------------- parent */
 
-/* Whether there is a child at all is not known here: a promise that nobody keeps runs out by itself. */
+/* Whether there is a child at all is not known here, but that there is one by now or never will be. A child
+ * that was quick may have ended, and its row be another's: then this word means nothing there. */
+static void end_promise(const shmcore_segment *segment)
+{
+    if (segment->child_row != ROW_NONE)
+        atomic_store_explicit(&segment->file.view.rows[segment->child_row].fork_over, segment->child.nonce,
+                              memory_order_release);
+}
+
 void forked_parent(void)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
@@ -111,6 +128,7 @@ void forked_parent(void)
         if (!takes_part(segment))
             continue;
         forked_runs_drop(segment);
+        end_promise(segment);
         pthread_mutex_unlock(&segment->exports.lock);
         segment->child_row = ROW_NONE;
     }

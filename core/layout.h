@@ -58,10 +58,14 @@
 #define ROWS_MOST   2048u
 
 /* Owners of regions and quanta. */
-#define OWNER_POOL    0u
-#define OWNER_TABLES  1u
-#define OWNER_SHARD   16u      /* + shard number */
-#define OWNER_PROCESS 0x10000u /* + row number */
+#define OWNER_POOL      0u
+#define OWNER_TABLES    1u
+#define OWNER_SHARD     16u      /* + shard number */
+#define OWNER_PROCESS   0x10000u /* + row number */
+/* + row number: in none of the process's structures any more, on the way to the pool. A fork in between must
+ * not take them for the process's: the child would get private pages over regions that are others' by then.
+ */
+#define OWNER_RETURNING 0x20000u
 
 /* ------------------------------------------------------------------ undo log and lock */
 
@@ -301,8 +305,9 @@ struct process_row {
     uint32_t read_by_children; /* forked children read its regions, not copies of them: their memory and
                                 * quanta stay as long as the row is PINNED */
     uint32_t unused_word;
-    uint64_t reaper_nonce; /* REAPING: which copy of the library in the reaper's process */
-    uint64_t unused[6];
+    uint64_t reaper_nonce;      /* REAPING: which copy of the library in the reaper's process */
+    _Atomic uint64_t fork_over; /* FORKING: the nonce, once the parent's fork() has returned */
+    uint64_t unused[5];
 };
 
 struct pool {

@@ -117,6 +117,12 @@ uint64_t os_pid_namespace(void); /* 0: unknown */
  * cannot be told. *ended: it is a zombie all of whose threads have ended. */
 int os_process_start(int32_t pid, uint64_t *start, bool *ended);
 
+/* Calls visit(pid) for each process that /proc shows until it returns non-zero; returns that. */
+int os_each_process(int (*visit)(int32_t pid, void *argument), void *argument);
+
+/* The real user of a process, UINT32_MAX when it cannot be told. */
+uid_t os_process_user(int32_t pid);
+
 /* False: there is no process of that number. */
 bool os_process_exists(int32_t pid);
 
@@ -134,7 +140,8 @@ void os_command(char out[16]);
 int os_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 /* The value of a variable as it stood in the environment when this process started, cut at
- * bytes - 1. Length, or -ENOENT; always -ENOENT in a setuid or setgid program. */
+ * bytes - 1. Length, or -ENOENT; always -ENOENT in a setuid or setgid program. Another -errno when the
+ * environment cannot be read: no descriptor, or a program that has dropped privileges. */
 int64_t os_first_environment(const char *name, char *out, size_t bytes);
 
 /* Waits until *word is not `seen`, at most `patience` ns. Shared between processes. */

@@ -118,11 +118,13 @@ static bool line_names_file(const char *line, uint64_t device, uint64_t inode)
     return strncmp(line, wanted, length) == 0;
 }
 
-static int file_maps(const char *path, uint64_t device, uint64_t inode)
+/* *empty: nothing is mapped at all, as of a kernel thread or a leader that has ended. */
+static int file_maps(const char *path, uint64_t device, uint64_t inode, bool *empty)
 {
     char buffer[8192];
     size_t kept = 0;
     int found = 0;
+    *empty = true;
     const int descriptor = (int)ANSWER(open(path, O_RDONLY | O_CLOEXEC));
     if (descriptor < 0)
         return descriptor;
@@ -135,6 +137,7 @@ static int file_maps(const char *path, uint64_t device, uint64_t inode)
             break;
         }
         const size_t length = kept + (size_t)got;
+        *empty = false;
         buffer[length] = '\0';
         char *line = buffer, *end;
         while ((end = strchr(line, '\n')) != NULL) {
@@ -164,13 +167,40 @@ static int look_at_maps(const char *name, void *argument)
 {
     struct maps_search *search = argument;
     char path[96];
+    bool empty;
     if (name[0] == '.')
         return 0;
     error_format(path, sizeof path, "/proc/%d/task/%s/maps", search->pid, name);
-    const int answer = file_maps(path, search->device, search->inode);
+    const int answer = file_maps(path, search->device, search->inode, &empty);
     if (answer != 0 && answer != -ENOENT && answer != -ESRCH)
         search->answer = answer;
     return search->answer == 1;
+}
+
+struct process_visit {
+    int (*visit)(int32_t pid, void *argument);
+    void *argument;
+};
+
+static int visit_process(const char *name, void *argument)
+{
+    const struct process_visit *each = argument;
+    const uint64_t pid = os_number_after(name, "", 0);
+    return pid > 0 && pid <= INT32_MAX ? each->visit((int32_t)pid, each->argument) : 0;
+}
+
+int os_each_process(int (*visit)(int32_t pid, void *argument), void *argument)
+{
+    struct process_visit each = {visit, argument};
+    return os_list("/proc", visit_process, &each);
+}
+
+uid_t os_process_user(int32_t pid)
+{
+    char path[64], text[2048];
+    error_format(path, sizeof path, "/proc/%d/status", pid);
+    return os_read_text(path, text, sizeof text) > 0 ? (uid_t)os_number_after(text, "\nUid:", UINT32_MAX)
+                                                     : UINT32_MAX;
 }
 
 bool os_process_exists(int32_t pid)
@@ -208,8 +238,9 @@ int os_process_maps(int32_t pid, uint64_t device, uint64_t inode)
     char path[64];
     struct maps_search search = {.pid = pid, .device = device, .inode = inode};
     error_format(path, sizeof path, "/proc/%d/maps", pid);
-    const int answer = file_maps(path, device, inode);
-    if (answer != 0)
+    bool empty;
+    const int answer = file_maps(path, device, inode, &empty);
+    if (answer != 0 || !empty)
         return answer;
     error_format(path, sizeof path, "/proc/%d/task", pid); /* the leader may be gone */
     const int listed = os_list(path, look_at_maps, &search);
@@ -238,7 +269,7 @@ int64_t os_first_environment(const char *name, char *out, size_t bytes)
         return -ENOENT;
     const int descriptor = (int)ANSWER(open("/proc/self/environ", O_RDONLY | O_CLOEXEC));
     if (descriptor < 0)
-        return -ENOENT;
+        return descriptor == -ENOENT ? -ESRCH : descriptor; /* no /proc */
     /* Walk the file byte by byte: variables are separated by NULs and may be longer than a buffer. */
     size_t matched = 0, written = 0;
     bool comparing = true, copying = false, found = false;

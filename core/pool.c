@@ -80,6 +80,11 @@ static void set_owner(const struct view *view, struct region_run run, uint32_t o
         __atomic_store_n(&view->region_owner[r], owner, __ATOMIC_RELEASE);
 }
 
+void pool_hand(const struct view *view, struct region_run run, uint32_t owner)
+{
+    set_owner(view, run, owner);
+}
+
 struct region_run pool_find(const struct view *view, uint32_t count, uint32_t alignment, bool low)
 {
     struct region_run run = {0, 0};
@@ -149,8 +154,9 @@ bool pool_is_sound(const struct view *view)
         const uint32_t owner = view->region_owner[r];
         const bool shard = owner >= OWNER_SHARD && owner < OWNER_SHARD + view->shard_count;
         const bool process = owner >= OWNER_PROCESS && owner < OWNER_PROCESS + view->row_count;
+        const bool returning = owner >= OWNER_RETURNING && owner < OWNER_RETURNING + view->row_count;
         if (r < view->table_regions ? owner != OWNER_TABLES || is_free(view, r)
-                                    : !is_free(view, r) && !shard && !process)
+                                    : !is_free(view, r) && !shard && !process && !returning)
             return false;
         free_regions += is_free(view, r);
     }

@@ -35,6 +35,9 @@ void pool_take(const struct view *view, struct transaction *transaction, struct 
 void pool_give(const struct view *view, struct transaction *transaction, struct region_run run);
 void pool_forget(const struct view *view, struct region_run run);
 
+/* Another owner for regions that are taken; a store for each, not logged. */
+void pool_hand(const struct view *view, struct region_run run, uint32_t owner);
+
 /* The next run of regions of `owner` at or after `from`; at most `most` regions of it. */
 struct region_run pool_next_of(const struct view *view, uint32_t owner, uint32_t from, uint32_t most);
 

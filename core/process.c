@@ -46,13 +46,13 @@ uint32_t process_take_row(const struct view *view, struct transaction *transacti
     UNDO_SET(transaction, &row->reaper, 0);
     UNDO_SET(transaction, &row->parent, 0);
     UNDO_SET(transaction, &row->read_by_children, 0);
+    UNDO_PUBLISH(transaction, &row->fork_over, (uint64_t)0);
     os_command(row->command);
     process_set_state(view, transaction, index, state);
     return index;
 }
 
-/* -ESRCH, or another start time, or all its threads have ended. */
-static bool is_gone(int32_t pid, uint64_t start_time)
+bool process_is_gone(int32_t pid, uint64_t start_time)
 {
     uint64_t start;
     bool ended;
@@ -68,13 +68,13 @@ bool process_is_dead(const struct view *view, uint32_t index, uint64_t device, u
     switch (process_state(view, index)) {
     case ROW_ALIVE:
     case ROW_EXITING:
-        return is_gone(row->pid, row->start_time) || os_process_maps(row->pid, device, inode) == 0;
+        return process_is_gone(row->pid, row->start_time) || os_process_maps(row->pid, device, inode) == 0;
     case ROW_FORKING: {
         const uint64_t now = os_clock();
         return now > row->since && now - row->since > FORKING_PATIENCE;
     }
-    case ROW_REAPING: /* whoever was at it has died itself */
-        return row->reaper != os_process() && is_gone(row->reaper, row->reaper_start);
+    case ROW_REAPING: /* whoever was at it has died itself, or is asking: then he can go on */
+        return row->reaper == os_process() || process_is_gone(row->reaper, row->reaper_start);
     case ROW_PINNED:
         return !process_has_children(view, index);
     default:

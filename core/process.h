@@ -8,7 +8,7 @@
  * A process is dead when its pid is gone or has another start time; when all its threads have ended though
  * nobody waited for it; or when it no longer maps the segment (it called exec). What cannot be told counts
  * as alive. A FORKING row is a promise made by a parent for its child: it is dead when nobody has come to
- * live in it for FORKING_PATIENCE.
+ * live in it for FORKING_PATIENCE; promise.h knows sooner.
  *
  * Table changes need the pool's lock; looking at a row does not. What a dead process held is given back by
  * store.c: this room only knows rows.
@@ -36,6 +36,9 @@ uint32_t process_take_row(const struct view *view, struct transaction *transacti
 
 void process_set_state(const struct view *view, struct transaction *transaction, uint32_t row,
                        enum row_state state);
+
+/* There is no such process, or it has another start time, or all its threads have ended. */
+bool process_is_gone(int32_t pid, uint64_t start_time);
 
 /* Is the row's process dead? `device` and `inode` name the segment's file. */
 bool process_is_dead(const struct view *view, uint32_t row, uint64_t device, uint64_t inode);

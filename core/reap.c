@@ -13,31 +13,30 @@
 
 #include "handle.h"
 #include "os.h"
+#include "promise.h"
 
 /* A search for the dead is not repeated before this many times its own duration has passed: a program that
  * goes on asking a full segment pays two percent for it at the most. */
 #define SEARCH_PAUSE 50u
 
 /* True when the row is ours to reap now. `nonce` is what the caller found dead: the row may be another's by
- * now. */
-static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce)
+ * now. *before: its state until now. */
+static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce, enum row_state *before)
 {
     struct guarded pool;
     struct process_row *row = &segment->file.view.rows[index];
     bool mine = false;
-    bool ended;
-    uint64_t start = 0;
     if (!pool_enter(segment, &pool))
         return false;
     const enum row_state state = process_state(&segment->file.view, index);
+    *before = state;
     if (state != ROW_FREE && row->nonce == nonce &&
         (state != ROW_REAPING || row->reaper_nonce == segment->self.nonce ||
-         process_is_dead(&segment->file.view, index, segment->file.device, segment->file.inode))) {
-        if (os_process_start(os_process(), &start, &ended) != 0)
-            start = 0;
+         (row->reaper != segment->self.pid &&
+          process_is_dead(&segment->file.view, index, segment->file.device, segment->file.inode)))) {
         struct transaction transaction = transaction_begin(&pool);
-        UNDO_SET(&transaction, &row->reaper, os_process());
-        UNDO_SET(&transaction, &row->reaper_start, start);
+        UNDO_SET(&transaction, &row->reaper, segment->self.pid);
+        UNDO_SET(&transaction, &row->reaper_start, segment->self.start_time);
         UNDO_SET(&transaction, &row->reaper_nonce, segment->self.nonce);
         process_set_state(&segment->file.view, &transaction, index, ROW_REAPING);
         mine = transaction_end(&pool, &transaction);
@@ -47,12 +46,12 @@ static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce)
 }
 
 /* Names go first, then memory. */
-static void clear_regions(shmcore_segment *segment, uint32_t row)
+static void clear_regions_of(shmcore_segment *segment, uint32_t owner)
 {
     const struct view *view = &segment->file.view;
     const uint32_t each = view_region_quanta(view);
     struct region_run run = {0, 0};
-    while ((run = pool_next_of(view, OWNER_PROCESS + row, run.first, UINT32_MAX)).count != 0) {
+    while ((run = pool_next_of(view, owner, run.first, UINT32_MAX)).count != 0) {
         memset(&view->quanta[run.first * each], 0, (size_t)run.count * each * sizeof(struct quantum));
         space_give_back(&segment->space, (uint64_t)run.first << view->region_shift,
                         (uint64_t)run.count << view->region_shift);
@@ -61,11 +60,10 @@ static void clear_regions(shmcore_segment *segment, uint32_t row)
 }
 
 /* With the pool entered. */
-static bool return_regions(shmcore_segment *segment, const struct guarded *pool, uint32_t row)
+static bool return_regions_of(const struct view *view, const struct guarded *pool, uint32_t owner)
 {
-    const struct view *view = &segment->file.view;
     struct region_run run = {0, 0};
-    while ((run = pool_next_of(view, OWNER_PROCESS + row, run.first, 4096)).count != 0) {
+    while ((run = pool_next_of(view, owner, run.first, 4096)).count != 0) {
         struct transaction transaction = transaction_begin(pool);
         pool_give(view, &transaction, run);
         if (!transaction_end(pool, &transaction))
@@ -114,8 +112,10 @@ static uint32_t finish(shmcore_segment *segment, uint32_t index, bool kept)
     if (!pool_enter(segment, &pool))
         return ROW_NONE;
     const uint32_t parent = view->rows[index].parent;
+    return_regions_of(view, &pool, OWNER_RETURNING + index);
     hand_on_children(view, &pool, index);
-    const bool freed = !kept && !process_has_children(view, index) && return_regions(segment, &pool, index);
+    const bool freed =
+        !kept && !process_has_children(view, index) && return_regions_of(view, &pool, OWNER_PROCESS + index);
     struct transaction transaction = transaction_begin(&pool);
     if (freed)
         UNDO_SET(&transaction, &view->rows[index].parent, 0);
@@ -128,13 +128,13 @@ static uint32_t finish(shmcore_segment *segment, uint32_t index, bool kept)
 }
 
 /* A lock was not to be had: the row goes on being what it was, and somebody finds it dead again. */
-static void give_up(shmcore_segment *segment, uint32_t row)
+static void give_up(shmcore_segment *segment, uint32_t row, enum row_state before)
 {
     struct guarded pool;
     if (!pool_enter(segment, &pool))
-        return; /* stays REAPING, to be done again by this process, or by anybody when it is dead */
+        return; /* stays REAPING, to be done again by this process, or by anybody when that is dead */
     struct transaction transaction = transaction_begin(&pool);
-    process_set_state(&segment->file.view, &transaction, row, ROW_EXITING);
+    process_set_state(&segment->file.view, &transaction, row, before);
     transaction_end(&pool, &transaction);
     pool_leave(&pool);
 }
@@ -152,15 +152,17 @@ static bool reap_claimed(shmcore_segment *segment, uint32_t row, uint64_t nonce)
 {
     const struct view *view = &segment->file.view;
     for (uint32_t steps = 0; row < view->row_count && steps < view->row_count; steps++) {
-        if (!claim(segment, row, nonce))
+        enum row_state before;
+        if (!claim(segment, row, nonce, &before))
             return true;
         if (!drop_references(segment, row)) {
-            give_up(segment, row);
+            give_up(segment, row, before);
             return false;
         }
         const bool kept = children_read(view, row);
+        clear_regions_of(segment, OWNER_RETURNING + row);
         if (!kept)
-            clear_regions(segment, row);
+            clear_regions_of(segment, OWNER_PROCESS + row);
         row = finish(segment, row, kept);
         if (row != ROW_NONE)
             nonce = view->rows[row].nonce;
@@ -183,15 +185,19 @@ uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
 {
     const struct view *view = &segment->file.view;
     const uint32_t used = process_rows_used(view);
+    struct promises promises = {{0}};
     uint32_t reaped = 0;
     uint32_t row = __atomic_load_n(&view->pool->next_row, __ATOMIC_RELAXED);
+    if (examine >= ROWS_MOST)
+        promises_examine(&promises, view, segment->file.device, segment->file.inode);
     for (uint32_t looked = 0, seen = 0; looked < used && seen < examine; looked++) {
         row = row + 1 < used ? row + 1 : 0;
         if (row == segment->row || process_state(view, row) == ROW_FREE)
             continue;
         seen++;
         const uint64_t nonce = view->rows[row].nonce;
-        if (process_is_dead(view, row, segment->file.device, segment->file.inode)) {
+        if (promise_is_broken(&promises, row) ||
+            process_is_dead(view, row, segment->file.device, segment->file.inode)) {
             if (!reap_row(segment, row, nonce))
                 break;
             reaped++;
@@ -242,9 +248,12 @@ bool reap_for_room(shmcore_segment *segment)
 bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t device, uint64_t inode)
 {
     const uint32_t used = process_rows_used(view);
+    struct promises promises;
+    promises_examine(&promises, view, device, inode);
     for (uint32_t row = 0; row < used; row++) {
         const enum row_state state = process_state(view, row);
-        const bool counts = state == ROW_ALIVE || state == ROW_FORKING;
+        const bool counts =
+            state == ROW_ALIVE || (state == ROW_FORKING && !promise_is_broken(&promises, row));
         if (row != own_row && counts && !process_is_dead(view, row, device, inode))
             return false;
     }

@@ -3,8 +3,8 @@
  * Regions on the move between the pool, shards and this process.
  *
  * A run on its way to or from a shard is written down in shard.loose while it is in nobody's structures, so
- * that a death in between loses nothing. On its way out it first becomes this process's, whose reaping would
- * return it: taking the memory away is slow and must not happen with a lock held.
+ * that a death in between loses nothing. On its way out it is first this process's to return, and whoever
+ * reaps the process would: taking the memory away is slow and must not happen with a lock held.
  */
 #include <errno.h>
 
@@ -111,8 +111,7 @@ struct region_run shard_shed(shmcore_segment *segment, uint32_t number, const st
         return none; /* stays loose until the next recovery: lost room, no harm */
     struct transaction handing = transaction_begin(&pool);
     UNDO_SET(&handing, &shard->loose.count, 0);
-    for (uint32_t r = run.first; r < run.first + run.count; r++)
-        __atomic_store_n(&view->region_owner[r], OWNER_PROCESS + segment->row, __ATOMIC_RELEASE);
+    pool_hand(view, run, OWNER_RETURNING + segment->row);
     transaction_end(&pool, &handing);
     pool_leave(&pool);
     return run;
@@ -136,6 +135,7 @@ void regions_return(shmcore_segment *segment, struct region_run run)
     struct guarded pool;
     if (run.count == 0)
         return;
+    pool_hand(view, run, OWNER_RETURNING + segment->row);
     space_give_back(&segment->space, (uint64_t)run.first << view->region_shift,
                     (uint64_t)run.count << view->region_shift);
     if (!pool_enter(segment, &pool))

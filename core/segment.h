@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "geometry.h"
+#include "segment_name.h"
 
 struct segment_request {
     const char *name, *directory, *job; /* job "": none */
@@ -26,12 +27,12 @@ struct segment_request {
     uint32_t scope;
     bool read_only, persist;
     bool must_exist; /* ENOENT instead of making it, as for read_only */
-    uid_t uid; /* whose segment; only root may name another user's, and only read_only */
+    uid_t uid;       /* whose segment; only root may name another user's, and only read_only */
 };
 
 struct segment {
     struct view view;
-    char name[96], job[64], directory[256], path[512];
+    char name[SEGMENT_NAME_BYTES], job[64], directory[256], path[512];
     uint64_t device, inode;
     bool read_only;
     bool stable;       /* lies at the address agreed on */
@@ -50,21 +51,5 @@ void segment_leave(const struct segment *segment, bool (*nobody_left)(struct seg
 
 /* Removes this process's mapping. */
 void segment_unmap(struct segment *segment);
-
-/* 0, or -1 with error_set() done: the rules for names. */
-int segment_check_name(const char *name);
-
-/* The form in which a job id is kept and is part of a file name: itself, or, when it is long or holds what a
- * name cannot, its beginning and a hash. */
-void segment_set_job(char out[64], const char *id);
-
-/* The job id of the environment this process was started with, "" if there is none. */
-void segment_find_job(char out[64]);
-
-/* Does the file name belong to a segment; of whom, which job, which name? */
-bool segment_parse_file_name(const char *file_name, uid_t *uid, char job[64], char name[96]);
-
-/* The path of a segment's file. */
-void segment_path(char out[512], const char *directory, uid_t uid, const char *job, const char *name);
 
 #endif

@@ -126,13 +126,13 @@ static int attach(struct segment *file, void *argument)
     return 0;
 }
 
-static void make_request(struct segment_request *request, const char *name, const shmcore_traits *traits,
-                         char job[64])
+static int make_request(struct segment_request *request, const char *name, const shmcore_traits *traits,
+                        char job[64])
 {
     if (traits->job != NULL)
         segment_set_job(job, traits->job);
-    else
-        segment_find_job(job);
+    else if (segment_find_job(job) != 0)
+        return -1;
     *request = (struct segment_request){
         .name = name,
         .directory = traits->dir != NULL ? traits->dir : "/dev/shm",
@@ -143,6 +143,7 @@ static void make_request(struct segment_request *request, const char *name, cons
         .persist = traits->persist,
         .uid = os_user(),
     };
+    return 0;
 }
 
 static int check_traits(const shmcore_traits *traits)
@@ -237,9 +238,9 @@ static shmcore_segment *open_checked(const char *name, const shmcore_traits *tra
 {
     struct segment_request request;
     char job[64];
-    if (segment_check_name(name) != 0 || check_traits(traits) != 0)
+    if (segment_check_name(name) != 0 || check_traits(traits) != 0 ||
+        make_request(&request, name, traits, job) != 0)
         return NULL;
-    make_request(&request, name, traits, job);
     request.must_exist = must_exist;
     store_lock();
     forked_register(); /* a forked child must have a row of its own */

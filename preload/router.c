@@ -22,7 +22,8 @@ static struct {
     uint32_t *alive; /* a page that is zero after a fork of any kind */
     uint32_t always_alive;
     _Atomic bool matched[POLICY_RULES_MAX];
-    bool child; /* of a fork: leaves the last word to the parent */
+    bool child;    /* of a fork: leaves the last word to the parent */
+    bool adopting; /* the parent has a part in its segments: it is no child of _Fork itself */
 } router;
 
 /* ---------------------------------------------------------------- inside and out */
@@ -335,6 +336,7 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
 void router_fork_prepare(void)
 {
     enter();
+    router.adopting = is_adopted();
     site_lock();
     serve_fork_prepare();
 }
@@ -350,7 +352,8 @@ void router_fork_child(void)
 {
     serve_fork_child();
     thread_after_fork();
-    *router.alive = ALIVE_WORD;
+    if (router.adopting)
+        *router.alive = ALIVE_WORD;
     router.child = true;
     site_unlock();
     leave();

@@ -241,6 +241,7 @@ void serve_begin(const struct policy *policy, const char *rank)
     if (rank != NULL)
         error_format(server.rank, sizeof server.rank, "%s", rank);
     forked_take_over();
+    export_learn_job();
 }
 
 void serve_fork_prepare(void)

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include "segment_name.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "os.h"
+#include "text.h"
+
+int segment_check_name(const char *name)
+{
+    if (name == NULL || name[0] == '\0')
+        return error_set(EINVAL, "a segment needs a name; it must contain SHARED, as in SHARED::node");
+    const size_t length = strlen(name);
+    if (length >= SEGMENT_NAME_BYTES)
+        return error_set(EINVAL, "the segment name is %zu bytes long; at most 95 are possible", length);
+    if (strchr(name, '/') != NULL)
+        return error_set(EINVAL, "the segment name '%s' contains '/', which is not allowed", name);
+    if (!text_is_printable(name, length))
+        return error_set(EINVAL, "the segment name is not printable UTF-8");
+    if (strstr(name, "SHARED") == NULL)
+        return error_set(EINVAL, "the segment name '%s' does not contain SHARED", name);
+    return 0;
+}
+
+/* Safe in a file name, and not a '.', which separates the parts. */
+static bool is_safe(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           strchr("_-@+,", c) != NULL;
+}
+
+void segment_set_job(char out[64], const char *id)
+{
+    const size_t length = strlen(id);
+    size_t safe = 0;
+    while (safe < length && is_safe(id[safe]))
+        safe++;
+    if (safe == length && length < 64) {
+        memcpy(out, id, length + 1);
+        return;
+    }
+    char start[41] = {0};
+    for (size_t i = 0; i < 40 && i < length; i++)
+        start[i] = is_safe(id[i]) ? id[i] : '_';
+    error_format(out, 64, "%s-%lx", start, (unsigned long)hash_bytes(id, length));
+}
+
+static int read_job(char out[64])
+{
+    static const char *const variables[] = {"SHM_JOB",   "PMIX_NAMESPACE", "SLURM_JOB_ID", "PBS_JOBID",
+                                            "LSB_JOBID", "OAR_JOB_ID",     "COBALT_JOBID", "JOB_ID"};
+    char value[512];
+    out[0] = '\0';
+    for (size_t i = 0; i < COUNT_OF(variables); i++) {
+        const int64_t length = os_first_environment(variables[i], value, sizeof value);
+        if (length > 0) {
+            segment_set_job(out, value);
+            return 0;
+        }
+        if (length < 0 && length != -ENOENT)
+            return error_set((int)-length,
+                             "the job of this process is not known, because its environment cannot be read: "
+                             "%s; name the job in traits.job",
+                             error_words((int)-length));
+    }
+    return 0;
+}
+
+int segment_find_job(char out[64])
+{
+    static struct {
+        _Atomic uint32_t state; /* 0 unknown, 1 being written by one thread, 2 known */
+        char job[64];
+    } known;
+    if (atomic_load_explicit(&known.state, memory_order_acquire) == 2) {
+        memcpy(out, known.job, sizeof known.job);
+        return 0;
+    }
+    if (read_job(out) != 0)
+        return -1;
+    uint32_t unknown = 0;
+    if (atomic_compare_exchange_strong(&known.state, &unknown, 1)) {
+        memcpy(known.job, out, sizeof known.job);
+        atomic_store_explicit(&known.state, 2, memory_order_release);
+    }
+    return 0;
+}
+
+void segment_path(char out[512], const char *directory, uid_t uid, const char *job, const char *name)
+{
+    error_format(out, 512, "%s/shmcore.%u.%s.%s", directory, uid, job, name);
+}
+
+bool segment_parse_file_name(const char *file_name, uid_t *uid, char job[64], char name[96])
+{
+    static const char prefix[] = "shmcore.";
+    if (strncmp(file_name, prefix, sizeof prefix - 1) != 0)
+        return false;
+    const char *at = file_name + sizeof prefix - 1;
+    uint64_t number = 0;
+    const char *digits = at;
+    while (*at >= '0' && *at <= '9' && number <= UINT32_MAX)
+        number = number * 10 + (uint64_t)(*at++ - '0');
+    const char *dot = *at == '.' ? strchr(at + 1, '.') : NULL;
+    if (at == digits || number > UINT32_MAX || dot == NULL || dot - at - 1 >= 64 || strlen(dot + 1) >= 96 ||
+        strstr(dot + 1, "SHARED") == NULL)
+        return false;
+    *uid = (uid_t)number;
+    memcpy(job, at + 1, (size_t)(dot - at - 1));
+    job[dot - at - 1] = '\0';
+    strcpy(name, dot + 1);
+    return true;
+}
