@@ -10,8 +10,8 @@
  * other would be a store of somebody else's choice, into a lock that we hold for instance.
  *
  * A holder that does not run (it is stopped, or its lock was scribbled over) is waited for once; for a while
- * after that the lock is only looked at, or a program with a thousand blocks to free would stand still for a
- * thousand times as long.
+ * after that all locks of the segment are only looked at, or a program with a thousand blocks to free would
+ * stand still for a thousand times as long.
  */
 #include <errno.h>
 
@@ -19,8 +19,8 @@
 #include "handle.h"
 #include "os.h"
 
-/* For how long an overdue lock is only looked at, and how long a look is: longer than a holder that runs
- * needs. */
+/* For how long locks are only looked at after one was overdue, and how long a look is: longer than a holder
+ * that runs needs. */
 #define OVERDUE_MEMORY UINT64_C(10000000000)
 #define OVERDUE_LOOK   UINT64_C(2000000)
 
@@ -98,16 +98,13 @@ static bool refuse_entry(const shmcore_segment *segment, enum lock_result result
     return false;
 }
 
-/* `overdue`: until when the lock is only looked at, 0 at best. */
-static enum lock_result acquire(const struct guarded *guarded, _Atomic uint64_t *overdue)
+static enum lock_result acquire(shmcore_segment *segment, const struct guarded *guarded)
 {
-    const uint64_t until = atomic_load_explicit(overdue, memory_order_relaxed);
+    const uint64_t until = atomic_load_explicit(&segment->overdue, memory_order_relaxed);
     const bool look = UNLIKELY(until != 0) && os_clock() < until;
     const enum lock_result result = lock_acquire(guarded, look ? OVERDUE_LOOK : LOCK_PATIENCE);
     if (UNLIKELY(result == LOCK_OVERDUE && !look))
-        atomic_store_explicit(overdue, os_clock() + OVERDUE_MEMORY, memory_order_relaxed);
-    else if (UNLIKELY(until != 0 && (result == LOCK_OK || result == LOCK_RECOVERED)))
-        atomic_store_explicit(overdue, 0, memory_order_relaxed);
+        atomic_store_explicit(&segment->overdue, os_clock() + OVERDUE_MEMORY, memory_order_relaxed);
     return result;
 }
 
@@ -121,7 +118,7 @@ bool pool_enter(shmcore_segment *segment, struct guarded *guarded)
                                 .base = segment->file.view.base,
                                 .capacity = segment->file.view.capacity,
                                 .log_is_plausible = log_is_plausible};
-    const enum lock_result result = acquire(guarded, &segment->overdue[SHARDS_MOST]);
+    const enum lock_result result = acquire(segment, guarded);
     if (LIKELY(result == LOCK_OK))
         return true;
     if (result == LOCK_RECOVERED)
@@ -175,7 +172,7 @@ static COLD bool repair_shard(shmcore_segment *segment, uint32_t number, const s
 bool shard_enter(shmcore_segment *segment, uint32_t shard, struct guarded *guarded)
 {
     *guarded = guard_of_shard(segment, shard);
-    const enum lock_result result = acquire(guarded, &segment->overdue[shard]);
+    const enum lock_result result = acquire(segment, guarded);
     if (LIKELY(result == LOCK_OK))
         return true;
     if (result == LOCK_RECOVERED)

@@ -122,8 +122,7 @@ static struct export_slab *make_slab(shmcore_segment *segment, const struct expo
     const uint64_t offset = (uint64_t)first << QUANTUM_SHIFT;
     if (space_reserve(&segment->space, offset, shape->data) != 0) {
         own_give_extent(segment, first);
-        error_set(ENOMEM, "no memory left for segment '%s' in %s", segment->file.name,
-                  segment->file.directory);
+        space_refuse(&segment->space, shape->data, segment->file.name);
         return NULL;
     }
     struct export_slab *slab = own_slab(&segment->file.view, first);
@@ -186,9 +185,7 @@ static bool make_ready(shmcore_segment *segment, struct export_slab *slab, const
     const uint64_t start = view_offset(&segment->file.view, slab) + shape->data;
     const uint64_t from = start + (uint64_t)least(slab->ready, slot) * shape->slot_bytes;
     if (space_reserve(&segment->space, from, start + (uint64_t)ready * shape->slot_bytes - from) != 0) {
-        error_set(ENOMEM,
-                  "no memory left for segment '%s' in %s; free some, or enlarge it (mount -o remount,size=…)",
-                  segment->file.name, segment->file.directory);
+        space_refuse(&segment->space, shape->slot_bytes, segment->file.name);
         return false;
     }
     slab->ready = ready;

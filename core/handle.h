@@ -58,7 +58,7 @@ struct shmcore_segment {
     struct segment file;
     struct space space;
     _Atomic uint64_t credit;
-    _Atomic uint64_t overdue[SHARDS_MOST + 1]; /* see enter.c; the last is the pool's */
+    _Atomic uint64_t overdue; /* until when locks are only looked at, see enter.c */
     struct process_identity self;
     uint32_t row; /* ROW_NONE when read-only */
     unsigned opens;

@@ -99,6 +99,7 @@ enum quantum_kind {
     QUANTUM_EXPORT_SLAB = 6,  /* first quantum of a slab of exported blocks */
     QUANTUM_EXPORT_INNER = 7, /* a later quantum of it */
     QUANTUM_LABELS = 8,       /* first quantum of a process's labels */
+    QUANTUM_PENDING = 9,      /* first quantum of a slab of a shard that is being made: not to be read */
 };
 
 struct quantum {

@@ -170,14 +170,17 @@ static struct record *next_held(const struct work *work, uint32_t row, struct wa
     return NULL;
 }
 
+/* The shard is entered even where the row seems to hold nothing: its process may have died in the middle of
+ * dropping the last of it, and whoever enters takes that back. */
 int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
 {
     struct work work;
+    struct record *record;
     const uint32_t *held = &segment->file.view.held[(size_t)number * segment->file.view.row_count + row];
     struct walk walk = {0};
-    while (__atomic_load_n(held, __ATOMIC_ACQUIRE) != 0) {
+    do {
         struct region_run shed = {0, 0};
-        struct record *record = NULL;
+        record = NULL;
         if (!work_enter(&work, segment, number))
             return -1;
         walk = walk.bucket == 0 ? begin_walk(&work) : walk;
@@ -193,9 +196,7 @@ int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
         }
         work_leave(&work);
         regions_return(segment, shed);
-        if (record == NULL)
-            break;
-    }
+    } while (record != NULL && __atomic_load_n(held, __ATOMIC_ACQUIRE) != 0);
     return 0;
 }
 

@@ -115,6 +115,7 @@ void slab_begin(const struct heap *heap, struct shard *shard, uint32_t quantum, 
     for (uint32_t word = 0; word < SLAB_LIVE_WORDS; word++)
         UNDO_SET(heap->transaction, &slab->live[word], 0);
     list_push(heap, shard, slab);
+    UNDO_PUBLISH(heap->transaction, &heap->view->quanta[quantum].kind, (uint32_t)QUANTUM_RECORDS);
 }
 
 void slab_give(const struct heap *heap, struct shard *shard, struct slot slot, struct slab **empty)

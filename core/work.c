@@ -33,76 +33,80 @@ int work_undone(const struct work *work, const struct transaction *transaction)
 
 /* ---------------------------------------------------------------- making room before a transaction */
 
-/* Takes an extent of the shard's heap in a transaction of its own, refilling the heap when need be. `low`:
- * where records can be. */
-static uint32_t take_extent(const struct work *work, uint32_t count, uint32_t alignment,
-                            enum quantum_kind kind, bool low)
+/* Takes an extent with memory and puts it to its use, all in one transaction: a death in between leaves none
+ * that nothing leads to. `low`: where records can be. */
+struct piece {
+    uint32_t count, alignment;
+    enum quantum_kind kind;
+    bool low;
+    void (*begin)(const struct heap *heap, struct shard *shard, uint32_t first, uint32_t slab_class);
+    uint32_t slab_class; /* for begin() */
+};
+
+static bool reserve(const struct work *work, uint64_t offset, uint64_t bytes)
 {
-    const uint32_t limit = low ? (uint32_t)(RECORD_LIMIT >> QUANTUM_SHIFT) : UINT32_MAX;
-    for (int tries = 0; tries < 2; tries++) {
-        struct transaction transaction = transaction_begin(&work->guarded);
-        const struct heap heap = work_heap(work, &transaction);
-        const uint32_t first = heap_take_below(&heap, count, alignment, kind, limit);
-        if (!transaction_end(&work->guarded, &transaction)) {
-            work_undone(work, &transaction);
-            return 0;
-        }
-        if (first != 0)
-            return first;
-        if (tries == 0 &&
-            shard_refill(work->segment, work->number, &work->guarded, count, alignment, low) != 0)
-            return 0;
-    }
-    out_of_space(work->segment, (uint64_t)count << QUANTUM_SHIFT);
-    return 0;
+    const struct space *space = &work->segment->space;
+    return space_reserve(space, offset, bytes) == 0 ||
+           space_refuse(space, bytes, work->segment->file.name) == 0;
 }
 
-static void give_extent(const struct work *work, uint32_t first)
+enum made { MADE, NOT_MADE, NO_EXTENT };
+
+static enum made make_here(const struct work *work, const struct piece *piece)
 {
+    const uint32_t limit = piece->low ? (uint32_t)(RECORD_LIMIT >> QUANTUM_SHIFT) : UINT32_MAX;
     struct transaction transaction = transaction_begin(&work->guarded);
     const struct heap heap = work_heap(work, &transaction);
-    heap_give(&heap, first);
-    transaction_end(&work->guarded, &transaction);
+    const uint32_t first = heap_take_below(&heap, piece->count, piece->alignment, piece->kind, limit);
+    const bool reserved = first != 0 && reserve(work, (uint64_t)first << QUANTUM_SHIFT,
+                                                (uint64_t)piece->count << QUANTUM_SHIFT);
+    if (reserved) {
+        piece->begin(&heap, work->shard, first, piece->slab_class);
+        if (transaction_end(&work->guarded, &transaction))
+            return MADE;
+    } else {
+        transaction_abandon(&work->guarded, &transaction);
+    }
+    if (transaction.damaged || reserved)
+        work_undone(work, &transaction);
+    return first == 0 && !transaction.damaged ? NO_EXTENT : NOT_MADE;
 }
 
-static int reserve_or_give(const struct work *work, uint32_t first, uint32_t count)
+static int make_piece(const struct work *work, const struct piece *piece)
 {
-    const uint64_t offset = (uint64_t)first << QUANTUM_SHIFT, bytes = (uint64_t)count << QUANTUM_SHIFT;
-    if (space_reserve(&work->segment->space, offset, bytes) == 0)
-        return 0;
-    give_extent(work, first);
-    return error_set(ENOMEM,
-                     "no memory left for segment '%s' in %s; free some, or enlarge it (mount -o "
-                     "remount,size=…)",
-                     work->segment->file.name, work->segment->file.directory);
+    enum made made = make_here(work, piece);
+    if (made != NO_EXTENT)
+        return made == MADE ? 0 : -1;
+    if (shard_refill(work->segment, work->number, &work->guarded, piece->count, piece->alignment,
+                     piece->low) != 0)
+        return -1;
+    made = make_here(work, piece);
+    if (made == NO_EXTENT)
+        out_of_space(work->segment, (uint64_t)piece->count << QUANTUM_SHIFT);
+    return made == MADE ? 0 : -1;
 }
 
 int work_ensure_slab(const struct work *work, uint32_t slab_class)
 {
-    if (work->shard->partial[slab_class] != 0)
-        return 0;
-    const uint32_t first = take_extent(work, SLAB_QUANTA, SLAB_QUANTA, QUANTUM_RECORDS, true);
-    if (first == 0 || reserve_or_give(work, first, SLAB_QUANTA) != 0)
-        return -1;
-    struct transaction transaction = transaction_begin(&work->guarded);
-    const struct heap heap = work_heap(work, &transaction);
-    slab_begin(&heap, work->shard, first, slab_class);
-    return transaction_end(&work->guarded, &transaction) ? 0 : work_undone(work, &transaction);
+    const struct piece slab = {SLAB_QUANTA, SLAB_QUANTA, QUANTUM_PENDING, true, slab_begin, slab_class};
+    return work->shard->partial[slab_class] != 0 ? 0 : make_piece(work, &slab);
+}
+
+/* The buckets are zeroed first: memory of a free extent needs no log. */
+static void begin_table(const struct heap *heap, struct shard *shard, uint32_t first, uint32_t unused)
+{
+    (void)unused;
+    memset(view_at(heap->view, (uint64_t)first << QUANTUM_SHIFT), 0,
+           (size_t)heap->view->quanta[first].count << QUANTUM_SHIFT);
+    directory_extend(heap, shard, first);
 }
 
 static int ensure_buckets(const struct work *work)
 {
-    const uint32_t count = directory_wants(work->shard);
-    if (count == 0)
+    const struct piece table = {directory_wants(work->shard), 1, QUANTUM_TABLE, false, begin_table, 0};
+    if (table.count == 0 || make_piece(work, &table) == 0)
         return 0;
-    const uint32_t first = take_extent(work, count, 1, QUANTUM_TABLE, false);
-    if (first == 0 || reserve_or_give(work, first, count) != 0)
-        return work->shard->directory.buckets != 0 ? 0 : -1; /* longer lists will do */
-    memset(view_at(work->view, (uint64_t)first << QUANTUM_SHIFT), 0, (size_t)count << QUANTUM_SHIFT);
-    struct transaction transaction = transaction_begin(&work->guarded);
-    const struct heap heap = work_heap(work, &transaction);
-    directory_extend(&heap, work->shard, first);
-    return transaction_end(&work->guarded, &transaction) ? 0 : work_undone(work, &transaction);
+    return work->shard->directory.buckets != 0 && errno == ENOMEM ? 0 : -1; /* longer lists will do */
 }
 
 int work_ensure_room(const struct work *work, const struct name_key *key, uint32_t slab_class)
