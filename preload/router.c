@@ -34,20 +34,14 @@ static void enter(void)
     atomic_signal_fence(memory_order_seq_cst);
 }
 
-static COLD void free_deferred(void)
-{
-    while (thread_self.deferred != NULL) {
-        void *pointer = thread_self.deferred;
-        memcpy(&thread_self.deferred, pointer, sizeof pointer);
-        router_free(pointer, NULL);
-    }
-}
+static COLD void free_deferred(void);
 
 static void leave(void)
 {
     atomic_signal_fence(memory_order_seq_cst);
     thread_self.inside--;
-    if (UNLIKELY(thread_self.deferred != NULL && thread_self.inside == 0))
+    if (UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL &&
+                 thread_self.inside == 0))
         free_deferred();
 }
 
@@ -168,15 +162,16 @@ void router_pass_next(bool pass)
 
 /* ---------------------------------------------------------------- freeing */
 
+/* Once for each place: the same rank after rank, so the cause holds no address. */
 static COLD void report_misuse(const void *pointer, const void *caller)
 {
-    char cause[64];
-    error_format(cause, sizeof cause, "misuse %p", caller);
+    char place[512], cause[544];
+    site_describe(caller, place, sizeof place);
+    error_format(cause, sizeof cause, "misuse %s", place);
     log_say(SETTINGS_LOG_ERROR, cause,
-            "free() or realloc() of %p, which is no live block (freed twice, or not the start of one), "
-            "called from "
-            "%p; it is ignored",
-            pointer, caller);
+            "free() or realloc() in %s of %p, which is no live block (freed twice, or not the start of one); "
+            "it is ignored",
+            place, pointer);
 }
 
 static void release(shmcore_segment *segment, void *pointer, const void *caller)
@@ -198,11 +193,49 @@ static void release(shmcore_segment *segment, void *pointer, const void *caller)
     report_misuse(pointer, caller);
 }
 
-/* A signal handler frees while this thread is in the middle of something. */
-static COLD void defer(void *pointer)
+/* A signal handler frees while this thread is in the middle of something. Handlers interrupt each other too,
+ * so a place is taken before it is filled. Without memory the block stays. */
+static COLD void defer(void *pointer, const void *caller)
 {
-    memcpy(pointer, &thread_self.deferred, sizeof pointer);
-    thread_self.deferred = pointer;
+    struct thread_deferred *list = atomic_load(&thread_self.deferred);
+    uint32_t place = list != NULL ? atomic_fetch_add(&list->count, 1) : THREAD_DEFERRED_EACH;
+    if (place >= THREAD_DEFERRED_EACH) {
+        void *memory;
+        if (os_map_private(sizeof *list, &memory) != 0)
+            return;
+        list = memory;
+        place = 0;
+        atomic_store(&list->count, 1);
+        list->older = atomic_load(&thread_self.deferred);
+        while (!atomic_compare_exchange_weak(&thread_self.deferred, &list->older, list))
+            continue;
+    }
+    list->entry[place].pointer = pointer;
+    list->entry[place].caller = caller;
+}
+
+/* What is deferred while this goes on is met in the next round. */
+static void free_deferred(void)
+{
+    struct thread_deferred *list;
+    const int kept_errno = errno;
+    while ((list = atomic_exchange(&thread_self.deferred, NULL)) != NULL) {
+        enter();
+        while (list != NULL) {
+            struct thread_deferred *older = list->older;
+            const uint32_t count = (uint32_t)least(atomic_load(&list->count), THREAD_DEFERRED_EACH);
+            for (uint32_t i = 0; i < count && is_adopted(); i++) {
+                shmcore_segment *segment = export_segment_of(list->entry[i].pointer);
+                if (segment != NULL)
+                    release(segment, list->entry[i].pointer, list->entry[i].caller);
+            }
+            os_unmap(list, sizeof *list);
+            list = older;
+        }
+        atomic_signal_fence(memory_order_seq_cst);
+        thread_self.inside--;
+    }
+    errno = kept_errno;
 }
 
 void router_free(void *pointer, const void *caller)
@@ -213,7 +246,7 @@ void router_free(void *pointer, const void *caller)
         return;
     }
     if (UNLIKELY(thread_self.inside > 0)) {
-        defer(pointer);
+        defer(pointer, caller);
         return;
     }
     const int kept_errno = errno;

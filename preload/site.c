@@ -216,6 +216,18 @@ static struct site *make_site(uintptr_t address)
     return site->module != NULL ? site : NULL;
 }
 
+size_t site_describe(const void *return_address, char *out, size_t bytes)
+{
+    char function[FUNCTION_BYTES / 2];
+    const uintptr_t address = (uintptr_t)return_address;
+    uint64_t offset = 0;
+    const struct module module = module_of(address);
+    if (sites.finder == NULL || !sites.finder(address - 1, function, sizeof function, &offset))
+        return error_format(out, bytes, "%s!0x%lx", module.name, (unsigned long)module.offset);
+    return error_format(out, bytes, "%s+0x%lx (%s!0x%lx)", function, (unsigned long)offset + 1, module.name,
+                        (unsigned long)module.offset);
+}
+
 /* ---------------------------------------------------------------- the cache */
 
 static struct entry *entry_for(struct table *table, uintptr_t address)

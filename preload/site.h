@@ -42,6 +42,10 @@ bool site_known(const void *return_address, struct site **site);
  * caller is inside the shim. */
 struct site *site_look_up(const void *return_address);
 
+/* The call that an address returns to, for a message: "function+0xOFFSET (MODULE!0xOFFSET)", or the part in
+ * parentheses alone where functions have no names. Returns the length; cut to fit. */
+size_t site_describe(const void *return_address, char *out, size_t bytes);
+
 /* Has a site that no rule can route satisfied this `pass` rule? Such sites are not looked at again, so their
  * requests are not compared with the rule's sizes and calls. */
 bool site_was_passed(uint16_t rule);

@@ -35,11 +35,23 @@ struct thread_source {
     bool numbered; /* it has none, and the label in use has got one */
 };
 
+/* What signal handlers have freed while their thread was inside the shim. In mappings of their own, because
+ * nothing may be written through a pointer that is perhaps no live block. */
+#define THREAD_DEFERRED_EACH 255u
+struct thread_deferred {
+    struct thread_deferred *older;
+    _Atomic uint32_t count; /* places taken; beyond the last one: found full */
+    struct {
+        void *pointer;
+        const void *caller;
+    } entry[THREAD_DEFERRED_EACH];
+};
+
 struct thread {
     unsigned inside;   /* > 0: in the shim: allocations go to the next allocator */
     bool pass_next;    /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
-    void *deferred;    /* freed by a signal handler while inside: a list through the blocks */
     uint32_t children; /* threads it has created */
+    _Atomic(struct thread_deferred *) deferred;
     char number[THREAD_NUMBER_BYTES]; /* "" for the first thread, else "2", "2.1", … */
     struct thread_source **by_site;   /* [site id] */
     uint32_t sites;
