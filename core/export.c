@@ -153,6 +153,50 @@ size_t export_usable(shmcore_segment *segment, const void *pointer)
     return found.slab != NULL ? found.shape->slot_bytes : found.extent->bytes;
 }
 
+/* The first quantum of the extent that the offset lies in; the offset is in what `quanta` describes. */
+static uint32_t extent_around(const shmcore_segment *segment, const struct quantum *quanta, uint64_t offset)
+{
+    uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
+    for (; quantum > 0; quantum--) {
+        const uint32_t kind = atomic_load_explicit(&quanta[quantum].kind, memory_order_relaxed);
+        if ((kind != QUANTUM_NONE && kind != QUANTUM_EXPORT_INNER) ||
+            quanta_for(segment, (uint64_t)(quantum - 1) << QUANTUM_SHIFT) != quanta)
+            break;
+    }
+    return quantum;
+}
+
+static size_t shared_left(const void *pointer)
+{
+    shmcore_block block;
+    if (shmcore_block_of(pointer, &block) != 0)
+        return 0;
+    return block.bytes - (size_t)((const unsigned char *)pointer - (const unsigned char *)block.address);
+}
+
+size_t export_left(shmcore_segment *segment, const void *pointer)
+{
+    const struct view *view = &segment->file.view;
+    const uint64_t offset = view_offset(view, pointer);
+    const struct quantum *quanta = quanta_for(segment, offset);
+    struct found found;
+    if (quanta == NULL)
+        return shared_left(pointer);
+    uint64_t start = (uint64_t)extent_around(segment, quanta, offset) << QUANTUM_SHIFT;
+    const uint32_t kind = atomic_load_explicit(&quanta[start >> QUANTUM_SHIFT].kind, memory_order_relaxed);
+    if (kind == QUANTUM_EXPORT_SLAB) {
+        const struct export_slab *slab = own_slab(view, (uint32_t)(start >> QUANTUM_SHIFT));
+        const struct export_shape *shape = own_slab_shape(view, slab);
+        if (shape == NULL || offset - start < shape->data)
+            return 0;
+        start = offset - (offset - start - shape->data) % shape->slot_bytes;
+    }
+    if (!look_up(view, quanta, start, &found))
+        return 0;
+    const uint64_t bytes = found.slab != NULL ? found.shape->slot_bytes : found.extent->bytes;
+    return bytes > offset - start ? bytes - (offset - start) : 0;
+}
+
 static bool resize_extent(shmcore_segment *segment, uint32_t first, size_t bytes)
 {
     struct quantum *entry = &segment->file.view.quanta[first];
@@ -215,7 +259,10 @@ bool export_is_member(const shmcore_segment *segment)
 size_t export_share_size(const void *pointer)
 {
     shmcore_block block;
-    return shmcore_block_of(pointer, &block) == 0 && block.address == pointer ? block.bytes : 0;
+    return shmcore_block_of(pointer, &block) == 0 && block.address == pointer &&
+                   block.kind != SHMCORE_BLOCK_EXPORT
+               ? block.bytes
+               : 0;
 }
 
 /* Of the job, or of the session outside jobs; found out once. */

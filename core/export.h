@@ -37,6 +37,9 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer);
 /* Bytes that may be used, 0 when it is no live exported block of this process (or of a parent). */
 size_t export_usable(shmcore_segment *segment, const void *pointer);
 
+/* Bytes from the pointer to the end of the live block, exported or shared, that it lies in; 0: in none. */
+size_t export_left(shmcore_segment *segment, const void *pointer);
+
 /* Changes the size where the block is. False: it has to move. */
 bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes);
 

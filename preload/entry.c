@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "advice.h"
 #include "base.h"
 #include "real.h"
 #include "router.h"
@@ -152,9 +153,18 @@ EXPORT int madvise(void *address, size_t bytes, int advice)
 {
     if (UNLIKELY(real.madvise == NULL))
         real_resolve();
-    if (UNLIKELY(advice == MADV_DONTNEED && router_owns(address)))
-        return router_forget(address, bytes);
+    if (UNLIKELY(router_owns(address)))
+        return advice_take(address, bytes, advice);
     return real.madvise(address, bytes, advice);
+}
+
+EXPORT int mprotect(void *address, size_t bytes, int protection)
+{
+    if (UNLIKELY(real.mprotect == NULL))
+        real_resolve();
+    if (UNLIKELY(router_owns(address)))
+        advice_note_protection(address);
+    return real.mprotect(address, bytes, protection);
 }
 
 EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),

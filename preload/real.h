@@ -28,6 +28,7 @@ struct real_allocator {
     void (*free_sized)(void *pointer, size_t bytes);                           /* NULL before glibc 2.43 */
     void (*free_aligned_sized)(void *pointer, size_t alignment, size_t bytes); /* likewise */
     int (*madvise)(void *address, size_t bytes, int advice);
+    int (*mprotect)(void *address, size_t bytes, int protection);
     int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
                           void *argument);
 };

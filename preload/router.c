@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "advice.h"
 #include "error.h"
 #include "log.h"
 #include "os.h"
@@ -176,6 +177,7 @@ static COLD void report_misuse(const void *pointer, const void *caller)
 
 static void release(shmcore_segment *segment, void *pointer, const void *caller)
 {
+    advice_free_of_protection(pointer);
     switch (export_free(segment, pointer)) {
     case EXPORT_DONE:
         return;
@@ -337,18 +339,6 @@ void *router_reallocate(void *pointer, size_t bytes, const void *caller)
         memcpy(moved, pointer, least(real.malloc_usable_size(pointer), bytes));
     real.free(pointer);
     return moved;
-}
-
-/* The pages keep their memory: giving it back would let a later touch fail on a full file system. */
-int router_forget(void *address, size_t bytes)
-{
-    const size_t whole = align_up(bytes, PAGE_BYTES);
-    shmcore_segment *segment = export_segment_of(address);
-    if (segment == NULL || (uintptr_t)address % PAGE_BYTES != 0 || whole == 0 ||
-        export_segment_of((unsigned char *)address + whole - 1) != segment)
-        return real.madvise(address, bytes, MADV_DONTNEED);
-    memset(address, 0, whole);
-    return 0;
 }
 
 /* ---------------------------------------------------------------- beginning, fork, end */

@@ -35,9 +35,6 @@ void *router_reallocate(void *pointer, size_t bytes, const void *caller);
 /* The next malloc of this thread is the inside of an operator new that was looked at already. */
 void router_pass_next(bool pass);
 
-/* madvise(MADV_DONTNEED) on memory of ours: it must read as zeros afterwards. */
-int router_forget(void *address, size_t bytes);
-
 /* At bring-up. */
 void router_begin(const struct policy *policy, const struct settings *settings, const char *program);
 

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#include "advice.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "export.h"
+#include "real.h"
+#include "router.h"
+
+enum { DONTNEED_LOCKED = 24 /* MADV_DONTNEED_LOCKED, Linux 5.18 */ };
+
+static _Atomic bool protections_changed;
+
+/* The pages keep their memory: giving it back would let a later touch fail on a full file system. */
+static void forget(shmcore_segment *segment, void *address, size_t bytes)
+{
+    memset(address, 0, least(bytes, export_left(segment, address)));
+}
+
+int advice_take(void *address, size_t bytes, int advice)
+{
+    shmcore_segment *segment = export_segment_of(address);
+    const size_t whole = align_up(bytes, PAGE_BYTES);
+    if (segment == NULL || (uintptr_t)address % PAGE_BYTES != 0 || whole == 0)
+        return real.madvise(address, bytes, advice);
+    switch (advice) {
+    case MADV_DONTNEED:
+    case DONTNEED_LOCKED:
+        forget(segment, address, whole);
+        return 0;
+    case MADV_FREE: /* the kernel may keep the contents, and so do we */
+        return 0;
+    case MADV_REMOVE: /* would make a hole in the file, beneath our tables */
+        errno = EINVAL;
+        return -1;
+    default:
+        return real.madvise(address, bytes, advice);
+    }
+}
+
+void advice_note_protection(const void *address)
+{
+    if (export_segment_of(address) != NULL)
+        atomic_store_explicit(&protections_changed, true, memory_order_relaxed);
+}
+
+/* Extents have their last page for themselves, slots may share it. */
+void advice_free_of_protection(const void *block)
+{
+    if (LIKELY(!atomic_load_explicit(&protections_changed, memory_order_relaxed)))
+        return;
+    shmcore_segment *segment = export_segment_of(block);
+    const size_t bytes = segment != NULL ? export_left(segment, block) : 0;
+    const uintptr_t start = align_up((uintptr_t)block, PAGE_BYTES);
+    const uintptr_t stop = (uintptr_t)block + bytes;
+    const uintptr_t end = bytes >= SLOT_BYTES_END ? align_up(stop, PAGE_BYTES) : align_down(stop, PAGE_BYTES);
+    if (end > start && real.mprotect != NULL)
+        real.mprotect((void *)start, end - start, PROT_READ | PROT_WRITE);
+}
