@@ -6,6 +6,7 @@
  * reallocarray() and strdup() are not here: they call the others. A wrapper that ends in `return malloc(n)`
  * is a jump, and its caller is the call site: that is how it should be.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -165,6 +166,16 @@ EXPORT int mprotect(void *address, size_t bytes, int protection)
     if (UNLIKELY(router_owns(address)))
         advice_note_protection(address);
     return real.mprotect(address, bytes, protection);
+}
+
+EXPORT int dlclose(void *handle)
+{
+    if (UNLIKELY(real.dlclose == NULL))
+        real_resolve();
+    const int result = real.dlclose(handle);
+    if (runtime.active)
+        site_forget_unloaded();
+    return result;
 }
 
 EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),

@@ -29,6 +29,7 @@ struct real_allocator {
     void (*free_aligned_sized)(void *pointer, size_t alignment, size_t bytes); /* likewise */
     int (*madvise)(void *address, size_t bytes, int advice);
     int (*mprotect)(void *address, size_t bytes, int protection);
+    int (*dlclose)(void *handle);
     int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
                           void *argument);
 };

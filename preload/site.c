@@ -15,6 +15,8 @@
 #define CHUNK_BYTES    ((size_t)64 << 10)
 #define FUNCTION_BYTES 1024u
 
+#define FORGOTTEN 1u /* an address that no call returns to, in the place of one whose module is gone */
+
 struct entry {
     _Atomic uintptr_t address; /* 0: free */
     _Atomic(struct site *) site;
@@ -271,7 +273,7 @@ static struct table *table_with_room(void)
         return table->used < table->mask - 1 ? table : NULL;
     for (uint32_t i = 0; i <= table->mask; i++) {
         const uintptr_t address = atomic_load_explicit(&table->entry[i].address, memory_order_relaxed);
-        if (address != 0)
+        if (address != 0 && address != FORGOTTEN)
             put(larger, address, atomic_load_explicit(&table->entry[i].site, memory_order_relaxed));
     }
     atomic_store_explicit(&sites.table, larger, memory_order_release);
@@ -308,6 +310,19 @@ struct site *site_look_up(const void *return_address)
 {
     struct site *site;
     return site_known(return_address, &site) ? site : look_up_slowly((uintptr_t)return_address);
+}
+
+void site_forget_unloaded(void)
+{
+    struct os_module module;
+    pthread_mutex_lock(&sites.lock);
+    struct table *table = atomic_load(&sites.table);
+    for (uint32_t i = 0; i <= table->mask; i++) {
+        const uintptr_t address = atomic_load_explicit(&table->entry[i].address, memory_order_relaxed);
+        if (address != 0 && address != FORGOTTEN && !os_find_module(address, &module))
+            atomic_store_explicit(&table->entry[i].address, FORGOTTEN, memory_order_release);
+    }
+    pthread_mutex_unlock(&sites.lock);
 }
 
 void site_begin(const struct policy *policy, const char *program, site_function_finder *finder)

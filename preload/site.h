@@ -2,9 +2,9 @@
  *
  * Call sites: return address → module, offset, function, and which rules of the policy may match.
  *
- * Everything is found out once for each address and kept. Reading the cache takes no lock and writes nothing:
- * open addressing, an entry's address stored after its site; a table that grows is replaced whole and the
- * old one left to those who still read it.
+ * Everything is found out once for each address and kept as long as its module is loaded. Reading the cache
+ * takes no lock and writes nothing: open addressing, an entry's address stored after its site; a table that
+ * grows is replaced whole and the old one left to those who still read it.
  *
  * What modules are loaded is asked through dl_iterate_phdr(), never dlsym() or dladdr(): a thread that waited
  * for the loader's lock in malloc could wait for ever.
@@ -41,6 +41,9 @@ bool site_known(const void *return_address, struct site **site);
 /* The site, or NULL when no rule can match there. Finds it out at the first look-up; may allocate, so the
  * caller is inside the shim. */
 struct site *site_look_up(const void *return_address);
+
+/* After a dlclose(): what is loaded next may lie at the same addresses. */
+void site_forget_unloaded(void);
 
 /* The call that an address returns to, for a message: "function+0xOFFSET (MODULE!0xOFFSET)", or the part in
  * parentheses alone where functions have no names. Returns the length; cut to fit. */
