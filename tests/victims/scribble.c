@@ -4,6 +4,8 @@
  * freeing, resizing, forking: `scribble WHERE WHAT`, WHERE one of the names below, WHAT zeros, ones, noise or
  * low (small numbers, which may pass for real ones).
  *
+ * `scribble nothing none` only looks on: it waits for a line before it goes on.
+ *
  * It must neither crash nor hang, and blocks that were not hit stay whole. Where things lie it is told by the
  * core's own geometry.
  */
@@ -205,7 +207,9 @@ int main(int count, char **arguments)
     keep(kept);
     for (unsigned i = 0; i < BLOCKS; i++)
         make(i);
-    if (!find_segment() || !hit(arguments[1], arguments[2]))
+    if (strcmp(arguments[1], "nothing") == 0)
+        await_go("ready");
+    else if (!find_segment() || !hit(arguments[1], arguments[2]))
         return 2;
     go_on();
     const pid_t child = checked_fork();
