@@ -62,6 +62,28 @@ struct found {
     uint32_t slot, quantum;
 };
 
+static bool is_own(const shmcore_segment *segment, uint64_t offset)
+{
+    return view_owner_of_quantum(&segment->file.view, (uint32_t)(offset >> QUANTUM_SHIFT)) ==
+           OWNER_PROCESS + segment->row;
+}
+
+static bool is_process(const shmcore_segment *segment, uint64_t offset)
+{
+    return view_owner_of_quantum(&segment->file.view, (uint32_t)(offset >> QUANTUM_SHIFT)) >= OWNER_PROCESS;
+}
+
+/* The table that describes the offset: this process's, or a copy that a fork left, which ends where its
+ * regions ended. NULL: another process's. */
+static const struct quantum *quanta_for(const shmcore_segment *segment, uint64_t offset)
+{
+    const struct quantum *copy = inherited_quanta(segment, offset);
+    if (copy != NULL)
+        return copy;
+    const bool readable = is_own(segment, offset) || (segment->tables_lost && is_process(segment, offset));
+    return readable ? segment->file.view.quanta : NULL;
+}
+
 /* Both the extent's length and the block's must make sense: programs copy by what we say. */
 static bool look_up_extent(const struct view *view, const struct quantum *entry, struct found *out)
 {
@@ -70,8 +92,10 @@ static bool look_up_extent(const struct view *view, const struct quantum *entry,
            entry->bytes <= (uint64_t)entry->count << QUANTUM_SHIFT;
 }
 
-static bool look_up(const struct view *view, const struct quantum *quanta, uint64_t offset, struct found *out)
+static bool look_up(const shmcore_segment *segment, const struct quantum *quanta, uint64_t offset,
+                    struct found *out)
 {
+    const struct view *view = &segment->file.view;
     const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
     const struct quantum *entry = &quanta[quantum];
     uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
@@ -79,7 +103,7 @@ static bool look_up(const struct view *view, const struct quantum *quanta, uint6
     if (kind == QUANTUM_EXPORT)
         return offset % QUANTUM_BYTES == 0 && look_up_extent(view, entry, out);
     if (kind == QUANTUM_EXPORT_INNER && entry->back <= INNER_MOST && entry->back <= quantum &&
-        view_owner_of_quantum(view, quantum - entry->back) == view_owner_of_quantum(view, quantum)) {
+        quanta_for(segment, (uint64_t)(quantum - entry->back) << QUANTUM_SHIFT) == quanta) {
         out->quantum -= entry->back;
         kind = atomic_load_explicit(&quanta[out->quantum].kind, memory_order_relaxed);
     }
@@ -98,17 +122,6 @@ static bool look_up(const struct view *view, const struct quantum *quanta, uint6
                0;
 }
 
-static bool is_own(const shmcore_segment *segment, uint64_t offset)
-{
-    return view_owner_of_quantum(&segment->file.view, (uint32_t)(offset >> QUANTUM_SHIFT)) ==
-           OWNER_PROCESS + segment->row;
-}
-
-static bool is_process(const shmcore_segment *segment, uint64_t offset)
-{
-    return view_owner_of_quantum(&segment->file.view, (uint32_t)(offset >> QUANTUM_SHIFT)) >= OWNER_PROCESS;
-}
-
 enum export_answer export_free(shmcore_segment *segment, void *pointer)
 {
     const struct view *view = &segment->file.view;
@@ -118,7 +131,7 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer)
         return EXPORT_DONE; /* inherited: its room comes back with the process's end */
     if (UNLIKELY(!is_own(segment, offset)))
         return segment->tables_lost && is_process(segment, offset) ? EXPORT_DONE : EXPORT_NOT_OURS;
-    if (UNLIKELY(!look_up(view, view->quanta, offset, &found)))
+    if (UNLIKELY(!look_up(segment, view->quanta, offset, &found)))
         return EXPORT_NOT_LIVE;
     if (found.slab == NULL) {
         own_free_extent(segment, found.quantum);
@@ -134,21 +147,12 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer)
     return EXPORT_DONE;
 }
 
-static const struct quantum *quanta_for(const shmcore_segment *segment, uint64_t offset)
-{
-    const struct quantum *copy = inherited_quanta(segment, offset);
-    if (copy != NULL)
-        return copy;
-    const bool readable = is_own(segment, offset) || (segment->tables_lost && is_process(segment, offset));
-    return readable ? segment->file.view.quanta : NULL;
-}
-
 size_t export_usable(shmcore_segment *segment, const void *pointer)
 {
     const uint64_t offset = view_offset(&segment->file.view, pointer);
     const struct quantum *quanta = quanta_for(segment, offset);
     struct found found;
-    if (quanta == NULL || !look_up(&segment->file.view, quanta, offset, &found))
+    if (quanta == NULL || !look_up(segment, quanta, offset, &found))
         return 0;
     return found.slab != NULL ? found.shape->slot_bytes : found.extent->bytes;
 }
@@ -191,7 +195,7 @@ size_t export_left(shmcore_segment *segment, const void *pointer)
             return 0;
         start = offset - (offset - start - shape->data) % shape->slot_bytes;
     }
-    if (!look_up(view, quanta, start, &found))
+    if (!look_up(segment, quanta, start, &found))
         return 0;
     const uint64_t bytes = found.slab != NULL ? found.shape->slot_bytes : found.extent->bytes;
     return bytes > offset - start ? bytes - (offset - start) : 0;
@@ -215,7 +219,7 @@ bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes)
     const uint64_t offset = view_offset(view, pointer);
     struct found found;
     if (inherited_quanta(segment, offset) != NULL || !is_own(segment, offset) ||
-        !look_up(view, view->quanta, offset, &found))
+        !look_up(segment, view->quanta, offset, &found))
         return false;
     if (found.slab == NULL)
         return resize_extent(segment, found.quantum, bytes);

@@ -132,7 +132,7 @@ test_signals() {
         cp "$work/inside.err" "$work/err"
         one_line "$verb, freed twice inside malloc" 'in handle\+0x[0-9a-f]+ \(signal-inside!0x'
         new_job
-        hold storm "$verb module=exe" "$victims/signal-storm" 20000
+        hold storm "$verb module=exe" "$victims/signal-storm" 5000
         verdict $? "$verb, a storm of signals: it comes to its end" "$work/storm.out" "$work/storm.err"
         no_block_left "$verb, a storm of signals"
         finish storm
