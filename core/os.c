@@ -77,18 +77,24 @@ int os_map_over(int descriptor, uint64_t offset, uint64_t bytes, void *to)
     return got < 0 && got > -4096 ? (int)got : 0;
 }
 
+/* Not madvise(): in the shim that is our own, which answers as for anonymous memory. */
+static long advise(void *address, uint64_t bytes, int advice)
+{
+    return syscall(SYS_madvise, address, bytes, advice);
+}
+
 int os_populate(void *address, uint64_t bytes)
 {
     int error;
     do
-        error = (int)ANSWER(madvise(address, bytes, MADV_POPULATE_WRITE));
+        error = (int)ANSWER(advise(address, bytes, MADV_POPULATE_WRITE));
     while (error == -EINTR || error == -EAGAIN);
     return error == -EFAULT ? -ENOMEM : error; /* EFAULT: a touch would have been SIGBUS */
 }
 
 int os_punch(void *address, uint64_t bytes)
 {
-    return (int)ANSWER(madvise(address, bytes, MADV_REMOVE));
+    return (int)ANSWER(advise(address, bytes, MADV_REMOVE));
 }
 
 void *os_wiped_on_fork(void)
@@ -96,7 +102,7 @@ void *os_wiped_on_fork(void)
     void *page;
     if (os_map_private(PAGE_BYTES, &page) != 0)
         return NULL;
-    if (ANSWER(madvise(page, PAGE_BYTES, MADV_WIPEONFORK)) == 0)
+    if (ANSWER(advise(page, PAGE_BYTES, MADV_WIPEONFORK)) == 0)
         return page;
     os_unmap(page, PAGE_BYTES);
     return NULL;

@@ -7,7 +7,6 @@
 
 #include "export.h"
 #include "real.h"
-#include "router.h"
 
 enum { DONTNEED_LOCKED = 24 /* MADV_DONTNEED_LOCKED, Linux 5.18 */ };
 
