@@ -17,7 +17,7 @@ alike() { # alike WHAT POLICY COMMAND…
 everything_exported() {
     local name
     export VICTIM_ROUTED=1
-    for name in copy nested free exec threads late; do
+    for name in copy nested free exec threads late raw; do
         alike "export, fork-$name" 'export size>=0' "$victims/fork-$name"
     done
     alike "export of the program's own blocks, fork-threads" 'export module=exe' "$victims/fork-threads"
