@@ -17,7 +17,7 @@ alike() { # alike WHAT POLICY COMMAND…
 everything_exported() {
     local name
     export VICTIM_ROUTED=1
-    for name in copy nested free exec threads late raw; do
+    for name in copy nested free exec threads late storm raw spawn; do
         alike "export, fork-$name" 'export size>=0' "$victims/fork-$name"
     done
     alike "export of the program's own blocks, fork-threads" 'export module=exe' "$victims/fork-threads"
@@ -27,6 +27,16 @@ everything_exported() {
         alike "nothing matches, fork-$name" 'export size>=1T' "$victims/fork-$name"
     done
     unset SHM_LOG
+}
+
+test_daemon() {
+    local policy
+    mkfifo "$work/answer"
+    export VICTIM_ROUTED=1
+    for policy in 'export size>=0' 'share size>=0 name={offset}.{pid}#{seq}'; do
+        alike "$policy, a daemon that closes every descriptor" "$policy" "$victims/fork-daemon" "$work/answer"
+    done
+    unset VICTIM_ROUTED
 }
 
 test_shared() {
@@ -41,5 +51,6 @@ test_shared() {
 }
 
 everything_exported
+test_daemon
 test_shared
 tap_end
