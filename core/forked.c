@@ -162,6 +162,7 @@ static void adopt_row(shmcore_segment *segment)
 
 void forked_child(void)
 {
+    worst_lapse = FORKED_AS_ASKED; /* of what was got ready the parent speaks */
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         shmcore_segment *segment = segment_handle(i);
         if (segment == NULL || segment->file.read_only)

@@ -259,7 +259,8 @@ void forked_runs_drop(shmcore_segment *segment)
     close_file(segment);
 }
 
-/* Lays one piece over its range. False: it could not be, and stays shared. */
+/* Lays one piece over its range. False: it could not be, and stays shared. That there would be no file was
+ * known before. */
 static bool lay_over(const shmcore_segment *segment, const struct forked_run *run, struct piece piece)
 {
     const uint64_t offset = piece_offset(piece), bytes = piece_bytes(piece);
@@ -271,7 +272,7 @@ static bool lay_over(const shmcore_segment *segment, const struct forked_run *ru
     if (copy != NULL)
         os_unmap(copy, bytes);
     if (overlay)
-        return segment->forked_file >= 0 && os_map_over(segment->forked_file, offset, bytes, place) == 0;
+        return segment->forked_file < 0 || os_map_over(segment->forked_file, offset, bytes, place) == 0;
     return true;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Victim: makes 120 blocks of 1 MiB, forks and frees them while the child lives on with what it has inherited;
- * then the child is killed, and it allocates and frees a little. Waits for the test in between, twice in the
- * end: others look for the dead then.
+ * Victim: makes 120 blocks of 1 MiB, forks and frees them while the child lives on with what it has
+ * inherited; then the child is killed, and it allocates and frees a little. Waits for the test in between,
+ * twice in the end: others look for the dead then.
  */
 #include "child.h"
 
