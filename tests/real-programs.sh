@@ -5,10 +5,7 @@
 #
 #     tests/real-programs.sh BUILD_DIR
 #
-# Each case is a small script around an unmodified program. It runs without the shim and then with it,
-# under each of three policies, in an environment that is equal but for LD_PRELOAD; standard output,
-# standard error and exit status must be the same. Every program of the script is preloaded into, the
-# shell as well.
+# Real programs, each without the shim and then with it, under each of three policies; see real.sh.
 #
 #   export  every malloc is a block of the segment, whatever its size
 #   share   every malloc from 64 KiB on. The names hold the pid, because processes of one program that are not meant
@@ -19,45 +16,25 @@
 #
 # The cases are called by their names, which ShellCheck does not see.
 # shellcheck disable=SC2317
-set -u
 
-build=$(cd "${1:?usage: real-programs.sh BUILD_DIR}" && pwd) || exit 1
-source=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd) || exit 1
-shim=$build/preload/libshmpreload.so
-tool=$build/tools/shmpreload
-python=/usr/bin/python3
-seconds=120 # for one run
-job=real-$$
-number=0
-failures=0
-
-for file in "$shim" "$tool"; do
-    [ -f "$file" ] || { printf 'Bail out! %s has not been built\n' "$file"; exit 1; }
-done
-
-# shellcheck source=/dev/null
-. "$source/tests/real-inputs.sh"
-
-work=$(mktemp -d)
-input=$work/input
-mkdir "$input" "$work/home"
-clean_up() {
-    rm -rf "$work" /dev/shm/shmcore*."$job"-*
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM HUP
+# shellcheck source=tests/real.sh
+. "$(dirname "$0")/real.sh"
+# shellcheck source=tests/real-inputs.sh
+. "$(dirname "$0")/real-inputs.sh"
+real_begin real "${1-}"
 
 # ---------------------------------------------------------------- the cases
 
 # Each runs in an empty directory, with bash. What it needs beyond coreutils:
-declare -A needs=(
+needs=(
     [threads]=$python [fork]=$python [numpy]="$python python3:numpy" [sqlite3]=sqlite3 [perl]=perl
     [perl_fork]=perl [gcc]=gcc [gxx]=g++ [git]=git [git_log]="git source:repository" [xz]=xz
     [make]="make gcc" [awk]=awk [tar]="tar gzip" [find]="find xargs sed grep" [routing]=$python [gc]=$python)
 
-# A forked child shares such blocks with its parent, as the word says. These rely on copies of large ones:
-# the policy `share` is not for them.
-declare -A relies_on_copies=([fork]=1 [numpy]=1 [perl_fork]=1)
+policy=([export]='export size>=0' [share]='share size>=64K name={module}+{offset}.{pid}.{thread}#{seq}' [pass]='pass')
+
+# A forked child shares such blocks with its parent, as the word says. These rely on copies of large ones.
+not_under=([fork]=share [numpy]=share [perl_fork]=share)
 
 case_ls() {
     ls -lR "$DATA/tree"
@@ -179,104 +156,6 @@ case_find() {
 
 cases=(ls threads fork numpy sqlite3 perl perl_fork gcc gxx git git_log bash sort xz make awk tar find)
 
-# ---------------------------------------------------------------- running
-
-# run CASE MODE POLICY: leaves standard output, standard error and the exit status in $work/CASE.MODE.*.
-run() {
-    local case=$1 mode=$2 policy=$3 preload=()
-    [ "$mode" = plain ] || preload=("LD_PRELOAD=$shim")
-    rm -rf "$work/room" && mkdir "$work/room"
-    { printf 'cd %q || exit\n' "$work/room" && declare -f "case_$case" && printf 'case_%s\n' "$case"; } >"$work/script"
-    timeout -k 10 "$seconds" env -i PATH=/usr/local/bin:/usr/bin:/bin HOME="$work/home" LC_ALL=C TZ=UTC \
-        DATA="$input" TREE="$source" VIEWER="$tool" \
-        PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PERL_HASH_SEED=0 GIT_CONFIG_NOSYSTEM=1 \
-        GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_AUTHOR_DATE='2024-01-01 00:00:00 +0000' \
-        GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_COMMITTER_DATE='2024-01-01 00:00:00 +0000' \
-        SHM_JOB="$job-$case" SHM_POLICY="$policy" SHM_LOG=info SHM_LOG_FILE="$work/log.%p" \
-        "${preload[@]}" bash "$work/script" </dev/null >"$work/$case.$mode.out" 2>"$work/$case.$mode.err"
-    printf '%s\n' "$?" >"$work/$case.$mode.status"
-}
-
-# verdict WHAT: good when $work/wrong is empty.
-verdict() {
-    number=$((number + 1))
-    if [ ! -s "$work/wrong" ]; then
-        printf 'ok %d - %s\n' "$number" "$1"
-        return
-    fi
-    failures=$((failures + 1))
-    printf 'not ok %d - %s\n' "$number" "$1"
-    head -n 30 "$work/wrong" | cut -c 1-300 | sed 's/^/#   /'
-}
-
-skip() {
-    number=$((number + 1))
-    printf 'ok %d - %s # SKIP %s\n' "$number" "$1" "$2"
-}
-
-# The first thing that a case needs and that is not here.
-missing_for() {
-    local what
-    for what in ${needs[$1]:-}; do
-        case $what in
-            python3:*)
-                "$python" -c "import ${what#*:}" 2>/dev/null || { printf "python3 has no %s" "${what#*:}"; return; } ;;
-            source:repository)
-                git -C "$source" -c safe.directory="$source" rev-parse -q --verify HEAD >/dev/null 2>&1 ||
-                    { printf 'the source is no git repository'; return; } ;;
-            *) command -v "$what" >/dev/null || { printf '%s is not installed' "$what"; return; } ;;
-        esac
-    done
-}
-
-# The log of a run: the segment was used, and nothing went wrong. A rule that some program of the script never met
-# is no fault. Under `pass` nothing at all is said.
-check_log() {
-    cat "$work"/log.* >"$work/log" 2>/dev/null
-    case $1 in
-        pass) cat "$work/log" ;;
-        export) grep -q "info: attached segment" "$work/log" || echo "no process attached to a segment" ;;
-    esac
-    grep -v '^shmpreload: info: ' "$work/log" | grep -v 'never matched'
-}
-
-compare() {
-    local case=$1 mode=$2 stream
-    {
-        for stream in status out err; do
-            cmp "$work/$case.plain.$stream" "$work/$case.$mode.$stream" ||
-                diff -a "$work/$case.plain.$stream" "$work/$case.$mode.$stream" | head -n 12
-        done
-        check_log "$mode"
-    } >"$work/wrong" 2>&1
-    verdict "$case, $mode: prints what it prints without the shim"
-    find /dev/shm -maxdepth 1 -name "*.$job-$case.*" >"$work/wrong"
-    verdict "$case, $mode: nothing is left in /dev/shm"
-}
-
-run_case() {
-    local case=$1 mode missing relies=${relies_on_copies[$1]:-}
-    local -A policy=([export]='export size>=0'
-        [share]='share size>=64K name={module}+{offset}.{pid}.{thread}#{seq}' [pass]='pass')
-    missing=$(missing_for "$case")
-    if [ -n "$missing" ]; then
-        skip "$case" "$missing"
-        return
-    fi
-    run "$case" plain 'export size>=0'
-    if ! grep -q . "$work/$case.plain.out" || [ "$(cat "$work/$case.plain.status")" = 124 ]; then
-        cat "$work/$case.plain".* >"$work/wrong"
-        verdict "$case: runs without the shim"
-        return
-    fi
-    for mode in export share pass; do
-        [ "$mode$relies" != share1 ] || continue
-        rm -f "$work"/log.*
-        run "$case" "$mode" "${policy[$mode]}"
-        compare "$case" "$mode"
-    done
-}
-
 # Is it really the segment's memory that these programs ran in? Python asks, of itself.
 case_routing() {
     # shellcheck disable=SC2016
@@ -301,7 +180,7 @@ test_routing() {
         skip "routing" "$missing"
         return
     fi
-    rm -f "$work"/log.*
+    rm -f "$work"/logs/*
     run routing export 'export size>=0'
     printf 'True 50 True True\n' | diff - "$work/routing.export.out" >"$work/wrong"
     cat "$work/routing.export.err" >>"$work/wrong"
@@ -375,7 +254,4 @@ done
 test_routing
 test_killed
 test_gc
-find /dev/shm -maxdepth 1 -name "*.$job-*" >"$work/wrong"
-verdict "nothing is left in /dev/shm"
-printf '1..%d\n' "$number"
-[ "$failures" = 0 ]
+real_end

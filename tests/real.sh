@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+#
+# What the tests real-*.sh have in common. Each case is a small script around an unmodified program. It runs without
+# the shim and then with it, under policies, in an environment that is equal but for LD_PRELOAD; standard output,
+# standard error and exit status must be the same. Every program of the script is preloaded into, the shell as well.
+#
+# To be sourced by a bash script, which calls real_begin, has a function case_NAME for each case and calls run_case
+# NAME and at last real_end. What it may set before:
+#     needs[NAME]        what the case needs beyond coreutils: programs, python3:MODULE, source:repository, root
+#     policy[MODE]       the policies; all that are there are tried
+#     not_under[NAME]    modes that a case is not for
+#     ordinary[NAME]     not as root: as nobody then
+#     expected[NAME]     a line that it prints when all is well; anything at all without
+set -u
+
+declare -A needs=() policy=() not_under=() ordinary=() expected=()
+
+# real_begin NAME BUILD_DIR
+real_begin() {
+    build=$(cd "${2:?usage: $1.sh BUILD_DIR}" && pwd) || exit 1
+    source=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd) || exit 1
+    tool=$build/tools/shmpreload
+    python=/usr/bin/python3
+    seconds=120 # for one run
+    job=$1-$$
+    number=0
+    failures=0
+    local file
+    for file in "$build/preload/libshmpreload.so" "$tool"; do
+        [ -f "$file" ] || { printf 'Bail out! %s has not been built\n' "$file"; exit 1; }
+    done
+    # Programs may become another user on the way, who need not see the build.
+    work=$(mktemp -d)
+    shim=$work/shim/libshmpreload.so
+    input=$work/input
+    mkdir "$input" "$work/home" "$work/shim" "$work/logs"
+    cp "$build"/preload/*.so "$work/shim"
+    chmod 711 "$work"
+    chmod 1777 "$work/logs"
+    trap real_clean_up EXIT
+    trap 'exit 130' INT TERM HUP
+}
+
+real_clean_up() {
+    rm -rf "$work" /dev/shm/shmcore*."$job"-*
+}
+
+# The last test of every script.
+real_end() {
+    find /dev/shm -maxdepth 1 -name "*.$job-*" >"$work/wrong"
+    verdict "nothing is left in /dev/shm"
+    printf '1..%d\n' "$number"
+    exit $((failures > 0))
+}
+
+# ---------------------------------------------------------------- running
+
+# run CASE MODE POLICY: leaves standard output, standard error and the exit status in $work/CASE.MODE.*.
+run() {
+    local case=$1 mode=$2 policy=$3 preload=() user=()
+    [ "$mode" = plain ] || preload=("LD_PRELOAD=$shim")
+    rm -rf "$work/room" && mkdir "$work/room"
+    if [ -n "${ordinary[$case]:-}" ] && [ "$(id -u)" = 0 ]; then
+        chown nobody "$work/room"
+        user=(setpriv --reuid=nobody "--regid=$(id -g nobody)" --clear-groups)
+    fi
+    { printf 'cd %q || exit\n' "$work/room" && declare -f "case_$case" && printf 'case_%s\n' "$case"; } >"$work/script"
+    timeout -k 10 "$seconds" "${user[@]}" env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin HOME="$work/home" LC_ALL=C TZ=UTC \
+        DATA="$input" TREE="$source" VIEWER="$tool" \
+        PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PERL_HASH_SEED=0 GIT_CONFIG_NOSYSTEM=1 \
+        GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_AUTHOR_DATE='2024-01-01 00:00:00 +0000' \
+        GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_COMMITTER_DATE='2024-01-01 00:00:00 +0000' \
+        SHM_JOB="$job-$case" SHM_POLICY="$policy" SHM_LOG=info SHM_LOG_FILE="$work/logs/%p" \
+        "${preload[@]}" bash "$work/script" </dev/null >"$work/$case.$mode.out" 2>"$work/$case.$mode.err"
+    printf '%s\n' "$?" >"$work/$case.$mode.status"
+}
+
+# verdict WHAT: good when $work/wrong is empty.
+verdict() {
+    number=$((number + 1))
+    if [ ! -s "$work/wrong" ]; then
+        printf 'ok %d - %s\n' "$number" "$1"
+        return
+    fi
+    failures=$((failures + 1))
+    printf 'not ok %d - %s\n' "$number" "$1"
+    head -n 30 "$work/wrong" | cut -c 1-300 | sed 's/^/#   /'
+}
+
+skip() {
+    number=$((number + 1))
+    printf 'ok %d - %s # SKIP %s\n' "$number" "$1" "$2"
+}
+
+# The first thing that a case needs and that is not here.
+missing_for() {
+    local what
+    for what in ${needs[$1]:-}; do
+        case $what in
+            python3:*)
+                "$python" -c "import ${what#*:}" 2>/dev/null || { printf "python3 has no %s" "${what#*:}"; return; } ;;
+            source:repository)
+                git -C "$source" -c safe.directory="$source" rev-parse -q --verify HEAD >/dev/null 2>&1 ||
+                    { printf 'the source is no git repository'; return; } ;;
+            root) [ "$(id -u)" = 0 ] || { printf 'only root can do that'; return; } ;;
+            *) command -v "$what" >/dev/null || { printf '%s is not installed' "$what"; return; } ;;
+        esac
+    done
+}
+
+# The log of a run: the segment was used, and nothing went wrong. A rule that some program of the script never met
+# is no fault. Under `pass` nothing at all is said.
+check_log() {
+    cat "$work"/logs/* >"$work/log" 2>/dev/null
+    case $1 in
+        pass) cat "$work/log" ;;
+        export) grep -q "info: attached segment" "$work/log" || echo "no process attached to a segment" ;;
+    esac
+    grep -v '^shmpreload: info: ' "$work/log" | grep -v 'never matched'
+}
+
+compare() {
+    local case=$1 mode=$2 stream
+    {
+        for stream in status out err; do
+            cmp "$work/$case.plain.$stream" "$work/$case.$mode.$stream" ||
+                diff -a "$work/$case.plain.$stream" "$work/$case.$mode.$stream" | head -n 12
+        done
+        check_log "$mode"
+    } >"$work/wrong" 2>&1
+    verdict "$case, $mode: prints what it prints without the shim"
+    find /dev/shm -maxdepth 1 -name "*.$job-$case.*" >"$work/wrong"
+    verdict "$case, $mode: nothing is left in /dev/shm"
+}
+
+run_case() {
+    local case=$1 mode missing
+    missing=$(missing_for "$case")
+    if [ -n "$missing" ]; then
+        skip "$case" "$missing"
+        return
+    fi
+    run "$case" plain pass
+    if ! grep -Eq "${expected[$case]:-.}" "$work/$case.plain.out" || [ "$(cat "$work/$case.plain.status")" = 124 ]; then
+        cat "$work/$case.plain".* >"$work/wrong"
+        verdict "$case: runs without the shim"
+        return
+    fi
+    for mode in "${!policy[@]}"; do
+        [[ " ${not_under[$case]:-} " != *" $mode "* ]] || continue
+        rm -f "$work"/logs/*
+        run "$case" "$mode" "${policy[$mode]}"
+        compare "$case" "$mode"
+    done
+}
