@@ -160,7 +160,7 @@ test_file_size() {
 test_descriptors() {
     small_shm 64M
     local regex='no descriptor left \(ulimit -n\)'
-    falls_back "RLIMIT_NOFILE at the first match" 'export module=exe size=100000' none "cannot open .*$regex" \
+    falls_back "RLIMIT_NOFILE at the first match" 'export module=exe size=100000' none "cannot open [^ ]*shmcore\.[0-9]+\.limits-[^ ]*: .*$regex" \
         "$victims/descriptors"
     falls_back "RLIMIT_NOFILE after the first match" 'export module=exe size=100000' all '' "$victims/descriptors" late
     falls_back "RLIMIT_NOFILE when a function is to be named" 'export func=store' none "func= does not match it: .*$regex" \

@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
+# shellcheck disable=SC2016 # what is quoted so is for another shell
+#
 # Another user of the machine, and a program that must not trust its environment. With real users: a program of one,
 # 12345, and a stranger, 23456, who has put something where its segment or its registry is to be, or wants to get at the
 # segment. In a mount namespace with a /dev/shm of its own.
@@ -25,8 +27,8 @@ trap 'take_away_libraries; tap_clean_up' EXIT
 
 owner=12345
 stranger=23456
-mine=(setpriv --reuid $owner --regid $owner --clear-groups)
-theirs=(setpriv --reuid $stranger --regid $stranger --clear-groups)
+mine=(setpriv --reuid "$owner" --regid "$owner" --clear-groups)
+theirs=(setpriv --reuid "$stranger" --regid "$stranger" --clear-groups)
 policy='program meet; share func=meeting_point'
 filling='program fill; export func=store'
 
@@ -35,7 +37,7 @@ make_public() {
     chmod 0711 "$work"
     public=$work/public
     mkdir -m 0755 "$public"
-    cp "$victims"/{fill,meet,keep-lock,secure-api} "$build"/preload/*.so "$public/"
+    cp "$victims"/{drop,fill,meet,keep-lock,secure-api} "$build"/preload/*.so "$public/"
     chmod 0755 "$public"/*
     shim=$public/libshmpreload.so
     "${theirs[@]}" "$public/keep-lock" 2>/dev/null # without an argument it says 2
@@ -204,6 +206,27 @@ test_registry() {
     equals "$(stat -c '%s %h' "$precious")" '0 1' "nothing has been written where the links led"
 }
 
+# ---------------------------------------------------------------- root becomes somebody else
+
+# Its environment cannot be read any more then, but it still is in its job, and meets others of it.
+test_drop() {
+    new_path
+    export VICTIM_ROUTED=all
+    hold a 'export func=store' "$public/drop" $owner
+    equals "$(all_segment_files)" "$path" "a program that drops its privileges: whose segment, and which job"
+    finish a
+    unset VICTIM_ROUTED
+    exits 0 "a program that drops its privileges"
+    lacks a.out '^NO' "a program that drops its privileges: routed, contents"
+    cp "$work/a.err" "$work/err"
+    silent "a program that drops its privileges"
+    equals "$(all_segment_files)" '' "a program that drops its privileges: its file goes with it"
+}
+
+all_segment_files() { # of every user and job
+    compgen -G "/dev/shm/shmcore.*.*.SHARED::*"
+}
+
 # ---------------------------------------------------------------- programs that trust nobody
 
 # What a program says that may do more than its caller, and that this caller has given a job.
@@ -250,29 +273,29 @@ test_secure_shim() {
         return
     fi
     shim=libshmpreload.so
-    for kind in user group; do
+    for kind in uid gid; do
         for program in fill meet; do
-            install -o 34567 -g 34567 -m "$([ $kind = user ] && echo 4755 || echo 2755)" "$public/$program" \
+            install -o 34567 -g 34567 -m "$([ $kind = uid ] && echo 4755 || echo 2755)" "$public/$program" \
                 "$public/$program-$kind"
         done
         new_path
         export SHM_LOG_FILE=/dev/shm/log.%p SHM_LOG=debug
         hold a 'program meet-* fill-*; export size>=0' "${mine[@]}" "$public/meet-$kind" Anna
         grep -q libshmpreload "/proc/${held_pid[a]}/maps"
-        verdict $? "a set${kind}id program has the shim"
+        verdict $? "a set$kind program has the shim"
         finish a
-        exits 0 "a set${kind}id program"
+        exits 0 "a set$kind program"
         bare "${mine[@]}" "$public/fill" 10 100000
         export VICTIM_ROUTED=none
         with_shim 'bad' "${mine[@]}" "$public/fill-$kind" 10 100000
-        unchanged "a set${kind}id program, a bad policy"
-        silent "a set${kind}id program, a bad policy"
+        unchanged "a set$kind program, a bad policy"
+        silent "a set$kind program, a bad policy"
         with_shim 'program meet-* fill-*; export size>=0' "${mine[@]}" "$public/fill-$kind" 10 100000
         unset VICTIM_ROUTED
-        unchanged "a set${kind}id program, a policy"
+        unchanged "a set$kind program, a policy"
         unset SHM_LOG_FILE SHM_LOG
         equals "$(find /dev/shm -type f -uid 34567; find /dev/shm -name 'log.*' -gid 34567)" '' \
-            "a set${kind}id program makes neither segment nor log"
+            "a set$kind program makes neither segment nor log"
         rm -f /dev/shm/log.* /dev/shm/shmcore-0.registry # setpriv itself complained of the policy, as root
     done
     runs "the same program as itself" all
@@ -287,6 +310,7 @@ test_loosened
 test_attack
 test_not_sticky
 test_registry
+test_drop
 test_secure_api
 test_secure_shim
 rm -f "$precious"
