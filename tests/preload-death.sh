@@ -118,11 +118,11 @@ test_job_killed() {
 
 # The new bearer of the number maps the segment too, so that the time of its start alone tells it from the old one.
 test_number_again() {
-    local number ticks
+    local bearer ticks
     new_job
     hold a "$own" "$victims/meet" Anna
     hold b "$point" "$victims/meet" Bert
-    number=${held_pid[b]}
+    bearer=${held_pid[b]}
     slay b
     read -r ticks _ </proc/uptime
     while [ "$(cut -d' ' -f1 /proc/uptime)" = "$ticks" ]; do :; done
@@ -131,9 +131,9 @@ test_number_again() {
         finish a
         return
     fi
-    hold c "program meet; $point" "$victims/same-pid" "$number" "$victims/meet" Cora
+    hold c "program meet; $point" "$victims/same-pid" "$bearer" "$victims/meet" Cora
     blocks
-    equals "$(grep -P '^point\t' "$work/blocks" | cut -f4,5)" "$number"$'\t1' "a number that is used again: the block's owner"
+    equals "$(grep -P '^point\t' "$work/blocks" | cut -f4,5)" "$bearer"$'\t1' "a number that is used again: the block's owner"
     has c.out "^found ''$" "a number that is used again: the former bearer's block is gone"
     finish c
     exits 0 "a number that is used again"
