@@ -259,9 +259,11 @@ static void report_lapse(void)
             "no memory for a copy of the exported blocks at a fork: the child sees what its parent writes "
             "later to pages that it has not touched itself; free memory, or say fork=overlay to accept it");
     else if (forked_worst() == FORKED_SHARED)
-        log_say(SETTINGS_LOG_WARN, "fork",
-                "neither memory for a copy of the exported blocks at a fork nor a way to their file: parent "
-                "and child share them; free memory, or say fork=share to accept it");
+        log_say(
+            SETTINGS_LOG_WARN, "fork",
+            "no memory or no mappings for a copy of the exported blocks at a fork, nor a way to their file: "
+            "parent and child share them; free memory, raise vm.max_map_count, or say fork=share to accept "
+            "it");
 }
 
 void serve_fork_parent(void)
