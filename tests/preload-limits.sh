@@ -182,7 +182,7 @@ test_mappings() {
     falls_back "vm.max_map_count after the first match" 'segment SHARED::s size=32M; export module=exe size=50000' all \
         '' "$victims/many-maps" late
     falls_back "vm.max_map_count at a fork" 'segment SHARED::s size=32M; export module=exe size=50000' all \
-        'no.* copy of the exported blocks at a fork .*: parent and child share them; .*raise vm.max_map_count' \
+        'no.* copy of the exported blocks at a fork, .*: parent and child share them; .*raise vm.max_map_count' \
         "$victims/many-maps" fork
 }
 
