@@ -113,6 +113,9 @@ uint64_t os_clock(void); /* ns since boot, sleep included */
 uint64_t os_random(void);
 uint64_t os_pid_namespace(void); /* 0: unknown */
 
+/* Nanoseconds since boot as /proc counts them. */
+uint64_t os_ticks(uint64_t nanoseconds);
+
 /* Start time of a process in ticks since boot; -ESRCH when there is none, other -errno when it
  * cannot be told. *ended: it is a zombie all of whose threads have ended. */
 int os_process_start(int32_t pid, uint64_t *start, bool *ended);

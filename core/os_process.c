@@ -177,6 +177,12 @@ static int look_at_maps(const char *name, void *argument)
     return search->answer == 1;
 }
 
+uint64_t os_ticks(uint64_t nanoseconds)
+{
+    const long per_second = sysconf(_SC_CLK_TCK);
+    return nanoseconds / (1000000000u / (per_second > 0 ? (uint64_t)per_second : 100));
+}
+
 struct process_visit {
     int (*visit)(int32_t pid, void *argument);
     void *argument;

@@ -12,22 +12,24 @@ static bool is_over(const struct process_row *row)
            (row->reaper != 0 && process_is_gone(row->reaper, row->reaper_start));
 }
 
-static bool find_candidates(struct promises *out, const struct view *view)
+/* Since when there have been any, in ns since boot; UINT64_MAX: there are none. */
+static uint64_t find_candidates(struct promises *out, const struct view *view)
 {
     const uint32_t used = process_rows_used(view);
-    bool any = false;
+    uint64_t since = UINT64_MAX;
     *out = (struct promises){{0}};
     for (uint32_t row = 0; row < used; row++)
         if (process_state(view, row) == ROW_FORKING && is_over(&view->rows[row])) {
             out->broken[row / 64] |= (uint64_t)1 << row % 64;
-            any = true;
+            since = least(since, view->rows[row].since);
         }
-    return any;
+    return since;
 }
 
 struct search {
     const struct view *view;
     uint64_t device, inode;
+    uint64_t since; /* in ticks since boot: who is older is nobody's child here */
 };
 
 static bool has_row(const struct view *view, int32_t pid)
@@ -43,7 +45,10 @@ static bool has_row(const struct view *view, int32_t pid)
 static int is_stray(int32_t pid, void *argument)
 {
     const struct search *search = argument;
-    if (pid == os_process() || has_row(search->view, pid))
+    uint64_t start;
+    bool ended;
+    if (pid == os_process() || has_row(search->view, pid) ||
+        (os_process_start(pid, &start, &ended) == 0 && (ended || start < search->since)))
         return 0;
     const int maps = os_process_maps(pid, search->device, search->inode);
     return maps == 1 || (maps < 0 && maps != -ENOENT && maps != -ESRCH && os_process_user(pid) == os_user());
@@ -51,7 +56,9 @@ static int is_stray(int32_t pid, void *argument)
 
 void promises_examine(struct promises *out, const struct view *view, uint64_t device, uint64_t inode)
 {
-    struct search search = {view, device, inode};
-    if (find_candidates(out, view) && os_each_process(is_stray, &search) != 0)
+    const uint64_t since = find_candidates(out, view);
+    struct search search = {view, device, inode, os_ticks(since)};
+    search.since -= least(search.since, 1); /* clocks are read one after the other */
+    if (since != UINT64_MAX && os_each_process(is_stray, &search) != 0)
         *out = (struct promises){{0}};
 }

@@ -86,18 +86,29 @@ test_room() {
     lacks line.out '^NO' "freed under a child: all facts hold"
 }
 
-# As web servers do: the segment was made as root, and then the file is out of reach.
+# As web servers do: the segment was made as root, and then the file is out of reach. So are the names of the
+# functions that are met for the first time, and that is the one line there is.
+becomes_nobody() { # becomes_nobody WHAT
+    local policy='share func=common; export size>=0'
+    bare "$victims/fork-drop" "$work/empty"
+    export VICTIM_ROUTED=1
+    in_new_job "$policy" "$victims/fork-drop" "$work/empty" 2>/dev/null
+    unset VICTIM_ROUTED
+    unchanged "$1"
+    one_line "$1" 'cannot be named'
+}
+
 test_dropped() {
-    local policy='share func=common; export size>=0' job
+    local job
     mkdir "$work/empty"
-    VICTIM_ROUTED=1 same "a server that becomes nobody" "$policy" "$victims/fork-drop" "$work/empty"
+    becomes_nobody "a server that becomes nobody"
     exits 0 "a server that becomes nobody"
     lacks out '^NO' "a server that becomes nobody: all facts hold"
     job=$SHM_JOB
     in_new_job 'export size>=0' "$victims/status" 0
     equals "$(segment_files "$job")" '' "a server that becomes nobody: the next program removes its file"
     export VICTIM_KILLED=1
-    VICTIM_ROUTED=1 same "a server that is killed as nobody" "$policy" "$victims/fork-drop" "$work/empty" 2>/dev/null
+    becomes_nobody "a server that is killed as nobody" 2>/dev/null
     unset VICTIM_KILLED
     "$tool" gc >/dev/null
     equals "$(segment_files "$SHM_JOB")" '' "a server that is killed as nobody: gc removes its file"
