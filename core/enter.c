@@ -160,23 +160,34 @@ static bool return_loose(shmcore_segment *segment, uint32_t number)
     return true;
 }
 
-static COLD bool repair_shard(shmcore_segment *segment, uint32_t number, const struct guarded *guarded)
+/* With the lock held. What is loose must be settled before the heap can be judged; when the pool is not to be
+ * had for that, it stays loose, and whoever enters next tries again. */
+static COLD bool repair_shard(shmcore_segment *segment, uint32_t number, const struct guarded *guarded,
+                              enum lock_result entered)
 {
     const struct heap heap = shard_heap(segment, number, NULL);
     const struct shard *shard = &segment->file.view.shards[number];
-    const bool sound = return_loose(segment, number) && heap_is_sound(&heap) &&
-                       directory_is_sound(heap.view, shard, heap.owner);
-    return lock_settle(guarded, sound);
+    const bool settled = return_loose(segment, number);
+    const bool later = !settled && errno == EBUSY;
+    const bool sound =
+        later || (settled && heap_is_sound(&heap) && directory_is_sound(heap.view, shard, heap.owner));
+    if (entered == LOCK_RECOVERED || !sound) {
+        if (!lock_settle(guarded, sound))
+            return refuse_entry(segment, LOCK_POISONED);
+    }
+    if (later)
+        lock_release(guarded);
+    return !later;
 }
 
 bool shard_enter(shmcore_segment *segment, uint32_t shard, struct guarded *guarded)
 {
     *guarded = guard_of_shard(segment, shard);
     const enum lock_result result = acquire(segment, guarded);
-    if (LIKELY(result == LOCK_OK))
+    if (LIKELY(result == LOCK_OK && segment->file.view.shards[shard].loose.count == 0))
         return true;
-    if (result == LOCK_RECOVERED)
-        return repair_shard(segment, shard, guarded) || refuse_entry(segment, LOCK_POISONED);
+    if (result == LOCK_OK || result == LOCK_RECOVERED)
+        return repair_shard(segment, shard, guarded, result);
     return refuse_entry(segment, result);
 }
 

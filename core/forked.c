@@ -48,27 +48,43 @@ static void sign_promise(struct process_row *row, struct transaction *transactio
     UNDO_SET(transaction, &row->reaper_start, segment->self.start_time);
 }
 
-static void make_child_row(shmcore_segment *segment)
+/* ROW_NONE: there is no row left, or its lock is not to be had. */
+static uint32_t take_child_row(shmcore_segment *segment)
 {
     struct guarded pool;
-    segment->child = (struct process_identity){.nonce = os_random()};
-    segment->child_row = ROW_NONE;
-    reap_vanished(segment, 2); /* or those who fork over and over would fill the table */
-    for (int tries = 0; tries < 2 && segment->child_row == ROW_NONE; tries++) {
-        if (tries == 1 && reap_some(segment, ROWS_MOST) == 0)
-            return;
-        if (!pool_enter(segment, &pool))
-            return;
-        struct transaction transaction = transaction_begin(&pool);
-        const uint32_t row =
-            process_take_row(&segment->file.view, &transaction, &segment->child, ROW_FORKING);
-        if (row != ROW_NONE)
-            sign_promise(&segment->file.view.rows[row], &transaction, segment);
-        segment->child_row = transaction_end(&pool, &transaction) ? row : ROW_NONE;
-        pool_leave(&pool);
-    }
+    const struct view *view = &segment->file.view;
+    if (!pool_enter(segment, &pool))
+        return ROW_NONE;
+    struct transaction transaction = transaction_begin(&pool);
+    const uint32_t row = process_take_row(view, &transaction, &segment->child, ROW_FORKING);
+    if (row != ROW_NONE)
+        sign_promise(&view->rows[row], &transaction, segment);
+    const bool taken = transaction_end(&pool, &transaction);
+    pool_leave(&pool);
+    return taken ? row : ROW_NONE;
+}
+
+/* There is no child to come any more, or none that will move in. A child that was quick may have ended, and
+ * its row be another's: then this word means nothing there. */
+static void end_promise(const shmcore_segment *segment)
+{
     if (segment->child_row != ROW_NONE)
-        block_copy_all_of(segment, segment->row, segment->child_row);
+        atomic_store_explicit(&segment->file.view.rows[segment->child_row].fork_over, segment->child.nonce,
+                              memory_order_release);
+}
+
+/* A child that could not have a reference to each block of its parent gets no part in the segment. */
+static void make_child_row(shmcore_segment *segment)
+{
+    segment->child = (struct process_identity){.nonce = os_random()};
+    reap_vanished(segment, 2); /* or those who fork over and over would fill the table */
+    segment->child_row = take_child_row(segment);
+    if (segment->child_row == ROW_NONE && reap_some(segment, ROWS_MOST) > 0)
+        segment->child_row = take_child_row(segment);
+    if (segment->child_row == ROW_NONE || block_copy_all_of(segment, segment->row, segment->child_row) == 0)
+        return;
+    end_promise(segment);
+    segment->child_row = ROW_NONE;
 }
 
 static bool takes_part(const shmcore_segment *segment)
@@ -111,15 +127,6 @@ void forked_prepare(void)
 }
 
 /* ---------------------------------------------------------------- parent */
-
-/* Whether there is a child at all is not known here, but that there is one by now or never will be. A child
- * that was quick may have ended, and its row be another's: then this word means nothing there. */
-static void end_promise(const shmcore_segment *segment)
-{
-    if (segment->child_row != ROW_NONE)
-        atomic_store_explicit(&segment->file.view.rows[segment->child_row].fork_over, segment->child.nonce,
-                              memory_order_release);
-}
 
 void forked_parent(void)
 {

@@ -108,7 +108,7 @@ struct region_run shard_shed(shmcore_segment *segment, uint32_t number, const st
     UNDO_SET(&transaction, &shard->loose.first, run.first);
     UNDO_SET(&transaction, &shard->loose.count, run.count);
     if (!transaction_end(guarded, &transaction) || !pool_enter(segment, &pool))
-        return none; /* stays loose until the next recovery: lost room, no harm */
+        return none; /* stays loose: whoever enters next sees to it */
     struct transaction handing = transaction_begin(&pool);
     UNDO_SET(&handing, &shard->loose.count, 0);
     pool_hand(view, run, OWNER_RETURNING + segment->row);

@@ -72,18 +72,21 @@ struct attachment {
     bool mapped_before; /* by another copy of the library in this process */
 };
 
-static uint32_t take_row(shmcore_segment *segment)
+/* 0, or -1 with the error set: EUSERS when all rows are taken. */
+static int take_row(shmcore_segment *segment)
 {
     struct guarded pool;
-    uint32_t row = ROW_NONE;
+    const struct view *view = &segment->file.view;
     if (!pool_enter(segment, &pool))
-        return ROW_NONE;
+        return -1;
     struct transaction transaction = transaction_begin(&pool);
-    row = process_take_row(&segment->file.view, &transaction, &segment->self, ROW_ALIVE);
-    if (!transaction_end(&pool, &transaction))
-        row = ROW_NONE;
+    const uint32_t row = process_take_row(view, &transaction, &segment->self, ROW_ALIVE);
+    segment->row = transaction_end(&pool, &transaction) ? row : ROW_NONE;
     pool_leave(&pool);
-    return row;
+    if (segment->row != ROW_NONE)
+        return 0;
+    return error_set(EUSERS, "segment '%s' has room for %u processes and all are taken", segment->file.name,
+                     view->row_count);
 }
 
 static void reap_former_selves(shmcore_segment *segment)
@@ -117,13 +120,9 @@ static int attach(struct segment *file, void *argument)
         reap_former_selves(segment);
     reap_vanished(segment, ROWS_MOST);
     reap_some(segment, 2);
-    segment->row = take_row(segment);
-    if (segment->row == ROW_NONE && reap_some(segment, ROWS_MOST) > 0)
-        segment->row = take_row(segment);
-    if (segment->row == ROW_NONE)
-        return error_set(EUSERS, "segment '%s' has room for %u processes and all are taken", file->name,
-                         file->view.row_count);
-    return 0;
+    if (take_row(segment) == 0)
+        return 0;
+    return errno == EUSERS && reap_some(segment, ROWS_MOST) > 0 ? take_row(segment) : -1;
 }
 
 static int make_request(struct segment_request *request, const char *name, const shmcore_traits *traits,
