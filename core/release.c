@@ -230,7 +230,8 @@ int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to)
             return -1;
         struct walk walk = begin_walk(&work);
         while (result == 0 && (record = next_held(&work, from, &walk)) != NULL)
-            result = copy_references(&work, record, from, to);
+            if (block_state(record) == RECORD_READY) /* else another thread is filling it, and only there */
+                result = copy_references(&work, record, from, to);
         work_leave(&work);
     }
     return result;
