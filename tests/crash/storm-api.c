@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the processes of a storm through the C API do, all at random:
+ * The life of a process in a storm through the C API: three threads that do at random what storm-actor.c has,
+ * and
  *
- *   own blocks     names that no other process ever asks for first; filled once; must read the same until
- * freed borrowed ones  own blocks of another process, found by for_each and attached to: they outlive their
- * maker common ones    a few names that all use; a word for each thread, see storm-board.h looking find,
- * block_of, for_each (each own block seen exactly once), stat open, close    a nested open; a real close,
- * after which everything is forgotten fork           the child holds what the forking thread held, does a
- * little of everything, and ends somehow exec, exit     at any time, with the segment open or closed, other
- * threads in the middle of something
+ *   open, close    a nested open; a real close, after which everything is forgotten
+ *   fork           the child holds what the forking thread held, does a little of everything, and ends
+ * somehow exec, exit     at any time, with the segment open or closed, other threads in the middle of
+ * something
  *
  * The threads of a process share one handle. A real close needs the others to be outside the library: they
  * hold `gate` for reading while they are inside. A forked child has one thread and does not use it.
@@ -20,83 +18,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "export.h"
-#include "shmcore.h"
+#include "storm-actor.h"
 
-enum { OWN = 24, COMMON = 12 };
+struct process process;
 
-struct own {
-    void *pointer; /* NULL: free */
-    size_t bytes;
-    uint64_t seed;
-    bool borrowed;
-    char name[SHMCORE_NAME_MAX + 1];
-};
-
-struct common {
-    void *pointer; /* NULL: not held */
-    uint32_t count;
-};
-
-struct actor {
-    unsigned number;
-    bool child;
-    uint64_t made;
-    unsigned epoch; /* of the process: another one means that the segment was closed under us */
-    struct storm_dice dice;
-    struct own own[OWN];
-    struct common common[COMMON];
-};
-
-static struct {
-    struct storm_board *board;
-    int descriptor;
-    unsigned place;
-    shmcore_segment *segment; /* NULL: a close was not followed by an open yet */
-    unsigned epoch;
-    pthread_rwlock_t gate;
-    struct actor actor[STORM_THREADS];
-} process;
-
-#define COMPLAIN(...) storm_complain(process.board, __VA_ARGS__)
-
-/* ---------------------------------------------------------------- answers */
-
-/* An operation has ended and failed. While somebody is stopped he may hold a lock, and what the dead held
- * cannot be given back past him. */
-static void judge_failure(const char *what, const char *name, int error, bool stopped)
-{
-    struct storm_board *board = process.board;
-    if (error == EBUSY)
-        atomic_fetch_add(stopped ? &board->busy : &board->busy_in_calm, 1);
-    else if (error == ENOMEM)
-        atomic_fetch_add(stopped ? &board->full : &board->full_in_calm, 1);
-    else
-        COMPLAIN("%s of '%s': %s (%s)", what, name, strerror(error), shmcore_error());
-}
-
-static void *allocate(enum storm_operation operation, const char *name, size_t bytes)
-{
-    storm_begin(operation);
-    void *pointer = shmcore_allocate(process.segment, name, bytes);
-    const bool stopped = storm_end();
-    if (pointer == NULL)
-        judge_failure(storm_operation_name[operation], name, errno, stopped);
-    return pointer;
-}
-
-static bool deallocate(void *pointer, const char *name)
-{
-    storm_begin(STORM_FREE);
-    const int result = shmcore_deallocate(process.segment, pointer);
-    const bool stopped = storm_end();
-    if (result != 0)
-        judge_failure("free", name, errno, stopped);
-    return result == 0;
-}
+/* ---------------------------------------------------------------- open, close */
 
 static shmcore_traits traits(void)
 {
@@ -114,7 +43,7 @@ static shmcore_segment *open_segment(void)
     shmcore_segment *segment = shmcore_open(STORM_SEGMENT, &wanted);
     const bool stopped = storm_end();
     if (segment == NULL)
-        judge_failure("open", STORM_SEGMENT, errno, stopped);
+        actor_judge("open", STORM_SEGMENT, errno, stopped);
     return segment;
 }
 
@@ -124,236 +53,8 @@ static void close_segment(shmcore_segment *segment)
     const int result = shmcore_close(segment);
     const bool stopped = storm_end();
     if (result != 0)
-        judge_failure("close", STORM_SEGMENT, errno, stopped);
+        actor_judge("close", STORM_SEGMENT, errno, stopped);
 }
-
-/* ---------------------------------------------------------------- own blocks */
-
-static size_t some_size(struct storm_dice *dice)
-{
-    const uint32_t kind = storm_roll(dice, 100);
-    if (kind < 60)
-        return storm_roll(dice, 600);
-    if (kind < 90)
-        return storm_roll(dice, 9000);
-    return kind < 98 ? storm_roll(dice, 80000) : storm_roll(dice, 1000000);
-}
-
-static void some_name(struct actor *actor, char name[SHMCORE_NAME_MAX + 1])
-{
-    const unsigned long generation = atomic_load(&process.board->place[storm_place()].generation);
-    const int length = snprintf(name, SHMCORE_NAME_MAX + 1, "own/%lu.%u.%lu", generation, actor->number,
-                                (unsigned long)actor->made++);
-    if (storm_roll(&actor->dice, 3) != 0)
-        return;
-    size_t longer = (size_t)length + storm_roll(&actor->dice, SHMCORE_NAME_MAX - (uint32_t)length + 1);
-    memset(name + length, 'x', longer - (size_t)length);
-    name[longer] = '\0';
-}
-
-static void verify(const struct own *own, const char *when)
-{
-    if (!storm_is_filled(own->pointer, own->bytes, own->seed))
-        COMPLAIN("block '%s' of %zu bytes, %s, at %p has changed %s", own->name, own->bytes,
-                 own->borrowed ? "borrowed" : "own", own->pointer, when);
-}
-
-static void make_own(struct actor *actor, struct own *own)
-{
-    own->bytes = some_size(&actor->dice);
-    own->borrowed = false;
-    some_name(actor, own->name);
-    own->seed = storm_mix(storm_roll(&actor->dice, UINT32_MAX) | (uint64_t)storm_line() << 32);
-    own->pointer = allocate(STORM_ALLOCATE, own->name, own->bytes);
-    if (own->pointer == NULL)
-        return;
-    if (!storm_is_zero(own->pointer, own->bytes))
-        COMPLAIN("new block '%s' of %zu bytes is not zero", own->name, own->bytes);
-    storm_fill(own->pointer, own->bytes, own->seed);
-}
-
-static void drop_own(struct own *own)
-{
-    verify(own, "before it is freed");
-    if (deallocate(own->pointer, own->name))
-        own->pointer = NULL; /* else it is tried again some time */
-}
-
-static void own_step(struct actor *actor)
-{
-    struct own *own = &actor->own[storm_roll(&actor->dice, OWN)];
-    if (own->pointer == NULL)
-        make_own(actor, own);
-    else
-        drop_own(own);
-}
-
-static size_t common_size(unsigned number)
-{
-    static const size_t sizes[] = {STORM_COMMON_LEAST, 4096, 40000, 9000, 300000, STORM_COMMON_LEAST + 1000};
-    return sizes[number % 6] / 8 * 8;
-}
-
-static void common_name(unsigned number, char name[SHMCORE_NAME_MAX + 1])
-{
-    snprintf(name, SHMCORE_NAME_MAX + 1, "common/%u%s", number,
-             number % 4 == 3 ? "/with a name that does not fit the record and needs room of its own" : "");
-}
-
-/* Most of the time inside the library, and there inside a transaction: so that is where a kill hits. */
-static void hammer(struct actor *actor)
-{
-    char name[SHMCORE_NAME_MAX + 1];
-    const unsigned times = storm_roll(&actor->dice, 500);
-    const size_t bytes = storm_roll(&actor->dice, 4) != 0 ? storm_roll(&actor->dice, 2000) : 40000;
-    some_name(actor, name);
-    for (unsigned i = 0; i < times; i++) {
-        void *pointer = allocate(STORM_ALLOCATE, name, bytes);
-        while (pointer != NULL && !deallocate(pointer, name)) /* or the name would be another block's */
-            if (storm_is_over(process.board))
-                return;
-    }
-}
-
-/* The same with a block that others have, too: what is counted is references. */
-static void hammer_common(struct actor *actor)
-{
-    char name[SHMCORE_NAME_MAX + 1];
-    const unsigned number = storm_roll(&actor->dice, COMMON), times = storm_roll(&actor->dice, 300);
-    common_name(number, name);
-    for (unsigned i = 0; i < times; i++) {
-        void *pointer = allocate(STORM_ATTACH, name, common_size(number));
-        while (pointer != NULL && !deallocate(pointer, name))
-            if (storm_is_over(process.board))
-                return;
-    }
-}
-
-/* ---------------------------------------------------------------- borrowed blocks */
-
-struct candidates {
-    struct actor *actor;
-    unsigned seen[OWN], met;
-    shmcore_block chosen;
-};
-
-static int meet(const shmcore_block *block, void *argument)
-{
-    struct candidates *candidates = argument;
-    if (strncmp(block->name, "own/", 4) != 0)
-        return 0;
-    for (unsigned i = 0; i < OWN; i++) {
-        const struct own *own = &candidates->actor->own[i];
-        if (own->pointer == block->address && strcmp(own->name, block->name) == 0) {
-            candidates->seen[i]++;
-            return 0;
-        }
-    }
-    if (block->owner != getpid() && block->bytes >= 2 * STORM_HEADER_BYTES &&
-        storm_roll(&candidates->actor->dice, ++candidates->met) == 0)
-        candidates->chosen = *block;
-    return 0;
-}
-
-/* Everything that this thread holds is seen once, whatever the others do meanwhile. */
-static void visit(struct actor *actor, struct candidates *candidates)
-{
-    *candidates = (struct candidates){.actor = actor};
-    storm_begin(STORM_VISIT);
-    const int result = shmcore_for_each(process.segment, meet, candidates);
-    storm_end();
-    if (result != 0)
-        COMPLAIN("for_each: %s", shmcore_error());
-    for (unsigned i = 0; i < OWN; i++)
-        if (candidates->seen[i] != (actor->own[i].pointer != NULL))
-            COMPLAIN("for_each met '%s' (%zu bytes, %s) %u times", actor->own[i].name, actor->own[i].bytes,
-                     actor->own[i].borrowed ? "borrowed" : "own", candidates->seen[i]);
-}
-
-static void borrow(struct actor *actor)
-{
-    struct candidates candidates;
-    struct own *own = &actor->own[storm_roll(&actor->dice, OWN)];
-    visit(actor, &candidates);
-    if (own->pointer != NULL || candidates.met == 0)
-        return;
-    const shmcore_block *block = &candidates.chosen;
-    own->pointer = allocate(STORM_ATTACH, block->name, block->bytes);
-    if (own->pointer == NULL)
-        return;
-    own->borrowed = true;
-    own->bytes = block->bytes;
-    strcpy(own->name, block->name);
-    const int sound = storm_is_sound(own->pointer, own->bytes);
-    if (sound < 0)
-        COMPLAIN("borrowed block '%s' of %zu bytes is spoilt", own->name, own->bytes);
-    if (sound > 0) {
-        memcpy(&own->seed, own->pointer, sizeof own->seed);
-        return;
-    }
-    if (deallocate(own->pointer,
-                   own->name)) /* its maker is at it, or has died at it, or it is ours and new */
-        own->pointer = NULL;
-    else
-        own->seed = 0;
-}
-
-/* ---------------------------------------------------------------- common blocks */
-
-static void common_step(struct actor *actor)
-{
-    const unsigned number = storm_roll(&actor->dice, COMMON);
-    struct common *common = &actor->common[number];
-    const size_t bytes = common_size(number);
-    const uint64_t seed = storm_mix(number + 1);
-    const char *wrong = NULL;
-    char name[SHMCORE_NAME_MAX + 1];
-    common_name(number, name);
-    if (common->pointer == NULL) {
-        common->pointer = allocate(STORM_ATTACH, name, bytes);
-        if (common->pointer != NULL)
-            wrong = storm_common_begin(common->pointer, bytes, seed, &common->count);
-    } else {
-        wrong = storm_common_look(common->pointer, bytes, seed, &common->count);
-        if (storm_roll(&actor->dice, 3) == 0 && deallocate(common->pointer, name))
-            common->pointer = NULL;
-    }
-    if (wrong != NULL)
-        COMPLAIN("common block '%s' of %zu bytes: %s", name, bytes, wrong);
-}
-
-/* ---------------------------------------------------------------- looking */
-
-static void look(struct actor *actor)
-{
-    const struct own *own = &actor->own[storm_roll(&actor->dice, OWN)];
-    shmcore_statistics statistics;
-    shmcore_block block;
-    size_t bytes = 0;
-    if (own->pointer == NULL) {
-        storm_begin(STORM_STATISTICS);
-        const int result = shmcore_stat(process.segment, &statistics);
-        storm_end();
-        if (result != 0 || statistics.processes == 0 || statistics.used > statistics.capacity)
-            COMPLAIN("stat: %s", shmcore_error());
-        return;
-    }
-    verify(own, "while it was held");
-    storm_begin(STORM_FIND);
-    const void *found = shmcore_find(process.segment, own->name, &bytes);
-    storm_end();
-    if (found != own->pointer || bytes != own->bytes)
-        COMPLAIN("find of '%s': %p, %zu bytes, and it is at %p with %zu", own->name, found, bytes,
-                 own->pointer, own->bytes);
-    storm_begin(STORM_DESCRIBE);
-    const int result = shmcore_block_of(own->pointer, &block);
-    storm_end();
-    if (result != 0 || strcmp(block.name, own->name) != 0 || block.bytes != own->bytes || block.refs == 0)
-        COMPLAIN("block_of '%s' of %zu bytes: %s", own->name, own->bytes,
-                 result != 0 ? shmcore_error() : block.name);
-}
-
-/* ---------------------------------------------------------------- open, close */
 
 static void forget(struct actor *actor)
 {
@@ -433,22 +134,6 @@ static void leave(struct actor *actor)
 
 static void one_step(struct actor *actor);
 
-/* What the forking thread held, the child holds too. */
-static void look_at_heritage(struct actor *actor)
-{
-    for (unsigned i = 0; i < OWN; i++)
-        if (actor->own[i].pointer != NULL)
-            verify(&actor->own[i], "after a fork, in the child");
-    for (unsigned i = 0; i < COMMON; i++) {
-        struct common *common = &actor->common[i];
-        const char *wrong = NULL;
-        if (common->pointer != NULL)
-            wrong = storm_common_begin(common->pointer, common_size(i), storm_mix(i + 1), &common->count);
-        if (wrong != NULL)
-            COMPLAIN("common block %u in a child: %s", i, wrong);
-    }
-}
-
 static void live_as_child(struct actor *actor)
 {
     actor->child = true;
@@ -460,7 +145,7 @@ static void live_as_child(struct actor *actor)
         atomic_fetch_add(&process.board->apart, 1);
         leave(actor);
     }
-    look_at_heritage(actor);
+    actor_look_at_heritage(actor);
     const unsigned steps = storm_roll(&actor->dice, storm_roll(&actor->dice, 8) == 0 ? 2000 : 60);
     for (unsigned step = 0; step < steps && !storm_is_over(process.board); step++)
         one_step(actor);
@@ -498,17 +183,17 @@ static void one_step(struct actor *actor)
     if (process.segment == NULL) /* a child could not open it again */
         return;
     if (choice < 1900)
-        own_step(actor);
+        actor_own_step(actor);
     else if (choice < 2900)
-        common_step(actor);
-    else if (choice < 3500)
-        look(actor);
-    else if (choice < 3650)
-        borrow(actor);
+        actor_common_step(actor);
+    else if (choice < 3560)
+        actor_look(actor);
+    else if (choice < 3600)
+        actor_borrow(actor);
     else if (choice < 3750)
-        hammer(actor);
+        actor_hammer(actor);
     else if (choice < 3850)
-        hammer_common(actor);
+        actor_hammer_common(actor);
     else if (choice < 3910)
         open_nested();
     else if (choice < 3920)
@@ -521,13 +206,6 @@ static void one_step(struct actor *actor)
         leave(actor);
     else
         bury_children();
-}
-
-static void give_everything_back(struct actor *actor)
-{
-    for (unsigned i = 0; i < OWN; i++)
-        if (actor->own[i].pointer != NULL)
-            drop_own(&actor->own[i]);
 }
 
 static void *live(void *argument)
@@ -543,7 +221,7 @@ static void *live(void *argument)
         pthread_rwlock_rdlock(&process.gate);
     }
     if (actor->epoch == process.epoch && process.segment != NULL)
-        give_everything_back(actor);
+        actor_give_back(actor);
     pthread_rwlock_unlock(&process.gate);
     return NULL;
 }

@@ -16,8 +16,12 @@
 #include <unistd.h>
 
 const char *const storm_operation_name[STORM_OPERATIONS] = {
-    "nothing",  "start", "open",       "close",  "allocate", "attach", "free", "find",
-    "describe", "visit", "statistics", "resize", "fork",     "exec",   "exit"};
+    [STORM_NOTHING] = "nothing",  [STORM_START] = "start",       [STORM_OPEN] = "open",
+    [STORM_CLOSE] = "close",      [STORM_ALLOCATE] = "allocate", [STORM_ATTACH] = "attach",
+    [STORM_FREE] = "free",        [STORM_FIND] = "find",         [STORM_DESCRIBE] = "describe",
+    [STORM_VISIT] = "visit",      [STORM_STATISTICS] = "stat",   [STORM_RESIZE] = "resize",
+    [STORM_HAMMER] = "hammering", [STORM_FORK] = "fork",         [STORM_EXEC] = "exec",
+    [STORM_EXIT] = "exit"};
 
 #define SAMPLE_EVERY UINT64_C(2000000)
 
@@ -151,8 +155,8 @@ void storm_begin(enum storm_operation operation)
         self.queued = time_in_queue();
         self.sampled = self.begun;
     }
-    atomic_store(&line->begun, self.begun);
-    atomic_store(&line->operation, operation);
+    atomic_store_explicit(&line->begun, self.begun, memory_order_relaxed);
+    atomic_store_explicit(&line->operation, operation, memory_order_release);
 }
 
 static void raise_to(_Atomic uint64_t *worst, uint64_t value)
@@ -170,6 +174,13 @@ static enum storm_weather weather_since(const struct storm_board *board, uint64_
     return atomic_load(&board->last_kill) >= begun ? STORM_KILL : STORM_CALM;
 }
 
+void storm_count(unsigned operations)
+{
+    _Atomic uint64_t *count = &self.board->place[self.place].line[self.thread].count;
+    const uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
+    atomic_store_explicit(count, before + operations, memory_order_relaxed); /* nobody else writes it */
+}
+
 bool storm_end(void)
 {
     const int kept_errno = errno;
@@ -177,8 +188,8 @@ bool storm_end(void)
     struct storm_place *place = &board->place[self.place];
     const uint64_t took = storm_clock() - self.begun;
     const enum storm_weather weather = weather_since(board, self.begun);
-    atomic_store(&place->line[self.thread].operation, STORM_NOTHING);
-    atomic_fetch_add_explicit(&board->count[self.operation], 1, memory_order_relaxed);
+    atomic_store_explicit(&place->line[self.thread].operation, STORM_NOTHING, memory_order_release);
+    storm_count(1);
     if (atomic_load(&place->continued) < self.begun) { /* else it was this process that was stopped */
         raise_to(&board->worst[weather][self.operation], took);
         if (took > atomic_load_explicit(&board->worst_waiting[weather], memory_order_relaxed)) {

@@ -36,6 +36,7 @@ enum storm_operation {
     STORM_VISIT,
     STORM_STATISTICS,
     STORM_RESIZE,
+    STORM_HAMMER,
     STORM_FORK,
     STORM_EXEC,
     STORM_EXIT,
@@ -51,6 +52,7 @@ struct storm_line {
     _Atomic uint32_t operation;
     _Atomic int32_t thread;
     _Atomic uint64_t begun;
+    _Atomic uint64_t count; /* operations of all who had this line */
 };
 
 struct storm_place {
@@ -71,7 +73,6 @@ struct storm_board {
     _Atomic uint64_t last_kill, last_stop, last_continue;
     _Atomic uint32_t stopped_now;
     _Atomic uint64_t failures, forks, execs, exits;
-    _Atomic uint64_t count[STORM_OPERATIONS];
     _Atomic uint64_t busy, busy_in_calm, full, full_in_calm, apart; /* apart: children without a row */
     _Atomic uint64_t routed, passed;
     _Atomic uint64_t worst[STORM_WEATHERS][STORM_OPERATIONS];
@@ -105,6 +106,8 @@ unsigned storm_line(void);
 void storm_begin(enum storm_operation operation);
 /* Keeps errno. True: somebody was stopped meanwhile. */
 bool storm_end(void);
+/* Operations that have no begin and end of their own. */
+void storm_count(unsigned operations);
 
 /* Every process of the storm does this now and then: true when it is to come to an end. */
 bool storm_is_over(const struct storm_board *board);

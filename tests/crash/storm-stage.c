@@ -101,7 +101,7 @@ static void look_at_log(void)
         printf("said: %s", line);
         if (strstr(line, "locked by a process that does not run") == NULL &&
             strstr(line, "has been locked for too long") == NULL &&
-            strstr(line, "still being filled") == NULL)
+            strstr(line, "still being filled") == NULL && strstr(line, "never matched") == NULL)
             storm_complain(storm.board, "said: %s", line);
     }
     if (file != NULL)

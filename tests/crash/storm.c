@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "storm-aim.h"
+
 #define MILLISECOND UINT64_C(1000000)
 #define SECOND      (1000 * MILLISECOND)
 #define HANG        (21 * SECOND) /* the patience of a lock, and what a loaded machine may add */
@@ -77,33 +79,64 @@ static int open_process(unsigned place)
     return -1;
 }
 
+/* A zombie takes signals, too, but nothing comes of them. */
+static bool has_ended(int32_t pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "r");
+    const size_t got = file != NULL ? fread(text, 1, sizeof text - 1, file) : 0;
+    text[got] = '\0';
+    if (file != NULL)
+        fclose(file);
+    const char *name_ends = strrchr(text, ')');
+    return name_ends == NULL || name_ends[1] != ' ' || name_ends[2] == 'Z' || name_ends[2] == 'X';
+}
+
 static bool send(unsigned place, int signal)
 {
     const int descriptor = open_process(place);
     if (descriptor < 0)
         return false;
-    const bool sent = syscall(SYS_pidfd_send_signal, descriptor, signal, NULL, 0) == 0;
+    const bool sent = !has_ended(atomic_load(&storm.board->place[place].pid)) &&
+                      syscall(SYS_pidfd_send_signal, descriptor, signal, NULL, 0) == 0;
     close(descriptor);
     return sent;
 }
 
-/* A place that is in use, at random; STORM_PLACES: there is none. */
+/* A place that is in use, at random; STORM_PLACES: there is none. Who is stopped is let alone, or it would
+ * never last for long. */
 static unsigned some_place(void)
 {
     unsigned chosen = STORM_PLACES, met = 0;
-    for (unsigned i = 0; i < STORM_PLACES; i++)
-        if (atomic_load(&storm.board->place[i].pid) != 0 && storm_roll(&storm.dice, ++met) == 0)
+    for (unsigned i = 0; i < STORM_PLACES; i++) {
+        const struct storm_place *place = &storm.board->place[i];
+        if (atomic_load(&place->pid) != 0 && !atomic_load(&place->stopped) &&
+            storm_roll(&storm.dice, ++met) == 0)
             chosen = i;
+    }
     return chosen;
 }
 
-static void kill_one(void)
+/* Half of the time somebody who holds a lock, if there is one. */
+static unsigned some_target(void)
 {
-    const unsigned place = some_place();
+    unsigned place = STORM_PLACES;
+    if (storm_roll(&storm.dice, 2) == 0)
+        place = storm_holder(storm.board);
+    return place != STORM_PLACES && !atomic_load(&storm.board->place[place].stopped) ? place : some_place();
+}
+
+static bool kill_one(void)
+{
+    const unsigned place = some_target();
     if (place == STORM_PLACES)
-        return;
+        return false;
     atomic_store(&storm.board->last_kill, storm_clock());
-    storm.killed += send(place, SIGKILL);
+    const bool sent = send(place, SIGKILL);
+    storm.killed += sent;
+    storm.killed_inside += sent && storm_holds(storm.board, place);
+    return sent;
 }
 
 /* ---------------------------------------------------------------- stopping */
@@ -124,31 +157,44 @@ static void let_go_on(struct storm_stop *stop)
     atomic_fetch_sub(&storm.board->stopped_now, 1);
 }
 
+/* Most stops are short and hit nobody who holds a lock. One that does is made longer than anybody
+ * waits for a lock; not too often, for the others get little done meanwhile. */
+static bool make_longer(struct storm_stop *stop, uint64_t now)
+{
+    if (stop->long_one || now < storm.next_long_stop || !storm_holds(storm.board, stop->place))
+        return false;
+    stop->long_one = true;
+    stop->until = now + (1100 + storm_roll(&storm.dice, 900)) * MILLISECOND;
+    storm.next_long_stop = stop->until + 3 * SECOND;
+    storm.next_kill = stop->until; /* or nobody would live long enough to lose patience */
+    storm.long_stops++;
+    return true;
+}
+
 static void stop_one(struct storm_stop *stop, uint64_t now)
 {
-    const unsigned place = some_place();
-    if (place == STORM_PLACES || atomic_exchange(&storm.board->place[place].stopped, true))
+    const unsigned place = some_target();
+    if (place == STORM_PLACES || has_ended(atomic_load(&storm.board->place[place].pid)) ||
+        atomic_exchange(&storm.board->place[place].stopped, true))
         return;
     atomic_fetch_add(&storm.board->stopped_now, 1);
     atomic_store(&storm.board->last_stop, storm_clock());
-    stop->place = place;
-    /* now and then for longer than anybody waits for a lock */
-    const uint32_t most = storm_roll(&storm.dice, 3) == 0 ? 2500 : 50;
-    stop->until = now + (1 + storm_roll(&storm.dice, most)) * MILLISECOND;
     storm.stopped += send(place, SIGSTOP);
+    *stop = (struct storm_stop){.place = place};
+    stop->until = now + (5 + storm_roll(&storm.dice, 30)) * MILLISECOND;
 }
 
 static void stop_some(uint64_t now)
 {
     for (unsigned i = 0; i < STORM_STOPS; i++) {
         struct storm_stop *stop = &storm.stop[i];
-        if (stop->until != 0 && now >= stop->until)
+        if (stop->until != 0 && now >= stop->until && !make_longer(stop, now))
             let_go_on(stop);
     }
     struct storm_stop *stop = &storm.stop[storm_roll(&storm.dice, STORM_STOPS)];
     if (now < storm.next_stop)
         return;
-    storm.next_stop = now + (50 + storm_roll(&storm.dice, 250)) * MILLISECOND;
+    storm.next_stop = now + (20 + storm_roll(&storm.dice, 150)) * MILLISECOND;
     if (stop->until == 0)
         stop_one(stop, now);
 }
@@ -244,28 +290,34 @@ static bool has_failed(void)
     return atomic_load(&storm.board->failures) > 0;
 }
 
+/* At the latest after a few milliseconds, for the sake of those who end by themselves and of stops. */
+static uint64_t next_event(uint64_t now)
+{
+    const uint64_t soon = now + 2 * MILLISECOND;
+    return storm.next_kill > now && storm.next_kill < soon ? storm.next_kill : soon;
+}
+
 /* Mean distance of two kills such that there are enough in time; without any, on a machine that is too slow
  * for it, the storm takes longer. */
 static void rage(void)
 {
     const uint64_t start = storm_clock(), end = start + storm.seconds * SECOND;
-    const uint64_t mean = storm.seconds * SECOND / (storm.kills + storm.kills / 8 + 1);
-    uint64_t next_kill = start + SECOND / 10, next_look = start;
-    storm.next_stop = start + SECOND / 2;
+    const uint64_t mean = storm.seconds * SECOND / (storm.kills + storm.kills / 2 + 1);
+    uint64_t next_look = start;
+    storm.next_kill = start + SECOND / 10;
+    storm.next_stop = storm.next_long_stop = start + SECOND / 2;
     for (uint64_t now = start; (now < end || storm.killed < storm.kills) && !has_failed();
          now = storm_clock()) {
         bury_and_replace();
-        if (now >= next_kill) {
-            kill_one();
-            next_kill += storm_roll(&storm.dice, (uint32_t)(2 * mean));
-        }
+        if (now >= storm.next_kill && kill_one())
+            storm.next_kill += storm_roll(&storm.dice, (uint32_t)(2 * mean));
         stop_some(now);
         if (now >= next_look) {
             next_look = now + SECOND / 4;
             if (somebody_hangs())
                 return;
         }
-        wait_until(next_kill < now + 5 * MILLISECOND ? next_kill : now + 5 * MILLISECOND);
+        wait_until(next_event(now));
     }
 }
 
@@ -320,12 +372,15 @@ static void print_summary(const char *kind)
 {
     const struct storm_board *board = storm.board;
     uint64_t operations = 0;
-    for (unsigned i = STORM_OPEN; i < STORM_OPERATIONS; i++)
-        operations += atomic_load(&board->count[i]);
+    for (unsigned i = 0; i < STORM_LINES; i++)
+        operations += atomic_load(&board->place[i / STORM_THREADS].line[i % STORM_THREADS].count);
     printf("storm %s, seed %" PRIu64 ": %u processes started and %" PRIu64 " forked, %" PRIu64
-           " execs, %" PRIu64 " exits, %u kills, %u stops, %" PRIu64 " operations",
+           " execs, %" PRIu64
+           " exits, %u kills (%u with a lock held), %u stops (%u long, with a lock held), %" PRIu64
+           " operations",
            kind, board->seed, storm.started, atomic_load(&board->forks), atomic_load(&board->execs),
-           atomic_load(&board->exits), storm.killed, storm.stopped, operations);
+           atomic_load(&board->exits), storm.killed, storm.killed_inside, storm.stopped, storm.long_stops,
+           operations);
     printf(", EBUSY %" PRIu64 " (+%" PRIu64 " with nobody stopped), ENOMEM %" PRIu64 " (+%" PRIu64 ")",
            atomic_load(&board->busy), atomic_load(&board->busy_in_calm), atomic_load(&board->full),
            atomic_load(&board->full_in_calm));
@@ -351,6 +406,7 @@ int main(int count, char **arguments)
     if (!storm_run_apart(storm_measure))
         return 1;
     rage();
+    storm_aim_no_more();
     let_half_end();
     kill_the_rest();
     if (!has_failed())

@@ -8,10 +8,11 @@
 
 #include "storm-board.h"
 
-enum { STORM_STOPS = 3 };
+enum { STORM_STOPS = 2 };
 
 struct storm_stop {
     unsigned place;
+    bool long_one;
     uint64_t until; /* 0: nobody is stopped by it */
 };
 
@@ -20,8 +21,8 @@ struct storm {
     int descriptor; /* of the board */
     bool shim, hold;
     unsigned seconds, kills;
-    unsigned started, killed, stopped;
-    uint64_t next_stop;
+    unsigned started, killed, killed_inside, stopped, long_stops;
+    uint64_t next_kill, next_stop, next_long_stop;
     struct storm_stop stop[STORM_STOPS];
     struct storm_dice dice;
 };
