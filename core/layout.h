@@ -44,10 +44,9 @@
 #define CAPACITY_LEAST MEBI
 #define CAPACITY_MOST  ((uint64_t)2 << 40)
 
-/* Where segments are mapped: found free on x86-64 under ASLR, without it, with unlimited stacks, under ASan
- * and valgrind. Inside it "is this pointer ours" is one subtraction and one comparison. */
-#define WINDOW_BASE UINT64_C(0x210000000000)
-#define WINDOW_END  UINT64_C(0x290000000000)
+/* Where segments are mapped. Inside it "is this pointer ours" is one subtraction and one comparison. */
+#define WINDOW_BASE VACANT_FROM
+#define WINDOW_END  VACANT_END
 #define WINDOW_SLOT GIBI /* bases are multiples of it */
 
 /* Records are named by offset / 8 in 32 bits, so slabs of records lie below this offset. */
