@@ -123,6 +123,9 @@ void forked_prepare(void)
         shmcore_segment *segment = segment_handle(i);
         if (takes_part(segment))
             prepare_segment(segment);
+        else if (segment !=
+                 NULL) /* a child of _Fork: the tables are its parent's, and all there is to read */
+            segment->tables_lost_by_fork = true;
     }
 }
 
