@@ -16,7 +16,7 @@ struct extent_slot *block_extent(const struct view *view, const struct record *r
 bool block_describe(const struct view *view, uint32_t owner, uint32_t reference, struct block_place *out)
 {
     const struct slot slot = slab_slot_of_record(view, reference, owner);
-    if (slot.slab == NULL || slot.slab->slab_class > SLAB_EXTENT_SLOTS)
+    if (slot.slab == NULL)
         return false;
     out->record = slab_slot_record(view, slot);
     const uint32_t status = atomic_load_explicit(&out->record->status, memory_order_acquire);
@@ -26,10 +26,14 @@ bool block_describe(const struct view *view, uint32_t owner, uint32_t reference,
         out->rounded = view->shapes[slot.slab->slab_class].slot_bytes;
         return slot.slab->slab_class < SLAB_DATA_CLASSES && out->bytes <= out->rounded;
     }
+    if (slot.slab->slab_class != SLAB_EXTENT_SLOTS)
+        return false;
     const struct extent_slot *extent = slab_slot_bytes(view, slot);
-    out->offset = (uint64_t)extent->quantum << QUANTUM_SHIFT;
+    const uint32_t quantum = extent->quantum, count = extent->count;
+    out->offset = (uint64_t)quantum << QUANTUM_SHIFT;
     out->bytes = extent->bytes;
-    out->rounded = (uint64_t)extent->count << QUANTUM_SHIFT;
-    return slot.slab->slab_class == SLAB_EXTENT_SLOTS && view_holds(view, out->offset, out->rounded) &&
+    out->rounded = (uint64_t)count << QUANTUM_SHIFT;
+    return heap_begins(view, quantum, owner, QUANTUM_NAMED) && view->quanta[quantum].count == count &&
+           view->quanta[quantum].record == reference && view_range_belongs(view, quantum, count, owner) &&
            out->bytes <= out->rounded;
 }

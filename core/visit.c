@@ -82,13 +82,14 @@ static bool set_exported_name(const struct view *view, shmcore_block *block, uin
                               uint64_t sequence)
 {
     const uint64_t offset = (uint64_t)label << LABEL_SHIFT;
-    if (!view_holds(view, offset, sizeof(struct label)) ||
-        view_owner_of_quantum(view, (uint32_t)(offset >> QUANTUM_SHIFT)) != owner)
+    const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
+    if (!view_holds(view, offset, sizeof(struct label)) || view_owner_of_quantum(view, quantum) != owner ||
+        kind_at(view, quantum) != QUANTUM_LABELS)
         return false;
     const struct label *text = view_label(view, label);
     const uint32_t length = (uint32_t)least(text->length, LABEL_TEXT);
     label_render(text->text, length, sequence, block->bytes, block->name, sizeof block->name);
-    return true;
+    return block->name[0] != '\0';
 }
 
 static bool describe_export(const struct visitor *visitor, uint32_t quantum, uint32_t owner,
@@ -98,7 +99,9 @@ static bool describe_export(const struct visitor *visitor, uint32_t quantum, uin
     const struct quantum *entry = &view->quanta[quantum];
     const uint64_t bytes = entry->bytes, sequence = entry->sequence;
     const uint64_t offset = (uint64_t)quantum << QUANTUM_SHIFT;
-    if (!view_holds(view, offset, bytes))
+    const uint32_t count = entry->count;
+    if (count == 0 || !view_range_belongs(view, quantum, count, owner) ||
+        bytes > (uint64_t)count << QUANTUM_SHIFT)
         return false;
     begin_block(visitor, block, offset, bytes);
     block->kind = SHMCORE_BLOCK_EXPORT;
@@ -109,15 +112,15 @@ static bool describe_export(const struct visitor *visitor, uint32_t quantum, uin
     return kind_at(view, quantum) == QUANTUM_EXPORT && entry->sequence == sequence;
 }
 
-/* What the slab looks like inside, when that fits where it lies; else NULL. */
-static const struct export_shape *shape_of(const struct view *view, uint32_t quantum)
+/* What the slab looks like inside, when that lies in the owner's regions; else NULL. */
+static const struct export_shape *shape_of(const struct view *view, uint32_t quantum, uint32_t owner)
 {
     const struct export_slab *slab = view_at(view, (uint64_t)quantum << QUANTUM_SHIFT);
     const uint32_t slab_class = *(const volatile uint32_t *)&slab->slab_class;
     if (slab_class >= SLAB_DATA_CLASSES)
         return NULL;
     const struct export_shape *shape = &view->export_shapes[slab_class];
-    return shape->quanta <= view_quantum_count(view) - quantum ? shape : NULL;
+    return view_range_belongs(view, quantum, shape->quanta, owner) ? shape : NULL;
 }
 
 static bool slot_is_live(const struct export_slab *slab, uint32_t slot)
@@ -146,7 +149,7 @@ static bool describe_slot(const struct visitor *visitor, uint32_t quantum, uint3
 static int visit_export_slab(const struct visitor *visitor, uint32_t quantum, uint32_t owner)
 {
     const struct export_slab *slab = view_at(visitor->view, (uint64_t)quantum << QUANTUM_SHIFT);
-    const struct export_shape *shape = shape_of(visitor->view, quantum);
+    const struct export_shape *shape = shape_of(visitor->view, quantum, owner);
     if (shape == NULL)
         return 0;
     for (uint32_t slot = 0; slot < shape->slots; slot++) {
@@ -154,7 +157,7 @@ static int visit_export_slab(const struct visitor *visitor, uint32_t quantum, ui
         if (!slot_is_live(slab, slot))
             continue;
         if (kind_at(visitor->view, quantum) != QUANTUM_EXPORT_SLAB ||
-            shape_of(visitor->view, quantum) != shape) /* it may change, or go, while we look */
+            shape_of(visitor->view, quantum, owner) != shape) /* it may change, or go, while we look */
             return 0;
         if (describe_slot(visitor, quantum, owner, slab, shape, slot, &block)) {
             const int result = visitor->visit(&block, visitor->argument);
@@ -345,7 +348,7 @@ static int add_up(const struct visitor *visitor, uint32_t quantum, uint32_t owne
         *sum->bytes += (size_t)view->quanta[quantum].count << QUANTUM_SHIFT;
     } else if (kind == QUANTUM_EXPORT_SLAB) {
         const struct export_slab *slab = view_at(view, (uint64_t)quantum << QUANTUM_SHIFT);
-        const struct export_shape *shape = shape_of(view, quantum);
+        const struct export_shape *shape = shape_of(view, quantum, owner);
         for (uint32_t word = 0; shape != NULL && word < EXPORT_LIVE_WORDS; word++) {
             const uint32_t live =
                 (uint32_t)__builtin_popcountll(atomic_load_explicit(&slab->live[word], memory_order_relaxed));
