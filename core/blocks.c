@@ -186,7 +186,8 @@ static void *join_block(const struct work *work, const struct name_key *key, uin
                         uint64_t bytes)
 {
     struct block_place place;
-    if (!block_describe(work->view, work->owner, reference, &place)) {
+    if (!block_describe(work->view, work->owner, reference, &place) ||
+        block_state(place.record) != RECORD_READY) {
         error_set(EIO, "a block of segment '%s' is damaged", work->segment->file.name);
         return NULL;
     }
@@ -267,7 +268,7 @@ static void *make_or_join(shmcore_segment *segment, const struct name_key *key, 
         if (reference == 0 && bytes >= SLOT_BYTES_END)
             return make_large(&work, key, bytes, share);
         struct record *record = reference != 0 ? view_record(work.view, reference) : NULL;
-        if (record == NULL || block_state(record) == RECORD_READY) {
+        if (record == NULL || block_state(record) != RECORD_INITIALISING) {
             void *pointer = record == NULL ? make_small(&work, key, bytes, share)
                                            : join_block(&work, key, reference, bytes);
             work_leave(&work);

@@ -172,6 +172,10 @@ static void split_bucket(const struct heap *heap, struct shard *shard)
     UNDO_SET(heap->transaction, new_head, 0);
     while (*link != 0) {
         struct record *record = directory_record(heap->view, heap->owner, *link);
+        if (UNLIKELY(record == NULL || length-- == 0)) { /* our stores changed it: it lies over itself */
+            undo_damaged(heap->transaction);
+            return;
+        }
         if (bucket_of(record->hash, fresh + 1) != fresh) {
             link = &record->next;
             continue;
@@ -190,6 +194,10 @@ void directory_insert(const struct heap *heap, struct shard *shard, const struct
                       struct record *record)
 {
     struct directory *directory = &shard->directory;
+    if (UNLIKELY(directory->buckets < DIRECTORY_FIRST_BUCKETS)) {
+        undo_damaged(heap->transaction);
+        return;
+    }
     if (directory->entries >= directory->buckets)
         split_bucket(heap, shard);
     const uint32_t hash = kept_hash(key->hash);
