@@ -46,7 +46,7 @@ static size_t living(const struct segment *segment)
     for (uint32_t row = 0; row < used; row++) {
         const enum row_state state = process_state(view, row);
         const bool counts = state == ROW_ALIVE || state == ROW_EXITING ||
-                            (state == ROW_FORKING && !promise_is_broken(&promises, row));
+                            (state == ROW_FORKING && !promise_is_broken(&promises, view, row));
         count += counts && !process_is_dead(view, row, segment->device, segment->inode);
     }
     return count;

@@ -17,10 +17,10 @@ static uint64_t find_candidates(struct promises *out, const struct view *view)
 {
     const uint32_t used = process_rows_used(view);
     uint64_t since = UINT64_MAX;
-    *out = (struct promises){{0}};
+    *out = (struct promises){.examined = os_clock()};
     for (uint32_t row = 0; row < used; row++)
         if (process_state(view, row) == ROW_FORKING && is_over(&view->rows[row])) {
-            out->broken[row / 64] |= (uint64_t)1 << row % 64;
+            out->suspects[row / 64] |= (uint64_t)1 << row % 64;
             since = least(since, view->rows[row].since);
         }
     return since;
@@ -60,5 +60,11 @@ void promises_examine(struct promises *out, const struct view *view, uint64_t de
     struct search search = {view, device, inode, os_ticks(since)};
     search.since -= least(search.since, 1); /* clocks are read one after the other */
     if (since != UINT64_MAX && os_each_process(is_stray, &search) != 0)
-        *out = (struct promises){{0}};
+        *out = (struct promises){.examined = 0};
+}
+
+bool promise_is_broken(const struct promises *promises, const struct view *view, uint32_t row)
+{
+    return (promises->suspects[row / 64] >> row % 64 & 1) != 0 && process_state(view, row) == ROW_FORKING &&
+           view->rows[row].since < promises->examined;
 }

@@ -18,14 +18,13 @@
 #include "process.h"
 
 struct promises {
-    uint64_t broken[ROWS_MOST / 64]; /* a bit a row */
+    uint64_t examined;                 /* when, in ns since boot */
+    uint64_t suspects[ROWS_MOST / 64]; /* a bit a row */
 };
 
 void promises_examine(struct promises *out, const struct view *view, uint64_t device, uint64_t inode);
 
-static inline bool promise_is_broken(const struct promises *promises, uint32_t row)
-{
-    return (promises->broken[row / 64] >> row % 64 & 1) != 0;
-}
+/* Is it still the promise that was examined? The child may have moved in before the search went past it. */
+bool promise_is_broken(const struct promises *promises, const struct view *view, uint32_t row);
 
 #endif

@@ -185,7 +185,7 @@ uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
 {
     const struct view *view = &segment->file.view;
     const uint32_t used = process_rows_used(view);
-    struct promises promises = {{0}};
+    struct promises promises = {.examined = 0};
     uint32_t reaped = 0;
     uint32_t row = __atomic_load_n(&view->pool->next_row, __ATOMIC_RELAXED);
     if (examine >= ROWS_MOST)
@@ -196,7 +196,7 @@ uint32_t reap_some(shmcore_segment *segment, uint32_t examine)
             continue;
         seen++;
         const uint64_t nonce = view->rows[row].nonce;
-        if (promise_is_broken(&promises, row) ||
+        if (promise_is_broken(&promises, view, row) ||
             process_is_dead(view, row, segment->file.device, segment->file.inode)) {
             if (!reap_row(segment, row, nonce))
                 break;
@@ -253,7 +253,7 @@ bool nobody_else_lives(const struct view *view, uint32_t own_row, uint64_t devic
     for (uint32_t row = 0; row < used; row++) {
         const enum row_state state = process_state(view, row);
         const bool counts =
-            state == ROW_ALIVE || (state == ROW_FORKING && !promise_is_broken(&promises, row));
+            state == ROW_ALIVE || (state == ROW_FORKING && !promise_is_broken(&promises, view, row));
         if (row != own_row && counts && !process_is_dead(view, row, device, inode))
             return false;
     }
