@@ -23,9 +23,9 @@
 
 #define PAGE_BYTES ((uint64_t)4096)
 
-/* A range of addresses that neither the kernel nor the C library gives out by itself: found free on x86-64 under
- * ASLR, without it, with unlimited stacks, under ASan and valgrind. ThreadSanitizer keeps it closed, and has
- * shadows for another one only. */
+/* A range of addresses that neither the kernel nor the C library gives out by itself: found free on x86-64
+ * under ASLR, without it, with unlimited stacks, under ASan and valgrind. ThreadSanitizer keeps it closed,
+ * and has shadows for another one only. */
 #if defined(__SANITIZE_THREAD__)
 #define VACANT_FROM UINT64_C(0x7e8000000000)
 #define VACANT_END  UINT64_C(0x7ef000000000)

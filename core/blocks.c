@@ -52,14 +52,14 @@ static uint32_t status_for(const struct name_key *key, uint64_t bytes, bool exte
            (extent ? (uint32_t)RECORD_EXTENT | RECORD_INITIALISING : (uint32_t)RECORD_READY);
 }
 
-/* Everything of a new block but its bytes, in the caller's transaction; NULL when something was missing. */
-static struct record *make_record(const struct work *work, const struct heap *heap,
-                                  const struct name_key *key, uint32_t slab_class, uint32_t status,
-                                  uint64_t rounded)
+/* Everything of a new block but its bytes, in the caller's transaction: the slot of its record, none when
+ * something was missing. */
+static struct slot make_record(const struct work *work, const struct heap *heap, const struct name_key *key,
+                               uint32_t slab_class, uint32_t status, uint64_t rounded)
 {
     const struct slot slot = slab_take(heap, work->shard, slab_class);
     if (slot.slab == NULL)
-        return NULL;
+        return slot;
     struct record *record = slab_slot_record(work->view, slot);
     UNDO_SET(heap->transaction, &record->refs, 0);
     UNDO_SET(heap->transaction, &record->rows, 0);
@@ -70,7 +70,7 @@ static struct record *make_record(const struct work *work, const struct heap *he
     directory_insert(heap, work->shard, key, record);
     UNDO_SET(heap->transaction, &work->shard->blocks, work->shard->blocks + 1);
     UNDO_SET(heap->transaction, &work->shard->used_bytes, work->shard->used_bytes + rounded);
-    return record;
+    return slot;
 }
 
 static void *make_small(const struct work *work, const struct name_key *key, uint64_t bytes, bool share)
@@ -81,9 +81,9 @@ static void *make_small(const struct work *work, const struct name_key *key, uin
     const uint32_t rounded = work->view->shapes[slab_class].slot_bytes;
     struct transaction transaction = transaction_begin(&work->guarded);
     const struct heap heap = work_heap(work, &transaction);
-    struct record *record =
+    const struct slot slot =
         make_record(work, &heap, key, slab_class, status_for(key, bytes, false, share), rounded);
-    if (record == NULL) {
+    if (slot.slab == NULL) {
         transaction_abandon(&work->guarded, &transaction);
         if (transaction.damaged)
             work_undone(work, &transaction);
@@ -91,7 +91,6 @@ static void *make_small(const struct work *work, const struct name_key *key, uin
             out_of_space(work->segment, bytes);
         return NULL;
     }
-    const struct slot slot = slab_slot_of_record(work->view, view_reference(work->view, record), work->owner);
     void *pointer = slab_slot_bytes(work->view, slot);
     memset(pointer, 0, rounded); /* a free slot's bytes need no log */
     if (transaction_end(&work->guarded, &transaction))
@@ -100,58 +99,69 @@ static void *make_small(const struct work *work, const struct name_key *key, uin
     return NULL;
 }
 
-/* The extent is taken, named and published in one transaction, so that no death can lose it. */
+/* The extent is taken, named and published in one transaction, so that no death can lose it. NULL with
+ * *no_extent: the heap has none so long; else with the error set. */
+static struct record *publish_here(const struct work *work, const struct name_key *key, uint64_t bytes,
+                                   bool share, uint32_t count, bool *no_extent)
+{
+    struct transaction transaction = transaction_begin(&work->guarded);
+    const struct heap heap = work_heap(work, &transaction);
+    const uint32_t first = heap_take(&heap, count, 1, QUANTUM_NAMED);
+    struct slot slot = {NULL, 0};
+    *no_extent = first == 0 && !transaction.damaged;
+    if (first != 0)
+        slot = make_record(work, &heap, key, SLAB_EXTENT_SLOTS, status_for(key, bytes, true, share),
+                           (uint64_t)count << QUANTUM_SHIFT);
+    if (slot.slab == NULL) {
+        transaction_abandon(&work->guarded, &transaction);
+        if (!*no_extent)
+            work_undone(work, &transaction);
+        return NULL;
+    }
+    struct extent_slot *extent = slab_slot_bytes(work->view, slot);
+    struct record *record = slab_slot_record(work->view, slot);
+    UNDO_SET(&transaction, &extent->quantum, first);
+    UNDO_SET(&transaction, &extent->count, count);
+    UNDO_SET(&transaction, &extent->bytes, bytes);
+    UNDO_SET(&transaction, &work->view->quanta[first].record, view_reference(work->view, record));
+    if (transaction_end(&work->guarded, &transaction))
+        return record;
+    work_undone(work, &transaction);
+    return NULL;
+}
+
 static struct record *publish_extent(const struct work *work, const struct name_key *key, uint64_t bytes,
-                                     bool share, uint64_t *offset)
+                                     bool share)
 {
     const uint32_t count = (uint32_t)most(divide_up(bytes, QUANTUM_BYTES), 1);
-    for (int tries = 0; tries < 2; tries++) {
-        struct transaction transaction = transaction_begin(&work->guarded);
-        const struct heap heap = work_heap(work, &transaction);
-        const uint32_t first = heap_take(&heap, count, 1, QUANTUM_NAMED);
-        struct record *record = NULL;
-        if (first != 0)
-            record = make_record(work, &heap, key, SLAB_EXTENT_SLOTS, status_for(key, bytes, true, share),
-                                 (uint64_t)count << QUANTUM_SHIFT);
-        if (record != NULL) {
-            struct extent_slot *extent = block_extent(work->view, record, work->owner);
-            if (LIKELY(extent != NULL)) {
-                UNDO_SET(&transaction, &extent->quantum, first);
-                UNDO_SET(&transaction, &extent->count, count);
-                UNDO_SET(&transaction, &extent->bytes, bytes);
-            } else {
-                undo_damaged(&transaction);
-            }
-            UNDO_SET(&transaction, &work->view->quanta[first].record, view_reference(work->view, record));
-            if (!transaction_end(&work->guarded, &transaction)) {
-                work_undone(work, &transaction);
-                return NULL;
-            }
-            *offset = (uint64_t)first << QUANTUM_SHIFT;
-            return record;
-        }
-        transaction_abandon(&work->guarded, &transaction);
-        if (transaction.damaged) {
-            work_undone(work, &transaction);
-            return NULL;
-        }
-        if (tries == 0 && shard_refill(work->segment, work->number, &work->guarded, count, 1, false) != 0)
-            return NULL;
-    }
-    out_of_space(work->segment, bytes);
-    return NULL;
+    bool no_extent;
+    struct record *record = publish_here(work, key, bytes, share, count, &no_extent);
+    if (record != NULL || !no_extent)
+        return record;
+    if (shard_refill(work->segment, work->number, &work->guarded, count, 1, false) != 0)
+        return NULL;
+    record = publish_here(work, key, bytes, share, count, &no_extent);
+    if (record == NULL && no_extent)
+        out_of_space(work->segment, bytes);
+    return record;
 }
 
 /* Leaves the shard. */
 static void *make_large(struct work *work, const struct name_key *key, uint64_t bytes, bool share)
 {
-    uint64_t offset = 0;
     struct record *record = NULL;
+    struct block_place place;
     if (work_ensure_room(work, key, SLAB_EXTENT_SLOTS) == 0)
-        record = publish_extent(work, key, bytes, share, &offset);
+        record = publish_extent(work, key, bytes, share);
+    if (record != NULL &&
+        !block_describe(work->view, work->owner, view_reference(work->view, record), &place)) {
+        error_set(EIO, "a block of segment '%s' is damaged", work->segment->file.name);
+        record = NULL;
+    }
     work_leave(work);
     if (record == NULL)
         return NULL;
+    const uint64_t offset = place.offset;
     shmcore_segment *segment = work->segment;
     space_zero_old(work->view, offset, bytes);
     if (space_reserve(&segment->space, offset, bytes) == 0) {

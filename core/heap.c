@@ -248,15 +248,6 @@ void heap_cut(const struct heap *heap, struct extent whole, struct extent cut)
         link_free(heap, (struct extent){end, whole_end - end});
 }
 
-bool heap_begins(const struct view *view, uint32_t quantum, uint32_t owner, enum quantum_kind kind)
-{
-    if (quantum >= view_quantum_count(view) || view_owner_of_quantum(view, quantum) != owner)
-        return false;
-    const struct quantum *entry = &view->quanta[quantum];
-    return atomic_load_explicit(&entry->kind, memory_order_acquire) == kind && entry->owner == owner &&
-           entry->count != 0 && entry->count <= view_quantum_count(view) - quantum;
-}
-
 /* The extent at `quantum` as heap_is_sound() wants it; count 0 when it is not sound. */
 static struct extent sound_extent(const struct heap *heap, uint32_t quantum, uint64_t *free_quanta)
 {

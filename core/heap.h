@@ -53,7 +53,15 @@ bool heap_owns(const struct heap *heap, struct extent extent);
 
 /* Does `quantum` begin a taken extent of this kind and owner that lies within the segment? Reads
  * nothing outside regions that have an owner. */
-bool heap_begins(const struct view *view, uint32_t quantum, uint32_t owner, enum quantum_kind kind);
+static inline bool heap_begins(const struct view *view, uint32_t quantum, uint32_t owner,
+                               enum quantum_kind kind)
+{
+    if (quantum >= view_quantum_count(view) || view_owner_of_quantum(view, quantum) != owner)
+        return false;
+    const struct quantum *entry = &view->quanta[quantum];
+    return atomic_load_explicit(&entry->kind, memory_order_acquire) == kind && entry->owner == owner &&
+           entry->count != 0 && entry->count <= view_quantum_count(view) - quantum;
+}
 
 /* Walks all regions of the owner and compares with the bins: for tests and after a recovery. */
 bool heap_is_sound(const struct heap *heap);

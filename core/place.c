@@ -6,18 +6,12 @@ uint32_t block_state(const struct record *record)
     return atomic_load_explicit(&record->status, memory_order_acquire) & RECORD_STATE_MASK;
 }
 
-struct extent_slot *block_extent(const struct view *view, const struct record *record, uint32_t owner)
-{
-    const struct slot slot = slab_slot_of_record(view, view_reference(view, record), owner);
-    return slot.slab != NULL && slot.slab->slab_class == SLAB_EXTENT_SLOTS ? slab_slot_bytes(view, slot)
-                                                                           : NULL;
-}
-
 bool block_describe(const struct view *view, uint32_t owner, uint32_t reference, struct block_place *out)
 {
     const struct slot slot = slab_slot_of_record(view, reference, owner);
     if (slot.slab == NULL)
         return false;
+    out->slot = slot;
     out->record = slab_slot_record(view, slot);
     const uint32_t status = atomic_load_explicit(&out->record->status, memory_order_acquire);
     if ((status & RECORD_EXTENT) == 0) {

@@ -10,6 +10,7 @@
 /* Where a block lies and how large it is, after everything about it has been checked. */
 struct block_place {
     struct record *record;
+    struct slot slot; /* its own, and of a small block the bytes' */
     uint64_t offset, bytes, rounded;
 };
 
@@ -17,6 +18,5 @@ struct block_place {
 bool block_describe(const struct view *view, uint32_t owner, uint32_t reference, struct block_place *out);
 
 uint32_t block_state(const struct record *record);
-struct extent_slot *block_extent(const struct view *view, const struct record *record, uint32_t owner);
 
 #endif

@@ -25,9 +25,7 @@ static struct extent free_block(const struct work *work, const struct heap *heap
     struct block_place place;
     struct extent freed = {0, 0};
     const uint32_t status = atomic_load_explicit(&record->status, memory_order_relaxed);
-    const struct slot slot = slab_slot_of_record(work->view, view_reference(work->view, record), work->owner);
-    if (slot.slab == NULL ||
-        !block_describe(work->view, work->owner, view_reference(work->view, record), &place) ||
+    if (!block_describe(work->view, work->owner, view_reference(work->view, record), &place) ||
         !directory_remove(heap, work->shard, record)) {
         undo_damaged(heap->transaction);
         return freed;
@@ -45,7 +43,7 @@ static struct extent free_block(const struct work *work, const struct heap *heap
     if ((status & RECORD_EXTENT) != 0)
         freed = heap_give(heap, (uint32_t)(place.offset >> QUANTUM_SHIFT));
     UNDO_PUBLISH(heap->transaction, &record->status, (uint32_t)RECORD_FREE);
-    slab_give(heap, work->shard, slot, &empty[1]);
+    slab_give(heap, work->shard, place.slot, &empty[1]);
     UNDO_SET(heap->transaction, &work->shard->blocks, work->shard->blocks - 1);
     UNDO_SET(heap->transaction, &work->shard->used_bytes, work->shard->used_bytes - place.rounded);
     return freed;

@@ -158,15 +158,6 @@ bool slab_slot_is_live(const struct slab *slab, uint32_t index)
     return (slab->live[index / 64] >> index % 64 & 1) != 0;
 }
 
-struct slab *slab_at(const struct view *view, uint32_t quantum, uint32_t owner)
-{
-    if (quantum % SLAB_QUANTA != 0 || !heap_begins(view, quantum, owner, QUANTUM_RECORDS) ||
-        view->quanta[quantum].count != SLAB_QUANTA)
-        return NULL;
-    struct slab *slab = view_slab(view, quantum);
-    return slab->slab_class < SLAB_CLASSES ? slab : NULL;
-}
-
 static struct slot slot_at(const struct view *view, uint64_t offset, uint32_t owner, bool record)
 {
     const struct slot none = {NULL, 0};
