@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "storm-aim.h"
 
+#include <fcntl.h>
 #include <linux/futex.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "segment.h"
@@ -11,33 +11,32 @@
 #define LOOK_AGAIN UINT64_C(500000000) /* the file may have been made anew */
 
 static struct {
-    struct segment file;
+    int descriptor; /* of the segment's file, when `open` */
     bool open;
     uint64_t opened;
-} view;
+} eye;
 
 static bool see(const struct storm_board *board)
 {
-    const struct segment_request request = {.name = STORM_SEGMENT,
-                                            .directory = board->directory,
-                                            .job = STORM_JOB,
-                                            .read_only = true,
-                                            .uid = geteuid()};
+    char path[512];
     const uint64_t now = storm_clock();
-    if (view.open && now - view.opened < LOOK_AGAIN)
+    if (eye.open && now - eye.opened < LOOK_AGAIN)
         return true;
-    if (view.open)
-        segment_unmap(&view.file);
-    view.open = segment_open(&view.file, &request, NULL, NULL) == 0;
-    view.opened = now;
-    return view.open;
+    if (eye.open)
+        close(eye.descriptor);
+    segment_path(path, board->directory, geteuid(), STORM_JOB, STORM_SEGMENT);
+    eye.descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    eye.open = eye.descriptor >= 0;
+    eye.opened = now;
+    return eye.open;
 }
 
 /* A robust mutex begins with a futex: the thread that holds it, and flags. */
-static uint32_t holder_of(const struct lock *lock)
+static uint32_t holder_of(uint64_t lock)
 {
-    uint32_t word;
-    memcpy(&word, lock->opaque, sizeof word);
+    uint32_t word = 0;
+    if (pread(eye.descriptor, &word, sizeof word, (off_t)lock) != sizeof word)
+        return 0;
     return word & FUTEX_TID_MASK;
 }
 
@@ -55,12 +54,14 @@ static unsigned place_of(const struct storm_board *board, uint32_t thread)
 /* The first one that holds a lock and is `wanted`, or anybody when that is STORM_PLACES. */
 static unsigned look_for(const struct storm_board *board, unsigned wanted)
 {
+    struct view view;
     if (!see(board))
         return STORM_PLACES;
-    const struct view *inside = &view.file.view;
-    for (uint32_t lock = 0; lock <= inside->shard_count; lock++) {
-        const uint32_t thread =
-            holder_of(lock < inside->shard_count ? &inside->shards[lock].lock : &inside->pool->lock);
+    view_make(&view, (unsigned char *)(uintptr_t)WINDOW_BASE,
+              board->capacity); /* for offsets; nothing is there */
+    for (uint32_t i = 0; i <= view.shard_count; i++) {
+        const struct lock *lock = i < view.shard_count ? &view.shards[i].lock : &view.pool->lock;
+        const uint32_t thread = holder_of(view_offset(&view, lock));
         const unsigned place = place_of(board, thread);
         if (place != STORM_PLACES && (wanted == STORM_PLACES || place == wanted))
             return place;
@@ -76,11 +77,4 @@ unsigned storm_holder(const struct storm_board *board)
 bool storm_holds(const struct storm_board *board, unsigned place)
 {
     return look_for(board, place) == place;
-}
-
-void storm_aim_no_more(void)
-{
-    if (view.open)
-        segment_unmap(&view.file);
-    view.open = false;
 }

@@ -3,7 +3,7 @@
  * Who holds a lock of the segment just now? So that a kill hits inside a transaction, and a stop hits
  * somebody that others wait for: chance alone does that once in a hundred times.
  *
- * It only reads: through a view like that of any viewer, which takes no row.
+ * It only reads, and maps nothing: a process that maps the file is taken for one that takes part.
  */
 #ifndef SHM_STORM_AIM_H
 #define SHM_STORM_AIM_H
@@ -14,7 +14,4 @@
 unsigned storm_holder(const struct storm_board *board);
 /* Is it this one? */
 bool storm_holds(const struct storm_board *board, unsigned place);
-/* Nothing of the segment may be mapped in those who are forked to attach to it. */
-void storm_aim_no_more(void);
-
 #endif

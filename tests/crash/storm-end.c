@@ -41,31 +41,17 @@ bool storm_measure_fresh(struct storm_board *board)
 /* ---------------------------------------------------------------- rows */
 
 /* Attaching examines the rows whose process has vanished; what needs a closer look is for gc. */
-static unsigned rows_of_others(const struct view *view, enum row_state *one)
+static unsigned rows_of_others(const struct view *view, unsigned *promises)
 {
     unsigned count = 0;
     for (uint32_t row = 0; row < process_rows_used(view); row++) {
         const enum row_state state = process_state(view, row);
         if (state == ROW_FREE || view->rows[row].pid == getpid())
             continue;
-        *one = state;
-        count++;
+        *promises += state == ROW_FORKING;
+        count += state != ROW_FORKING;
     }
     return count;
-}
-
-/* A promise that a parent made for a child, both of which were killed before it was kept, holds for a while,
- * because nobody can tell whether the child is coming. Here it is known that nobody is, so that time is taken
- * as over. */
-static unsigned let_promises_run_out(const struct view *view)
-{
-    unsigned promises = 0;
-    for (uint32_t row = 0; row < process_rows_used(view); row++)
-        if (process_state(view, row) == ROW_FORKING) {
-            promises++;
-            view->rows[row].since = 0;
-        }
-    return promises;
 }
 
 static void look_at_rows(struct storm_board *board, const struct view *view)
@@ -172,10 +158,7 @@ void storm_look_at_the_end(struct storm_board *board)
     shmcore_segment *segment = open_segment(board);
     if (segment == NULL || !find_view(board, segment, &view))
         return;
-    enum row_state state = ROW_FREE;
-    const unsigned rows = rows_of_others(&view, &state);
-    board->left_promises = let_promises_run_out(&view);
-    board->left_rows = rows - board->left_promises;
+    board->left_rows = rows_of_others(&view, &board->left_promises);
     if (shmcore_collect(board->directory, &collected) != 0)
         storm_complain(board, "collect: %s", shmcore_error());
     shmcore_for_each(segment, complain_of, board);

@@ -21,10 +21,7 @@
 
 #include "storm-api.h"
 
-/* Rows of the dead whose children may still come keep their regions for a while: of exported blocks that is
- * much. */
-#define CAPACITY_API  ((size_t)512 << 20)
-#define CAPACITY_SHIM ((size_t)4 << 30)
+#define CAPACITY ((size_t)1 << 30)
 
 static char victim[PATH_MAX], log_file[64];
 
@@ -196,7 +193,7 @@ bool storm_prepare(const char *kind)
     struct storm_board *board = storm.board;
     sigset_t blocked;
     board->supervisor = getpid();
-    board->capacity = storm.shim ? CAPACITY_SHIM : CAPACITY_API;
+    board->capacity = CAPACITY;
     snprintf(board->directory, sizeof board->directory, "/dev/shm/shmcore-storm-%s-%d", kind, (int)getpid());
     setpgid(0, 0);
     if (mkdir(board->directory, 0700) != 0 || !appoint_cleaner() || (storm.shim && !set_environment())) {

@@ -406,7 +406,6 @@ int main(int count, char **arguments)
     if (!storm_run_apart(storm_measure))
         return 1;
     rage();
-    storm_aim_no_more();
     let_half_end();
     kill_the_rest();
     if (!has_failed())
