@@ -173,10 +173,13 @@ static void remove_unborn(const char *path, uid_t uid, shmcore_collected *out)
 static size_t count_dead(const struct segment *segment)
 {
     const struct view *view = &segment->view;
+    struct promises promises;
     size_t count = 0;
+    promises_examine(&promises, view, segment->device, segment->inode);
     for (uint32_t row = 0; row < process_rows_used(view); row++)
-        count += process_state(view, row) != ROW_FREE &&
-                 process_is_dead(view, row, segment->device, segment->inode);
+        count += promise_is_broken(&promises, view, row) ||
+                 (process_state(view, row) != ROW_FREE &&
+                  process_is_dead(view, row, segment->device, segment->inode));
     return count;
 }
 
