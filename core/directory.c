@@ -73,11 +73,11 @@ static uint32_t status_of(const struct record *record)
 }
 
 /* The name kept outside the record, when `length` bytes of it are inside the shard; else NULL. */
-static const struct long_name *long_name_of(const struct view *view, const struct record *record,
-                                            uint32_t owner, uint32_t length)
+GLANCES static const struct long_name *long_name_of(const struct view *view, const struct record *record,
+                                                    uint32_t owner, uint32_t length)
 {
     uint32_t reference;
-    memcpy(&reference, record->name, sizeof reference);
+    glance(&reference, record->name, sizeof reference);
     const uint64_t offset = (uint64_t)reference * RECORD_UNIT;
     if (reference == 0 || !view_holds(view, offset, sizeof(struct long_name) + length) ||
         view_owner_of_quantum(view, (uint32_t)(offset >> QUANTUM_SHIFT)) != owner)
@@ -231,8 +231,8 @@ bool directory_remove(const struct heap *heap, struct shard *shard, struct recor
     return false;
 }
 
-size_t directory_name(const struct view *view, const struct record *record, uint32_t owner, char out[256],
-                      uint64_t *salt)
+GLANCES size_t directory_name(const struct view *view, const struct record *record, uint32_t owner,
+                              char out[256], uint64_t *salt)
 {
     const uint32_t status = status_of(record);
     uint32_t length = status >> 8 & 0xff;
@@ -246,7 +246,7 @@ size_t directory_name(const struct view *view, const struct record *record, uint
     } else {
         length = (uint32_t)least(length, RECORD_NAME_BYTES);
     }
-    memcpy(out, text, length);
+    glance(out, text, length);
     out[length] = '\0';
     if (salt != NULL)
         *salt = found_salt;

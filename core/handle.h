@@ -60,8 +60,8 @@ struct shmcore_segment {
     _Atomic uint64_t credit;
     _Atomic uint64_t overdue; /* until when locks are only looked at, see enter.c */
     struct process_identity self;
-    uint32_t row; /* ROW_NONE when read-only */
-    unsigned opens;
+    uint32_t row;           /* ROW_NONE when read-only */
+    _Atomic unsigned opens; /* written under the lock of handles */
     uint64_t asked_size;
     struct export_heap exports;
     struct inherited_run *inherited;

@@ -16,8 +16,8 @@ static size_t digits_of(uint64_t value, char out[20])
     return count;
 }
 
-size_t label_render(const char *text, size_t length, uint64_t sequence, uint64_t size, char *out,
-                    size_t bytes)
+GLANCES size_t label_render(const char *text, size_t length, uint64_t sequence, uint64_t size, char *out,
+                            size_t bytes)
 {
     size_t written = 0;
     for (size_t i = 0; i < length; i++) {

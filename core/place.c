@@ -6,7 +6,8 @@ uint32_t block_state(const struct record *record)
     return atomic_load_explicit(&record->status, memory_order_acquire) & RECORD_STATE_MASK;
 }
 
-bool block_describe(const struct view *view, uint32_t owner, uint32_t reference, struct block_place *out)
+GLANCES bool block_describe(const struct view *view, uint32_t owner, uint32_t reference,
+                            struct block_place *out)
 {
     const struct slot slot = slab_slot_of_record(view, reference, owner);
     if (slot.slab == NULL)

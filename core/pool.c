@@ -67,7 +67,7 @@ static void set_free(const struct view *view, struct transaction *transaction, s
         const uint32_t in_word = (uint32_t)least(64 - region % 64, end - region);
         const uint64_t mask = (in_word == 64 ? UINT64_MAX : ((uint64_t)1 << in_word) - 1) << region % 64;
         uint64_t *word = &view->region_free[region / 64];
-        UNDO_SET(transaction, word, free ? *word | mask : *word & ~mask);
+        UNDO_PUBLISH(transaction, (_Atomic uint64_t *)word, free ? *word | mask : *word & ~mask);
         region += in_word;
     }
 }

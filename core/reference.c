@@ -133,7 +133,7 @@ bool reference_drop(const struct heap *heap, struct shard *shard, uint32_t shard
     return true;
 }
 
-uint32_t reference_holder(const struct view *view, const struct record *record, uint32_t shard)
+GLANCES uint32_t reference_holder(const struct view *view, const struct record *record, uint32_t shard)
 {
     if (record->first_count != 0)
         return record->first_process;

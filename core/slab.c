@@ -153,7 +153,7 @@ void *slab_slot_bytes(const struct view *view, struct slot slot)
     return (unsigned char *)slot.slab + shape->data + (size_t)shape->slot_bytes * slot.index;
 }
 
-bool slab_slot_is_live(const struct slab *slab, uint32_t index)
+GLANCES bool slab_slot_is_live(const struct slab *slab, uint32_t index)
 {
     return (slab->live[index / 64] >> index % 64 & 1) != 0;
 }

@@ -43,7 +43,7 @@ struct slot slab_slot_of_record(const struct view *view, uint32_t reference, uin
 struct slot slab_slot_of_bytes(const struct view *view, uint64_t offset, uint32_t owner);
 
 /* The slab that begins at the quantum, when it is one of `owner` with a valid class; else NULL. */
-static inline struct slab *slab_at(const struct view *view, uint32_t quantum, uint32_t owner)
+GLANCES static inline struct slab *slab_at(const struct view *view, uint32_t quantum, uint32_t owner)
 {
     if (quantum % SLAB_QUANTA != 0 || !heap_begins(view, quantum, owner, QUANTUM_RECORDS) ||
         view->quanta[quantum].count != SLAB_QUANTA)

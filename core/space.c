@@ -162,7 +162,7 @@ void space_give_back(const struct space *space, uint64_t offset, uint64_t bytes)
     os_punch(view_at(space->view, first * PAGE_BYTES), (end - first) * PAGE_BYTES);
 }
 
-uint64_t space_reserved(const struct view *view)
+GLANCES uint64_t space_reserved(const struct view *view)
 {
     uint64_t pages = 0;
     const uint32_t region_pages = (uint32_t)(((uint64_t)1 << view->region_shift) / PAGE_BYTES);

@@ -338,7 +338,7 @@ bool shmcore_address_stable(const shmcore_segment *segment)
     return segment_is_usable(segment, false) && segment->file.stable;
 }
 
-int shmcore_stat(const shmcore_segment *segment, shmcore_statistics *out)
+GLANCES int shmcore_stat(const shmcore_segment *segment, shmcore_statistics *out)
 {
     if (!segment_is_usable(segment, false))
         return -1;

@@ -39,13 +39,13 @@ static bool is_process(const struct view *view, uint32_t owner)
     return owner >= OWNER_PROCESS && owner < OWNER_PROCESS + view->row_count;
 }
 
-static uint32_t kind_at(const struct view *view, uint32_t quantum)
+GLANCES static uint32_t kind_at(const struct view *view, uint32_t quantum)
 {
     return atomic_load_explicit(&view->quanta[quantum].kind, memory_order_acquire);
 }
 
 /* Calls `look` at the first quantum of every extent of shards and processes. */
-static int walk(const struct visitor *visitor, quantum_visitor *look)
+GLANCES static int walk(const struct visitor *visitor, quantum_visitor *look)
 {
     const struct view *view = visitor->view;
     const uint32_t each = view_region_quanta(view);
@@ -65,7 +65,7 @@ static int walk(const struct visitor *visitor, quantum_visitor *look)
 
 /* ---------------------------------------------------------------- exported blocks */
 
-static pid_t pid_of_row(const struct view *view, uint32_t row)
+GLANCES static pid_t pid_of_row(const struct view *view, uint32_t row)
 {
     return row < view->row_count ? view->rows[row].pid : 0;
 }
@@ -78,8 +78,8 @@ static void begin_block(const struct visitor *visitor, shmcore_block *block, uin
     block->bytes = bytes;
 }
 
-static bool set_exported_name(const struct view *view, shmcore_block *block, uint32_t label, uint32_t owner,
-                              uint64_t sequence)
+GLANCES static bool set_exported_name(const struct view *view, shmcore_block *block, uint32_t label,
+                                      uint32_t owner, uint64_t sequence)
 {
     const uint64_t offset = (uint64_t)label << LABEL_SHIFT;
     const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
@@ -92,8 +92,8 @@ static bool set_exported_name(const struct view *view, shmcore_block *block, uin
     return block->name[0] != '\0';
 }
 
-static bool describe_export(const struct visitor *visitor, uint32_t quantum, uint32_t owner,
-                            shmcore_block *block)
+GLANCES static bool describe_export(const struct visitor *visitor, uint32_t quantum, uint32_t owner,
+                                    shmcore_block *block)
 {
     const struct view *view = visitor->view;
     const struct quantum *entry = &view->quanta[quantum];
@@ -113,7 +113,7 @@ static bool describe_export(const struct visitor *visitor, uint32_t quantum, uin
 }
 
 /* What the slab looks like inside, when that lies in the owner's regions; else NULL. */
-static const struct export_shape *shape_of(const struct view *view, uint32_t quantum, uint32_t owner)
+GLANCES static const struct export_shape *shape_of(const struct view *view, uint32_t quantum, uint32_t owner)
 {
     const struct export_slab *slab = view_at(view, (uint64_t)quantum << QUANTUM_SHIFT);
     const uint32_t slab_class = *(const volatile uint32_t *)&slab->slab_class;
@@ -123,14 +123,14 @@ static const struct export_shape *shape_of(const struct view *view, uint32_t qua
     return view_range_belongs(view, quantum, shape->quanta, owner) ? shape : NULL;
 }
 
-static bool slot_is_live(const struct export_slab *slab, uint32_t slot)
+GLANCES static bool slot_is_live(const struct export_slab *slab, uint32_t slot)
 {
     return (atomic_load_explicit(&slab->live[slot / 64], memory_order_acquire) >> slot % 64 & 1) != 0;
 }
 
-static bool describe_slot(const struct visitor *visitor, uint32_t quantum, uint32_t owner,
-                          const struct export_slab *slab, const struct export_shape *shape, uint32_t slot,
-                          shmcore_block *block)
+GLANCES static bool describe_slot(const struct visitor *visitor, uint32_t quantum, uint32_t owner,
+                                  const struct export_slab *slab, const struct export_shape *shape,
+                                  uint32_t slot, shmcore_block *block)
 {
     const uint64_t info = atomic_load_explicit(&slab->info[slot], memory_order_acquire);
     const uint32_t slack = (uint32_t)(info & 0xffff);
@@ -146,7 +146,7 @@ static bool describe_slot(const struct visitor *visitor, uint32_t quantum, uint3
     return slot_is_live(slab, slot) && atomic_load(&slab->info[slot]) == info;
 }
 
-static int visit_export_slab(const struct visitor *visitor, uint32_t quantum, uint32_t owner)
+GLANCES static int visit_export_slab(const struct visitor *visitor, uint32_t quantum, uint32_t owner)
 {
     const struct export_slab *slab = view_at(visitor->view, (uint64_t)quantum << QUANTUM_SHIFT);
     const struct export_shape *shape = shape_of(visitor->view, quantum, owner);
@@ -180,8 +180,8 @@ static int visit_of_process(const struct visitor *visitor, uint32_t quantum, uin
 
 /* ---------------------------------------------------------------- named blocks */
 
-static bool describe_named(const struct visitor *visitor, uint32_t owner, uint32_t reference,
-                           shmcore_block *block)
+GLANCES static bool describe_named(const struct visitor *visitor, uint32_t owner, uint32_t reference,
+                                   shmcore_block *block)
 {
     const struct view *view = visitor->view;
     struct block_place place;
@@ -198,7 +198,7 @@ static bool describe_named(const struct visitor *visitor, uint32_t owner, uint32
     return block->name[0] != '\0' && atomic_load(&place.record->status) == status;
 }
 
-static int visit_records(const struct visitor *visitor, uint32_t quantum, uint32_t owner)
+GLANCES static int visit_records(const struct visitor *visitor, uint32_t quantum, uint32_t owner)
 {
     const struct view *view = visitor->view;
     const struct slab *slab = slab_at(view, quantum, owner);
@@ -301,7 +301,7 @@ static int compare_address(const shmcore_block *block, void *argument)
 }
 
 /* The extent that the quantum lies in begins at it or before it. */
-static int describe_covering(const struct visitor *visitor, uint64_t offset)
+GLANCES static int describe_covering(const struct visitor *visitor, uint64_t offset)
 {
     const struct view *view = visitor->view;
     uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
@@ -337,7 +337,7 @@ struct sum {
     size_t *blocks, *bytes;
 };
 
-static int add_up(const struct visitor *visitor, uint32_t quantum, uint32_t owner, uint32_t kind)
+GLANCES static int add_up(const struct visitor *visitor, uint32_t quantum, uint32_t owner, uint32_t kind)
 {
     struct sum *sum = visitor->argument;
     const struct view *view = visitor->view;

@@ -6,11 +6,39 @@
 #include "test-api.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 enum { THREADS = 4, ROUNDS = 1500, NAMES = 24, LOOKS = 40 };
 
 static shmcore_segment *segment;
 static _Atomic unsigned wrong;
+
+/* The first thing that is not as it should be is told, with what the library says of it. */
+static void expect(bool good, const char *what)
+{
+    if (!good && wrong++ == 0)
+        print_error("%s: %s\n", what, shmcore_error());
+}
+
+/* On a machine with too much to do a lock may be overdue, and that is for the caller to know and try again.
+ */
+static void *allocate_in(shmcore_segment *where, const char *name, size_t bytes)
+{
+    void *block;
+    do
+        block = shmcore_allocate(where, name, bytes);
+    while (block == NULL && errno == EBUSY);
+    return block;
+}
+
+static int deallocate_in(shmcore_segment *where, void *block)
+{
+    int result;
+    do
+        result = shmcore_deallocate(where, block);
+    while (result != 0 && errno == EBUSY);
+    return result;
+}
 
 static size_t size_of(unsigned name)
 {
@@ -28,25 +56,22 @@ static void *share(void *argument)
         const size_t bytes = size_of(number), part = bytes / THREADS;
         snprintf(name, sizeof name, "block/%s%u", number % 2 == 0 ? "" : "a longer name than fits a record/",
                  number);
-        unsigned char *block = shmcore_allocate(segment, name, bytes);
-        if (block == NULL) {
-            wrong++;
+        unsigned char *block = allocate_in(segment, name, bytes);
+        expect(block != NULL, "allocate");
+        if (block == NULL)
             continue;
-        }
         memset(block + self * part, (int)(round % 251), part);
         size_t found_bytes = 0;
-        if (shmcore_find(segment, name, &found_bytes) != block || found_bytes != bytes ||
-            !is_filled_with(block + self * part, (unsigned char)(round % 251), part) ||
-            shmcore_deallocate(segment, block) != 0)
-            wrong++;
+        expect(shmcore_find(segment, name, &found_bytes) == block && found_bytes == bytes, "find");
+        expect(is_filled_with(block + self * part, (unsigned char)(round % 251), part), "contents");
+        expect(deallocate_in(segment, block) == 0, "deallocate");
     }
     return NULL;
 }
 
 static int look(const shmcore_block *block, void *argument)
 {
-    if (strncmp(block->name, "block/", 6) != 0 || block->bytes == 0)
-        wrong++;
+    expect(strncmp(block->name, "block/", 6) == 0 && block->bytes != 0, block->name);
     ++*(unsigned *)argument;
     return 0;
 }
@@ -56,9 +81,8 @@ static void *look_on(void *argument)
     for (unsigned i = 0; i < LOOKS; i++) {
         unsigned blocks = 0;
         shmcore_statistics now;
-        if (shmcore_for_each(segment, look, &blocks) != 0 || shmcore_stat(segment, &now) != 0 ||
-            blocks > NAMES * 2)
-            wrong++;
+        expect(shmcore_for_each(segment, look, &blocks) == 0 && blocks <= NAMES * 2, "for_each");
+        expect(shmcore_stat(segment, &now) == 0, "stat");
     }
     return argument;
 }
@@ -84,9 +108,12 @@ static void *open_and_close(void *argument)
     for (unsigned round = 0; round < 40; round++) {
         const shmcore_traits traits = traits_here(4 * MIB);
         shmcore_segment *own = shmcore_open(NODE, &traits);
-        void *block = own != NULL ? shmcore_allocate(own, argument, 100) : NULL;
-        if (block == NULL || shmcore_deallocate(own, block) != 0 || shmcore_close(own) != 0)
-            wrong++;
+        expect(own != NULL, "open");
+        if (own == NULL)
+            continue;
+        void *block = allocate_in(own, argument, 100);
+        expect(block != NULL && deallocate_in(own, block) == 0, "allocate and deallocate");
+        expect(shmcore_close(own) == 0, "close");
     }
     return NULL;
 }
