@@ -161,13 +161,14 @@ static bool return_loose(shmcore_segment *segment, uint32_t number)
 }
 
 /* With the lock held. What is loose must be settled before the heap can be judged; when the pool is not to be
- * had for that, it stays loose, and whoever enters next tries again. */
+ * had for that, it stays loose, and whoever enters next tries again. (A pool that a living process keeps has
+ * no transaction of the dead to take back that could have made something loose.) */
 static COLD bool repair_shard(shmcore_segment *segment, uint32_t number, const struct guarded *guarded,
                               enum lock_result entered)
 {
     const struct heap heap = shard_heap(segment, number, NULL);
     const struct shard *shard = &segment->file.view.shards[number];
-    const bool settled = return_loose(segment, number);
+    const bool settled = return_loose(segment, number) || (errno == EBUSY && shard->loose.count == 0);
     const bool later = !settled && errno == EBUSY;
     const bool sound =
         later || (settled && heap_is_sound(&heap) && directory_is_sound(heap.view, shard, heap.owner));

@@ -18,6 +18,7 @@
 #include "child.h"
 #include "directory.h"
 #include "lock.h"
+#include "pool.h"
 #include "segment.h"
 #include "shmcore.h"
 
@@ -83,11 +84,28 @@ static int holds_the_pool(struct child *self, void *argument)
     return 0;
 }
 
+/* With a region on its way from the pool, or without. */
 static int dies_with_a_shard(struct child *self, void *argument)
 {
-    const struct guarded shard = shard_of(argument, "block");
-    (void)self;
-    _exit(lock_acquire(&shard, LOCK_PATIENCE) == LOCK_OK ? 0 : 1);
+    const struct view *view = argument;
+    const struct guarded guarded = shard_of(view, "block");
+    struct shard *shard = (struct shard *)(void *)guarded.lock;
+    struct transaction direct = {.base = view->base};
+    if (lock_acquire(&guarded, LOCK_PATIENCE) != LOCK_OK)
+        _exit(1);
+    if (child_hear(self) == 'l') {
+        const struct region_run run = pool_find(view, 1, 1, false);
+        pool_take(view, &direct, run, OWNER_SHARD + (uint32_t)(shard - view->shards));
+        shard->loose = (struct loose_run){run.first, run.count};
+    }
+    _exit(0);
+}
+
+static void die_with_a_shard(struct view *view, char how)
+{
+    struct child dead = child_start(dies_with_a_shard, view);
+    child_say(&dead, how);
+    assert_int_equal(child_end(&dead), 0);
 }
 
 static int attaches(struct child *self, void *argument)
@@ -105,10 +123,12 @@ static void a_repair_waits_for_the_pool(void **state)
     assert_non_null(segment);
     struct view view = tables();
     assert_non_null(shmcore_allocate(segment, "block", 100));
+    const uint32_t before = view.pool->free_regions;
     struct child holder = child_start(holds_the_pool, &view);
     assert_int_equal(child_hear(&holder), 'h');
-    struct child dead = child_start(dies_with_a_shard, &view);
-    assert_int_equal(child_end(&dead), 0);
+    die_with_a_shard(&view, '-');
+    assert_non_null(shmcore_allocate(segment, "block", 100)); /* nothing is loose: the pool is not needed */
+    die_with_a_shard(&view, 'l');
     for (int tries = 0; tries < 2; tries++) {
         errno = 0;
         assert_null(shmcore_allocate(segment, "block", 100));
@@ -116,6 +136,7 @@ static void a_repair_waits_for_the_pool(void **state)
     }
     child_kill(&holder);
     assert_non_null(shmcore_allocate(segment, "block", 100));
+    assert_int_equal(view.pool->free_regions, before); /* what was loose is the pool's again */
     assert_int_equal(shmcore_close(segment), 0);
 }
 
