@@ -123,9 +123,9 @@ static void a_repair_waits_for_the_pool(void **state)
     assert_non_null(segment);
     struct view view = tables();
     assert_non_null(shmcore_allocate(segment, "block", 100));
-    const uint32_t before = view.pool->free_regions;
-    struct child holder = child_start(holds_the_pool, &view);
+    struct child holder = child_start(holds_the_pool, &view); /* a fork takes room for references */
     assert_int_equal(child_hear(&holder), 'h');
+    const uint32_t before = view.pool->free_regions;
     die_with_a_shard(&view, '-');
     assert_non_null(shmcore_allocate(segment, "block", 100)); /* nothing is loose: the pool is not needed */
     die_with_a_shard(&view, 'l');
