@@ -181,7 +181,8 @@ int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
         record = NULL;
         if (!work_enter(&work, segment, number))
             return -1;
-        walk = walk.bucket == 0 ? begin_walk(&work) : walk;
+        if (*held != 0 && walk.bucket == 0)
+            walk = begin_walk(&work);
         walk.buckets = directory_buckets(work.view, work.shard, work.owner); /* it may have grown */
         walk.at = 0;
         while (shed.count == 0 && *held != 0 && (record = next_held(&work, row, &walk)) != NULL) {
