@@ -219,6 +219,8 @@ enum forked_lapse forked_runs_make(shmcore_segment *segment, bool *read)
     segment->forked_runs = NULL;
     segment->forked_file = -1;
     segment->tables_lost_by_fork = false;
+    if (view->rows[segment->row].had_regions == 0)
+        return FORKED_AS_ASKED;
     while ((regions = pool_next_of(view, OWNER_PROCESS + segment->row, regions.first, UINT32_MAX)).count !=
            0) {
         struct forked_run *run = make_run(segment, regions);

@@ -46,9 +46,11 @@ static bool claim(shmcore_segment *segment, uint32_t index, uint64_t nonce, enum
 }
 
 /* Names go first, then memory. */
-static void clear_regions_of(shmcore_segment *segment, uint32_t owner)
+static void clear_regions_of(shmcore_segment *segment, uint32_t row, uint32_t owner)
 {
     const struct view *view = &segment->file.view;
+    if (view->rows[row].had_regions == 0)
+        return;
     const uint32_t each = view_region_quanta(view);
     struct region_run run = {0, 0};
     while ((run = pool_next_of(view, owner, run.first, UINT32_MAX)).count != 0) {
@@ -60,9 +62,12 @@ static void clear_regions_of(shmcore_segment *segment, uint32_t owner)
 }
 
 /* With the pool entered. */
-static bool return_regions_of(const struct view *view, const struct guarded *pool, uint32_t owner)
+static bool return_regions_of(const struct view *view, const struct guarded *pool, uint32_t row,
+                              uint32_t owner)
 {
     struct region_run run = {0, 0};
+    if (view->rows[row].had_regions == 0)
+        return true;
     while ((run = pool_next_of(view, owner, run.first, 4096)).count != 0) {
         struct transaction transaction = transaction_begin(pool);
         pool_give(view, &transaction, run);
@@ -84,7 +89,7 @@ static bool children_read(const struct view *view, uint32_t row)
  * over belongs to its own parent, if to anybody. So a line of daemons does not fill the table. */
 static void hand_on_children(const struct view *view, const struct guarded *pool, uint32_t index)
 {
-    if (pool_next_of(view, OWNER_PROCESS + index, 0, 1).count != 0)
+    if (view->rows[index].had_regions != 0 && pool_next_of(view, OWNER_PROCESS + index, 0, 1).count != 0)
         return;
     const uint32_t used = process_rows_used(view), grandparent = view->rows[index].parent;
     for (uint32_t row = 0; row < used; row++) {
@@ -112,10 +117,10 @@ static uint32_t finish(shmcore_segment *segment, uint32_t index, bool kept)
     if (!pool_enter(segment, &pool))
         return ROW_NONE;
     const uint32_t parent = view->rows[index].parent;
-    return_regions_of(view, &pool, OWNER_RETURNING + index);
+    return_regions_of(view, &pool, index, OWNER_RETURNING + index);
     hand_on_children(view, &pool, index);
-    const bool freed =
-        !kept && !process_has_children(view, index) && return_regions_of(view, &pool, OWNER_PROCESS + index);
+    const bool freed = !kept && !process_has_children(view, index) &&
+                       return_regions_of(view, &pool, index, OWNER_PROCESS + index);
     struct transaction transaction = transaction_begin(&pool);
     if (freed)
         UNDO_SET(&transaction, &view->rows[index].parent, 0);
@@ -160,9 +165,9 @@ static bool reap_claimed(shmcore_segment *segment, uint32_t row, uint64_t nonce)
             return false;
         }
         const bool kept = children_read(view, row);
-        clear_regions_of(segment, OWNER_RETURNING + row);
+        clear_regions_of(segment, row, OWNER_RETURNING + row);
         if (!kept)
-            clear_regions_of(segment, OWNER_PROCESS + row);
+            clear_regions_of(segment, row, OWNER_PROCESS + row);
         row = finish(segment, row, kept);
         if (row != ROW_NONE)
             nonce = view->rows[row].nonce;

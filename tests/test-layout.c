@@ -114,6 +114,7 @@ static void offsets_of_segments(void **state)
         FIELD(process_row, reaper_start, 40),
         FIELD(process_row, command, 48),
         FIELD(process_row, read_by_children, 64),
+        FIELD(process_row, had_regions, 68),
         FIELD(process_row, reaper_nonce, 72),
         FIELD(pool, lock, 0),
         FIELD(pool, sequence, 64),
