@@ -11,6 +11,7 @@
 #include "error.h"
 #include "log.h"
 #include "os.h"
+#include "pending.h"
 #include "real.h"
 #include "thread.h"
 
@@ -175,23 +176,34 @@ static COLD void report_misuse(const void *pointer, const void *caller)
             place, pointer);
 }
 
+/* False: its lock is still not to be had. */
+static bool release_pending(void *pointer)
+{
+    shmcore_segment *segment = export_segment_of(pointer);
+    return segment == NULL || shmcore_deallocate(segment, pointer) == 0 || errno != EBUSY;
+}
+
+/* False: it is no live block. */
+static bool release_shared(shmcore_segment *segment, void *pointer)
+{
+    if (LIKELY(shmcore_deallocate(segment, pointer) == 0)) {
+        pending_drain(release_pending);
+        return true;
+    }
+    if (errno == EINVAL)
+        return false;
+    const bool later = errno == EBUSY && pending_put(pointer);
+    log_say(SETTINGS_LOG_WARN, "free", "a shared block could not be freed and %s: %s",
+            later ? "will be later" : "stays", shmcore_error());
+    return true;
+}
+
 static void release(shmcore_segment *segment, void *pointer, const void *caller)
 {
     advice_free_of_protection(pointer);
-    switch (export_free(segment, pointer)) {
-    case EXPORT_DONE:
+    const enum export_answer answer = export_free(segment, pointer);
+    if (answer == EXPORT_DONE || (answer == EXPORT_NOT_OURS && release_shared(segment, pointer)))
         return;
-    case EXPORT_NOT_OURS:
-        if (shmcore_deallocate(segment, pointer) == 0)
-            return;
-        if (errno == EINVAL)
-            break;
-        log_say(SETTINGS_LOG_WARN, "free", "a shared block could not be freed and stays: %s",
-                shmcore_error());
-        return;
-    case EXPORT_NOT_LIVE:
-        break;
-    }
     report_misuse(pointer, caller);
 }
 
@@ -384,7 +396,12 @@ void router_fork_child(void)
 
 bool router_end(void)
 {
-    if (router.policy == NULL || router.child || router.check_file[0] != '\0' || !is_adopted())
+    if (router.policy == NULL || !is_adopted())
+        return false;
+    enter();
+    pending_drain(release_pending);
+    leave();
+    if (router.child || router.check_file[0] != '\0')
         return false;
     enter();
     const bool blind = site_was_blind(); /* then a rule without a match need not be wrong */

@@ -8,6 +8,7 @@
 
 #include "advice.h"
 #include "export.h"
+#include "handle.h"
 
 enum { THREADS = 4, ROUNDS = 4000, SLOTS = 61 };
 
@@ -352,6 +353,59 @@ static void test_threads(void **state)
     assert_int_equal(lines_logged(), 0);
 }
 
+/* ---------------------------------------------------------------- a lock that is not to be had */
+
+/* Another process keeps every shard of the segment until its end of the pipe is closed. */
+static void keep_all_shards(shmcore_segment *segment, const int ends[2])
+{
+    char byte = 'k';
+    const struct view *view = &segment->file.view;
+    for (uint32_t number = 0; number < view->shard_count; number++) {
+        const struct guarded guarded = {.lock = &view->shards[number].lock,
+                                        .undo = &view->shards[number].undo,
+                                        .sequence = &view->shards[number].sequence,
+                                        .poisoned = &view->shards[number].poisoned,
+                                        .base = view->base,
+                                        .capacity = view->capacity};
+        if (lock_acquire(&guarded, LOCK_PATIENCE) != LOCK_OK)
+            byte = '-';
+    }
+    if (write(ends[1], &byte, 1) == 1)
+        pause();
+    _exit(1);
+}
+
+/* What is freed meanwhile is freed later. */
+static void test_pending(void **state)
+{
+    (void)state;
+    int ends[2];
+    char byte = 0, text[8192];
+    void *block[3];
+    const struct request request = {
+        .call = POLICY_CALL_CALLOC, .bytes = 7000, .zero = true, .caller = site_in(beta)};
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(router_allocate(&request, &block[i]));
+    const size_t before = live_blocks();
+    assert_int_equal(pipe(ends), 0);
+    const pid_t keeper = fork();
+    if (keeper == 0)
+        keep_all_shards(export_segment_of(block[0]), ends);
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    assert_int_equal(byte, 'k');
+    drop(block[0], site_in(beta));
+    drop(block[1], site_in(beta));
+    assert_int_equal(logged(text, sizeof text), 1);
+    assert_non_null(strstr(text, "will be later"));
+    assert_int_equal(kill(keeper, SIGKILL), 0);
+    assert_int_equal(waitpid(keeper, NULL, 0), keeper);
+    assert_int_equal(live_blocks(), before);
+    drop(block[2], site_in(beta)); /* the lock can be had again: the others go, too */
+    assert_int_equal(live_blocks(), before - 3);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* ---------------------------------------------------------------- fork, the end */
 
 static int in_child(unsigned char *block, const unsigned char *shared)
@@ -428,7 +482,8 @@ int main(int count, char **arguments)
         cmocka_unit_test(test_crossing),  cmocka_unit_test(test_full),
         cmocka_unit_test(test_misuse),    cmocka_unit_test(test_advice),
         cmocka_unit_test(test_deferred),  cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_fork),      cmocka_unit_test(test_end),
+        cmocka_unit_test(test_pending),   cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_end),
     };
     alarm(300);
     return cmocka_run_group_tests(tests, NULL, NULL);
