@@ -8,7 +8,8 @@
 . "$(dirname "$0")/tap.sh"
 tap_begin valgrind "${1-}"
 segment='segment SHARED::node size=64M'
-memcheck=(valgrind --quiet --trace-children=yes --error-exitcode=99 --soname-synonyms=somalloc=nouserintercepts)
+memcheck=(valgrind --quiet --trace-children=yes --error-exitcode=99 --leak-check=no
+    --soname-synonyms=somalloc=nouserintercepts)
 
 if ! LD_PRELOAD=$shim SHM_POLICY="$segment; export size>=0" "${memcheck[@]}" "$victims/status" 0 \
     >"$work/out" 2>"$work/err" </dev/null; then
