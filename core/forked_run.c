@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "export_own.h"
 #include "os.h"
 
 /* Smaller copies are made without asking how much memory there is: the question costs more. */
@@ -109,20 +110,61 @@ static void copy_touched(const shmcore_segment *segment, uint64_t from, uint64_t
         copy_range(segment, start, stop, copy + (start - from));
 }
 
+static void copy_part(const shmcore_segment *segment, const struct forked_run *run, uint64_t from,
+                      uint64_t to, bool touched)
+{
+    unsigned char *copy = run->memory + (from - run->offset);
+    if (touched)
+        copy_touched(segment, from, to, copy);
+    else
+        copy_reserved(segment, from, to, copy);
+}
+
+static bool is_live(const struct export_slab *slab, uint32_t slot)
+{
+    return (atomic_load_explicit(&slab->live[slot / 64], memory_order_relaxed) >> slot % 64 & 1) != 0;
+}
+
+/* Of a slab its head and the pages that hold a live slot: a program with many threads and sites has many
+ * slabs, and most of them are nearly empty. */
+static void copy_slab(const shmcore_segment *segment, const struct forked_run *run, struct piece extent,
+                      bool touched)
+{
+    const uint64_t start = piece_offset(extent);
+    const struct export_slab *slab = view_at(&segment->file.view, start);
+    const struct export_shape *shape = own_slab_shape(&segment->file.view, slab);
+    if (shape == NULL || shape->quanta > extent.count)
+        return; /* somebody scribbled over it: nothing in it can be found again */
+    uint64_t from = start, to = start + align_up(shape->data, PAGE_BYTES);
+    for (uint32_t slot = 0; slot < shape->slots; slot++) {
+        const uint64_t bytes = start + shape->data + (uint64_t)slot * shape->slot_bytes;
+        const uint64_t end = align_up(bytes + shape->slot_bytes, PAGE_BYTES);
+        if (!is_live(slab, slot) || end <= to)
+            continue;
+        if (bytes >= to) {
+            copy_part(segment, run, from, to, touched);
+            from = align_down(bytes, PAGE_BYTES);
+        }
+        to = end;
+    }
+    copy_part(segment, run, from, to, touched);
+}
+
 static void copy_extents(const shmcore_segment *segment, const struct forked_run *run)
 {
     const uint32_t end = run->inherited.first + run->inherited.count;
     for (uint32_t q = run->inherited.first; q < end;) {
         const struct piece extent = extent_at(run, q);
-        const uint64_t from = piece_offset(extent), to = from + piece_bytes(extent);
-        const uint64_t flags = run->inherited.quanta[q - run->inherited.first].sequence;
+        const struct quantum *entry = &run->inherited.quanta[q - run->inherited.first];
+        const uint64_t from = piece_offset(extent);
+        const bool touched = (entry->sequence & QUANTUM_TOUCHED) != 0;
         q += extent.count;
         if (extent.view != FORK_COPY)
             continue;
-        if ((flags & QUANTUM_TOUCHED) != 0)
-            copy_touched(segment, from, to, run->memory + (from - run->offset));
+        if (atomic_load_explicit(&entry->kind, memory_order_relaxed) == QUANTUM_EXPORT_SLAB)
+            copy_slab(segment, run, extent, touched);
         else
-            copy_reserved(segment, from, to, run->memory + (from - run->offset));
+            copy_part(segment, run, from, from + piece_bytes(extent), touched);
     }
 }
 
