@@ -46,6 +46,7 @@ struct process {
     unsigned place;
     shmcore_segment *segment; /* NULL: a close was not followed by an open yet */
     unsigned epoch;
+    _Atomic bool leaving; /* a thread is in exit(): for the others the segment may be gone already */
     pthread_rwlock_t gate;
     struct actor actor[STORM_THREADS];
 };
