@@ -83,13 +83,16 @@ static char log_path[192];
 /* Starts again in a job of its own. */
 static inline void be_a_job(char **arguments)
 {
-    char job[64];
+    char job[64], path[1024];
     const char *now = getenv("SHM_JOB");
     snprintf(job, sizeof job, "%s-%d", "unit", (int)getpid());
     if (now != NULL && strcmp(now, job) == 0)
         return;
     setenv("SHM_JOB", job, 1);
-    execv("/proc/self/exe", arguments);
+    const ssize_t length =
+        readlink("/proc/self/exe", path, sizeof path - 1); /* which valgrind answers itself */
+    path[length > 0 ? length : 0] = '\0';
+    execv(path, arguments);
     abort();
 }
 
