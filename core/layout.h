@@ -304,8 +304,8 @@ struct process_row {
     char command[16];
     uint32_t read_by_children; /* forked children read its regions, not copies of them: their memory and
                                 * quanta stay as long as the row is PINNED */
-    uint32_t had_regions; /* regions have been its own, or its to return: else nobody need look for any */
-    uint64_t reaper_nonce;      /* REAPING: which copy of the library in the reaper's process */
+    uint32_t had_regions;  /* regions have been its own, or its to return: else nobody need look for any */
+    uint64_t reaper_nonce; /* REAPING: which copy of the library in the reaper's process */
     _Atomic uint64_t fork_over; /* FORKING: the nonce, once the parent's fork() has returned */
     uint64_t unused[5];
 };

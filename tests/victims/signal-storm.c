@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 enum { SLOTS = 64 };
 
@@ -26,7 +27,7 @@ static size_t size_of(unsigned i)
 /* Puts a block in, and says whether the one that was there is whole; frees it. */
 static bool exchange(unsigned i, unsigned char *fresh)
 {
-    unsigned char *block = __atomic_exchange_n(&slot[i], fresh, __ATOMIC_SEQ_CST);
+    unsigned char *block = atomic_exchange(&slot[i], fresh);
     const bool good = block == NULL || is_filled(block, size_of(i), i);
     free(block);
     return good;
@@ -45,7 +46,7 @@ static void handle(int number)
 {
     (void)number;
     static _Atomic unsigned turn;
-    const unsigned i = __atomic_fetch_add(&turn, 1, __ATOMIC_SEQ_CST) % SLOTS;
+    const unsigned i = atomic_fetch_add(&turn, 1) % SLOTS;
     /* malloc may be passed on while the thread is inside the shim, so the handler frees only */
     if (!exchange(i, NULL))
         wrong = 1;
@@ -70,7 +71,9 @@ int main(int count, char **arguments)
     sigaction(SIGUSR1, &action, NULL); /* either may interrupt the other's handler, so at most two deep */
     sigaction(SIGUSR2, &action, NULL);
     worker = pthread_self();
-    check_routed(slot[0] = make(0), "the block is routed");
+    unsigned char *first = make(0);
+    check_routed(first, "the block is routed");
+    slot[0] = first;
     if (pthread_create(&sender, NULL, send, NULL) != 0)
         return 2;
     bool good = true;
