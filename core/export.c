@@ -122,6 +122,12 @@ static bool look_up(const shmcore_segment *segment, const struct quantum *quanta
                0;
 }
 
+/* After a slot was freed the slab may be gone: then this is any number, and own_slab_changed() finds out. */
+GLANCES static uint32_t state_of(const struct export_slab *slab)
+{
+    return atomic_load(&slab->state);
+}
+
 enum export_answer export_free(shmcore_segment *segment, void *pointer)
 {
     const struct view *view = &segment->file.view;
@@ -141,7 +147,7 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer)
     const uint64_t before = atomic_fetch_and(&found.slab->live[found.slot / 64], ~bit);
     if (UNLIKELY((before & bit) == 0))
         return EXPORT_NOT_LIVE; /* another thread was first */
-    const uint32_t state = atomic_load(&found.slab->state);
+    const uint32_t state = state_of(found.slab);
     if (UNLIKELY(state != SLAB_ACTIVE) && (state == SLAB_FULL || before == bit))
         own_slab_changed(segment, found.slab);
     return EXPORT_DONE;

@@ -242,8 +242,9 @@ COLD void own_slab_changed(shmcore_segment *segment, struct export_slab *slab)
 {
     struct region_run run = {0, 0};
     own_lock(segment);
-    const struct export_shape *shape = own_slab_shape(&segment->file.view, slab);
-    if (shape == NULL || slab_of_ours(segment, quantum_of(&segment->file.view, slab)) == NULL) {
+    const bool is_there = slab_of_ours(segment, quantum_of(&segment->file.view, slab)) != NULL;
+    const struct export_shape *shape = is_there ? own_slab_shape(&segment->file.view, slab) : NULL;
+    if (shape == NULL) {
         own_unlock(segment); /* another thread freed its last slot and was first */
         return;
     }
@@ -272,8 +273,11 @@ void own_retire(shmcore_segment *segment, struct export_source *source)
         struct export_slab *slab = own_slab(&segment->file.view, source->slab[c]);
         const struct export_shape *shape = &segment->file.view.export_shapes[c];
         source->slab[c] = 0;
+        own_lock(segment); /* once it says FULL it may go with its last slot, and its memory be a block */
         atomic_store(&slab->state, SLAB_FULL);
-        if (free_slot(slab, shape) < shape->slots)
+        const bool has_room = free_slot(slab, shape) < shape->slots;
+        own_unlock(segment);
+        if (has_room)
             own_slab_changed(segment, slab);
     }
 }
