@@ -53,8 +53,8 @@ bool heap_owns(const struct heap *heap, struct extent extent);
 
 /* Does `quantum` begin a taken extent of this kind and owner that lies within the segment? Reads
  * nothing outside regions that have an owner. */
-static inline bool heap_begins(const struct view *view, uint32_t quantum, uint32_t owner,
-                               enum quantum_kind kind)
+GLANCES static inline bool heap_begins(const struct view *view, uint32_t quantum, uint32_t owner,
+                                       enum quantum_kind kind)
 {
     if (quantum >= view_quantum_count(view) || view_owner_of_quantum(view, quantum) != owner)
         return false;

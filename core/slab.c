@@ -23,9 +23,11 @@ uint32_t slab_name_class(uint64_t bytes)
     return bytes <= 128 ? SLAB_NAMES_128 : SLAB_NAMES_272;
 }
 
-static const struct slab_shape *shape_of(const struct view *view, const struct slab *slab)
+/* The class is read once: for somebody without the lock it may be another the next time. */
+GLANCES static const struct slab_shape *shape_of(const struct view *view, const struct slab *slab)
 {
-    return &view->shapes[slab->slab_class < SLAB_CLASSES ? slab->slab_class : 0];
+    const uint32_t slab_class = *(const volatile uint32_t *)&slab->slab_class;
+    return &view->shapes[slab_class < SLAB_CLASSES ? slab_class : 0];
 }
 
 static uint32_t quantum_of(const struct view *view, const struct slab *slab)
