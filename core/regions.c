@@ -27,12 +27,12 @@ static uint32_t regions_for(const struct view *view, uint32_t quanta, uint32_t *
     return (uint32_t)divide_up(quanta, each);
 }
 
-/* In a transaction of the pool: from here on whoever reaps this process looks for regions. */
-static void note_regions(const shmcore_segment *segment, struct transaction *transaction)
+/* With the pool entered: from here on whoever reaps this process looks for regions. Not logged, for the
+ * owners of regions are not either: a transaction that is taken back may leave some that are this process's.
+ */
+static void note_regions(const shmcore_segment *segment)
 {
-    uint32_t *had = &segment->file.view.rows[segment->row].had_regions;
-    if (*had == 0)
-        UNDO_SET(transaction, had, 1);
+    __atomic_store_n(&segment->file.view.rows[segment->row].had_regions, 1, __ATOMIC_RELEASE);
 }
 
 /* Finds a run, gives its tables memory, hands it to `owner`; `also` is stored in the same transaction. With
@@ -54,7 +54,7 @@ static struct region_run take_run(shmcore_segment *segment, const struct guarded
     struct transaction transaction = transaction_begin(guarded);
     pool_take(view, &transaction, run, owner);
     if (owner >= OWNER_PROCESS)
-        note_regions(segment, &transaction);
+        note_regions(segment);
     if (also != NULL) {
         UNDO_SET(&transaction, &also->first, run.first);
         UNDO_SET(&transaction, &also->count, run.count);
@@ -121,7 +121,7 @@ struct region_run shard_shed(shmcore_segment *segment, uint32_t number, const st
         return none; /* stays loose: whoever enters next sees to it */
     struct transaction handing = transaction_begin(&pool);
     UNDO_SET(&handing, &shard->loose.count, 0);
-    note_regions(segment, &handing);
+    note_regions(segment);
     pool_hand(view, run, OWNER_RETURNING + segment->row);
     transaction_end(&pool, &handing);
     pool_leave(&pool);
