@@ -9,9 +9,10 @@
  * A log is believed only as far as it speaks of words that transactions of its lock change: rolled back, any
  * other would be a store of somebody else's choice, into a lock that we hold for instance.
  *
- * A holder that does not run (it is stopped, or its lock was scribbled over) is waited for once; for a while
- * after that all locks of the segment are only looked at, or a program with a thousand blocks to free would
- * stand still for a thousand times as long.
+ * A holder that does not run (it is stopped, or its lock was scribbled over) is waited for once. After that,
+ * as long as nothing has moved there, its lock is only looked at, or a program with a thousand blocks to free
+ * would stand still for a thousand times as long; and for a while other locks are given less time, for they
+ * may have the same fate.
  */
 #include <errno.h>
 
@@ -19,10 +20,9 @@
 #include "handle.h"
 #include "os.h"
 
-/* For how long locks are only looked at after one was overdue, and how long a look is: longer than a holder
- * that runs needs. */
-#define OVERDUE_MEMORY UINT64_C(10000000000)
-#define OVERDUE_LOOK   UINT64_C(2000000)
+#define STUCK_LOOK    UINT64_C(2000000)
+#define WARY_FOR      UINT64_C(10000000000)
+#define WARY_PATIENCE UINT64_C(200000000)
 
 /* ---------------------------------------------------------------- logs */
 
@@ -98,13 +98,26 @@ static bool refuse_entry(const shmcore_segment *segment, enum lock_result result
     return false;
 }
 
-static enum lock_result acquire(shmcore_segment *segment, const struct guarded *guarded)
+static COLD uint64_t patience_with(const shmcore_segment *segment, const struct guarded *guarded,
+                                   uint32_t lock)
 {
-    const uint64_t until = atomic_load_explicit(&segment->overdue, memory_order_relaxed);
-    const bool look = UNLIKELY(until != 0) && os_clock() < until;
-    const enum lock_result result = lock_acquire(guarded, look ? OVERDUE_LOOK : LOCK_PATIENCE);
-    if (UNLIKELY(result == LOCK_OVERDUE && !look))
-        atomic_store_explicit(&segment->overdue, os_clock() + OVERDUE_MEMORY, memory_order_relaxed);
+    const uint64_t stuck = atomic_load_explicit(&segment->stuck[lock], memory_order_relaxed);
+    if (stuck != 0 && stuck == lock_progress(guarded))
+        return STUCK_LOOK;
+    return os_clock() < atomic_load_explicit(&segment->wary, memory_order_relaxed) ? WARY_PATIENCE
+                                                                                   : LOCK_PATIENCE;
+}
+
+/* `lock`: the number of the shard, or SHARDS_MOST for the pool. */
+static enum lock_result acquire(shmcore_segment *segment, const struct guarded *guarded, uint32_t lock)
+{
+    const bool wary = atomic_load_explicit(&segment->wary, memory_order_relaxed) != 0;
+    const enum lock_result result =
+        lock_acquire(guarded, UNLIKELY(wary) ? patience_with(segment, guarded, lock) : LOCK_PATIENCE);
+    if (UNLIKELY(result == LOCK_OVERDUE)) {
+        atomic_store_explicit(&segment->stuck[lock], lock_progress(guarded), memory_order_relaxed);
+        atomic_store_explicit(&segment->wary, os_clock() + WARY_FOR, memory_order_relaxed);
+    }
     return result;
 }
 
@@ -118,7 +131,7 @@ bool pool_enter(shmcore_segment *segment, struct guarded *guarded)
                                 .base = segment->file.view.base,
                                 .capacity = segment->file.view.capacity,
                                 .log_is_plausible = log_is_plausible};
-    const enum lock_result result = acquire(segment, guarded);
+    const enum lock_result result = acquire(segment, guarded, SHARDS_MOST);
     if (LIKELY(result == LOCK_OK))
         return true;
     if (result == LOCK_RECOVERED)
@@ -184,7 +197,7 @@ static COLD bool repair_shard(shmcore_segment *segment, uint32_t number, const s
 bool shard_enter(shmcore_segment *segment, uint32_t shard, struct guarded *guarded)
 {
     *guarded = guard_of_shard(segment, shard);
-    const enum lock_result result = acquire(segment, guarded);
+    const enum lock_result result = acquire(segment, guarded, shard);
     if (LIKELY(result == LOCK_OK && segment->file.view.shards[shard].loose.count == 0))
         return true;
     if (result == LOCK_OK || result == LOCK_RECOVERED)

@@ -58,7 +58,9 @@ struct shmcore_segment {
     struct segment file;
     struct space space;
     _Atomic uint64_t credit;
-    _Atomic uint64_t overdue; /* until when locks are only looked at, see enter.c */
+    /* of locks that were waited for in vain, see enter.c; the last one is the pool's */
+    _Atomic uint64_t stuck[SHARDS_MOST + 1];
+    _Atomic uint64_t wary; /* until when others are given less time; 0: there has been none */
     struct process_identity self;
     uint32_t row;           /* ROW_NONE when read-only */
     _Atomic unsigned opens; /* written under the lock of handles */

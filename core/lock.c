@@ -2,6 +2,7 @@
 #include "lock.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -93,6 +94,16 @@ enum lock_result lock_acquire(const struct guarded *guarded, uint64_t patience)
     if (error == ETIMEDOUT)
         return LOCK_OVERDUE;
     return error == ENOTRECOVERABLE ? LOCK_POISONED : LOCK_BUSY;
+}
+
+/* The word of glibc's mutex that names its holder's task: the first one, also for the kernel's sake. */
+uint64_t lock_progress(const struct guarded *guarded)
+{
+    const uint32_t word =
+        __atomic_load_n((const uint32_t *)(const void *)guarded->lock->opaque, __ATOMIC_RELAXED);
+    const uint32_t holder = word & FUTEX_TID_MASK;
+    const uint32_t sequence = atomic_load_explicit(guarded->sequence, memory_order_relaxed);
+    return holder != 0 ? (uint64_t)holder << 32 | sequence : 0;
 }
 
 bool lock_settle(const struct guarded *guarded, bool sound)

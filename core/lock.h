@@ -44,6 +44,10 @@ int lock_make(struct lock *lock);
 
 enum lock_result lock_acquire(const struct guarded *guarded, uint64_t patience);
 
+/* Who holds the lock and how many transactions there have been: as long as it says the same and not 0, its
+ * holder has got nowhere. */
+uint64_t lock_progress(const struct guarded *guarded);
+
 /* After LOCK_RECOVERED: `sound` says whether the invariants hold. False poisons and releases. */
 bool lock_settle(const struct guarded *guarded, bool sound);
 

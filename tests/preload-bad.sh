@@ -237,7 +237,7 @@ nothing_in_shm() {
     silent "$1"
     ! grep -q '/dev/shm' "$work/trace"
     verdict $? "$1: /dev/shm is not looked at" "$work/trace"
-    ! grep -Eq 'clone|fork' "$work/trace"
+    ! grep -Eq '(clone|clone3|fork|vfork)\(' "$work/trace"
     verdict $? "$1: no thread is started" "$work/trace"
 }
 
