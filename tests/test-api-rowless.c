@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A forked child for which the process table has no room: it has no part in the segment, is told so, and
- * neither crashes nor damages anything, whatever it tries.
+ * The process table and those who fork. A child for which it has no room has no part in the segment, is told
+ * so, and neither crashes nor damages anything, whatever it tries. A line of daemons does not fill it.
  */
 #include "test-api.h"
 
@@ -72,10 +72,41 @@ static void a_child_without_a_row(void **state)
     assert_int_equal(shmcore_close(segment), 0);
 }
 
+/* Each forks the next and ends. A dead row hands its children on to its own parent, or so long a line would
+ * fill the table. */
+static void a_line_of_daemons(void **state)
+{
+    (void)state;
+    int ends[2], status = -1;
+    char answer = 0;
+    shmcore_segment *segment = open_here(NODE, MIB);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    fflush(NULL);
+    const pid_t first = fork();
+    if (first == 0) {
+        for (int generation = 0; generation < 3 * ROWS; generation++) {
+            const pid_t next = fork();
+            if (next != 0)
+                _exit(next > 0 ? 0 : 1);
+        }
+        answer = shmcore_allocate(segment, "last", 100) != NULL ? 'y' : 'n';
+        _exit(write(ends[1], &answer, 1) == 1 ? 0 : 1);
+    }
+    close(ends[1]);
+    assert_int_equal(waitpid(first, &status, 0), first);
+    assert_int_equal(status, 0);
+    assert_int_equal(read(ends[0], &answer, 1), 1);
+    assert_int_equal(answer, 'y');
+    assert_int_equal(read(ends[0], &answer, 1), 0); /* the last one has ended */
+    close(ends[0]);
+    shmcore_close(segment);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         API_TEST(a_child_without_a_row),
+        API_TEST(a_line_of_daemons),
     };
     if (make_test_directory("rowless") != 0)
         return 1;
