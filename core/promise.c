@@ -32,23 +32,31 @@ struct search {
     uint64_t since; /* in ticks since boot: who is older is nobody's child here */
 };
 
-static bool has_row(const struct view *view, int32_t pid)
+/* A row of this very process: a dead one may have had its number. */
+static bool has_row(const struct view *view, int32_t pid, uint64_t start)
 {
     const uint32_t used = process_rows_used(view);
     for (uint32_t row = 0; row < used; row++)
-        if (process_state(view, row) != ROW_FREE && view->rows[row].pid == pid)
+        if (process_state(view, row) != ROW_FREE && view->rows[row].pid == pid &&
+            view->rows[row].start_time == start)
             return true;
     return false;
+}
+
+/* Too old, ended, or somebody with a row. */
+static bool is_known(const struct search *search, int32_t pid)
+{
+    uint64_t start;
+    bool ended;
+    return os_process_start(pid, &start, &ended) == 0 &&
+           (ended || start < search->since || has_row(search->view, pid, start));
 }
 
 /* Of a process that cannot be looked into, only the user can be told. */
 static int is_stray(int32_t pid, void *argument)
 {
     const struct search *search = argument;
-    uint64_t start;
-    bool ended;
-    if (pid == os_process() || has_row(search->view, pid) ||
-        (os_process_start(pid, &start, &ended) == 0 && (ended || start < search->since)))
+    if (pid == os_process() || is_known(search, pid))
         return 0;
     const int maps = os_process_maps(pid, search->device, search->inode);
     return maps == 1 || (maps < 0 && maps != -ENOENT && maps != -ESRCH && os_process_user(pid) == os_user());
