@@ -182,6 +182,10 @@ test_check() {
     run "$tool" check --json "$work/good"
     json check "it['valid'] and [r['verb'] for r in it['rules']] == ['pass', 'export', 'share']"
     json check "it['rules'][2]['segment'] == 'SHARED::b' and it['rules'][1]['size_min'] == 1 << 20"
+    run "$tool" check 'export full=fail reserve=touch fork=overlay'
+    has out ' full=fail reserve=touch fork=overlay$' "check: the options of a rule"
+    run "$tool" check --json 'export fork=share; export'
+    json check "[r['fork'] for r in it['rules']] == ['share', 'copy']"
     run "$tool" check ''
     exits 0 "check of an empty policy"
     run "$tool" check $'pass\nexport funk=a'
