@@ -177,11 +177,11 @@ test_mappings() {
         skip "vm.max_map_count" "it is $most, more than a test should use up"
         return
     fi
-    falls_back "vm.max_map_count at the first match" 'segment SHARED::s size=32M; export module=exe size=50000' none \
+    falls_back "vm.max_map_count at the first match" 'segment SHARED::s size=32M; export module=exe size=100000' none \
         'cannot map the 32 MiB of .*: .*as many mappings as it may have; raise vm.max_map_count' "$victims/many-maps"
-    falls_back "vm.max_map_count after the first match" 'segment SHARED::s size=32M; export module=exe size=50000' all \
+    falls_back "vm.max_map_count after the first match" 'segment SHARED::s size=32M; export module=exe size=100000' all \
         '' "$victims/many-maps" late
-    falls_back "vm.max_map_count at a fork" 'segment SHARED::s size=32M; export module=exe size=50000' all \
+    falls_back "vm.max_map_count at a fork" 'segment SHARED::s size=32M; export module=exe size=100000' all \
         'no.* copy of the exported blocks at a fork, .*: parent and child share them; .*raise vm.max_map_count' \
         "$victims/many-maps" fork
 }

@@ -4,40 +4,12 @@
  * and asks again. `descriptors late`: it has one block before. Says which numbers it got, so that a
  * descriptor that somebody else holds shows.
  */
-#include "victim.h"
+#include "some-blocks.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>
 
-enum { BLOCKS = 40, BYTES = 100000, MOST = 256 };
-
-static void *store(size_t bytes)
-{
-    void *block = malloc(bytes);
-    return hide(block);
-}
-
-static void some_blocks(const char *when)
-{
-    unsigned char *block[BLOCKS];
-    bool good = true;
-    unsigned routed = 0;
-    for (unsigned i = 0; i < BLOCKS; i++) {
-        block[i] = store(BYTES);
-        if (block[i] == NULL)
-            exit(2);
-        fill(block[i], BYTES, i);
-        routed += from_shim(block[i]);
-    }
-    for (unsigned i = 0; i < BLOCKS; i++) {
-        good = good && is_filled(block[i], BYTES, i);
-        free(block[i]);
-    }
-    check(good, when);
-    const char *expected = getenv("VICTIM_ROUTED");
-    if (expected != NULL && strcmp(expected, routed == 0 ? "none" : routed == BLOCKS ? "all" : "some") != 0)
-        printf("NO  %u of %d routed, %s\n", routed, BLOCKS, when);
-}
+enum { MOST = 256 };
 
 int main(int count, char **arguments)
 {

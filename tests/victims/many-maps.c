@@ -5,39 +5,12 @@
  * again.
  */
 #include "child.h"
+#include "some-blocks.h"
 
 #include <malloc.h>
 #include <sys/mman.h>
 
-enum { BLOCKS = 20, BYTES = 50000, PAGE = 4096, MOST = 70000 };
-
-static void *store(size_t bytes)
-{
-    void *block = malloc(bytes);
-    return hide(block);
-}
-
-static void some_blocks(const char *when)
-{
-    unsigned char *block[BLOCKS];
-    bool good = true;
-    unsigned routed = 0;
-    for (unsigned i = 0; i < BLOCKS; i++) {
-        block[i] = store(BYTES);
-        if (block[i] == NULL)
-            exit(2);
-        fill(block[i], BYTES, i);
-        routed += from_shim(block[i]);
-    }
-    for (unsigned i = 0; i < BLOCKS; i++) {
-        good = good && is_filled(block[i], BYTES, i);
-        free(block[i]);
-    }
-    check(good, when);
-    const char *expected = getenv("VICTIM_ROUTED");
-    if (expected != NULL && strcmp(expected, routed == 0 ? "none" : routed == BLOCKS ? "all" : "some") != 0)
-        printf("NO  %u of %d routed, %s\n", routed, BLOCKS, when);
-}
+enum { PAGE = 4096, MOST = 70000 };
 
 /* The child says whether it found what was there, and that is all: with no mapping left it may share the
  * block. */
