@@ -104,14 +104,14 @@ static inline bool view_quantum_belongs(const struct view *view, uint32_t quantu
            (__atomic_load_n(&view->region_free[region / 64], __ATOMIC_RELAXED) >> region % 64 & 1) == 0;
 }
 
-/* Do all regions that the quanta lie in say that they are this owner's? `count` is not 0. */
+/* Are all regions that the quanta lie in taken, and by this owner? `count` is not 0. */
 static inline bool view_range_belongs(const struct view *view, uint32_t first, uint32_t count, uint32_t owner)
 {
     const uint32_t each = view_region_quanta(view), quanta = view_quantum_count(view);
     if (first >= quanta || count > quanta - first)
         return false;
     for (uint32_t region = first / each; region <= (first + count - 1) / each; region++)
-        if (view_owner_of_quantum(view, region * each) != owner)
+        if (!view_quantum_belongs(view, region * each, owner))
             return false;
     return true;
 }

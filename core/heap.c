@@ -46,13 +46,7 @@ static bool is_free_of_ours(const struct heap *heap, uint32_t quantum)
 
 bool heap_owns(const struct heap *heap, struct extent extent)
 {
-    const uint32_t quanta = view_quantum_count(heap->view), each = view_region_quanta(heap->view);
-    if (extent.first >= quanta || extent.count == 0 || extent.count > quanta - extent.first)
-        return false;
-    for (uint32_t q = extent.first; q < extent.first + extent.count; q = (uint32_t)align_down(q, each) + each)
-        if (!view_quantum_belongs(heap->view, q, heap->owner))
-            return false;
-    return true;
+    return extent.count != 0 && view_range_belongs(heap->view, extent.first, extent.count, heap->owner);
 }
 
 /* A free extent of ours that begins at `first`, both ends of which agree; count 0 when there is none. What

@@ -68,7 +68,7 @@
 
 /* ------------------------------------------------------------------ undo log and lock */
 
-/* One transaction of the library stores fewer words than this; tests/test-store.c prints the most. */
+/* One transaction of the library stores fewer words than this. */
 #define UNDO_ENTRIES 384u
 
 struct undo_entry {

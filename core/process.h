@@ -11,7 +11,7 @@
  * live in it for FORKING_PATIENCE; promise.h knows sooner.
  *
  * Table changes need the pool's lock; looking at a row does not. What a dead process held is given back by
- * store.c: this room only knows rows.
+ * reap.c: this room only knows rows.
  */
 #ifndef SHM_PROCESS_H
 #define SHM_PROCESS_H

@@ -104,11 +104,6 @@ struct slot slab_take(const struct heap *heap, struct shard *shard, uint32_t sla
     return (struct slot){slab, index};
 }
 
-uint32_t slab_carve(const struct heap *heap)
-{
-    return heap_take(heap, SLAB_QUANTA, SLAB_QUANTA, QUANTUM_RECORDS);
-}
-
 void slab_begin(const struct heap *heap, struct shard *shard, uint32_t quantum, uint32_t slab_class)
 {
     struct slab *slab = view_slab(heap->view, quantum);

@@ -21,11 +21,10 @@ struct slot {
 uint32_t slab_data_class(uint64_t bytes);
 uint32_t slab_name_class(uint64_t bytes);
 
-/* A slot of the class, marked taken, its bytes as they were. None: no slab has room; slab_add() one. */
+/* A slot of the class, marked taken, its bytes as they were. None: no slab has room; slab_begin() one. */
 struct slot slab_take(const struct heap *heap, struct shard *shard, uint32_t slab_class);
 
-/* Makes a slab. Its memory must be reserved before slab_take() touches it. False: no extent. */
-uint32_t slab_carve(const struct heap *heap);
+/* Makes a slab of an extent of SLAB_QUANTA quanta, aligned to as many, whose memory is reserved. */
 void slab_begin(const struct heap *heap, struct shard *shard, uint32_t quantum, uint32_t slab_class);
 
 /* Frees a slot. If its slab is empty then and another one has room, *empty is the slab that the caller

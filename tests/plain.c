@@ -42,6 +42,11 @@ void plain_unmake(struct plain *plain)
     plain->view.base = NULL;
 }
 
+uint32_t plain_carve(const struct heap *heap)
+{
+    return heap_take(heap, SLAB_QUANTA, SLAB_QUANTA, QUANTUM_RECORDS);
+}
+
 struct guarded plain_shard(const struct plain *plain, uint32_t number)
 {
     struct shard *shard = &plain->view.shards[number];
@@ -95,7 +100,7 @@ struct slot plain_slot(const struct heap *heap, struct shard *shard, uint32_t sl
     const struct slot slot = slab_take(heap, shard, slab_class);
     if (slot.slab != NULL)
         return slot;
-    const uint32_t quantum = slab_carve(heap);
+    const uint32_t quantum = plain_carve(heap);
     if (quantum == 0)
         return slot;
     slab_begin(heap, shard, quantum, slab_class);

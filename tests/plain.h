@@ -19,6 +19,9 @@ struct plain {
 bool plain_make(struct plain *plain, uint64_t capacity);
 void plain_unmake(struct plain *plain);
 
+/* An extent for slab_begin(); 0: there is none. */
+uint32_t plain_carve(const struct heap *heap);
+
 struct guarded plain_shard(const struct plain *plain, uint32_t shard);
 struct guarded plain_pool(const struct plain *plain);
 

@@ -93,7 +93,7 @@ static void make_room(const struct heap *heap, uint32_t number, uint32_t row)
         return;
     assert_false(reference_add(heap, shard(), SHARD, record[number], row, 1));
     check_record(number);
-    const uint32_t quantum = slab_carve(heap);
+    const uint32_t quantum = plain_carve(heap);
     assert_int_not_equal(quantum, 0);
     slab_begin(heap, shard(), quantum, SLAB_ROW_SLOTS);
 }

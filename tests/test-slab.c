@@ -210,7 +210,7 @@ static void whole_slab(void **state)
     for (uint32_t c = 0; c < SLAB_CLASSES; c++) {
         const uint32_t slots = plain.view.shapes[c].slots;
         assert_null(slab_take(&heap, shard(), c).slab);
-        slab_begin(&heap, shard(), slab_carve(&heap), c);
+        slab_begin(&heap, shard(), plain_carve(&heap), c);
         for (uint32_t i = 0; i < slots; i++)
             assert_int_equal(slab_take(&heap, shard(), c).index, i);
         assert_null(slab_take(&heap, shard(), c).slab);
@@ -255,7 +255,7 @@ static void damaged_slabs(void **state)
     struct transaction transaction = PLAIN_TRANSACTION(&plain);
     const struct heap heap = plain_heap(&plain, 0, &transaction);
     const struct view *view = &plain.view;
-    const uint32_t quantum = slab_carve(&heap);
+    const uint32_t quantum = plain_carve(&heap);
     slab_begin(&heap, shard(), quantum, 3);
     struct slab *slab = view_slab(view, quantum);
     assert_ptr_equal(slab_at(view, quantum, OWNER_SHARD), slab);
