@@ -87,8 +87,12 @@ enum lock_result lock_acquire(const struct guarded *guarded, uint64_t patience)
         const struct timespec until = end_of(patience);
         error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
     }
-    if (LIKELY(error == 0))
-        return LOCK_OK;
+    if (LIKELY(error == 0)) {
+        if (LIKELY(guarded->undo->count == 0))
+            return LOCK_OK;
+        lock_settle(guarded, false); /* nobody died, and yet something is to be taken back: a stray write */
+        return LOCK_POISONED;
+    }
     if (error == EOWNERDEAD)
         return recover(guarded);
     if (error == ETIMEDOUT)

@@ -8,7 +8,9 @@
  * Invariant: while nobody holds the lock the log is empty and the sequence even. A process that
  * takes the lock after a death first rolls the log back (lock_acquire does), then repairs what a
  * single rollback cannot (the caller), then says lock_settle(): only then is the lock whole again,
- * so a death in between is one more recovery.
+ * so a death in between is one more recovery. A log that is not empty though no holder died is
+ * damage, and poisons the lock: the next transaction would add to it, and might take back what is not its
+ * own.
  */
 #ifndef SHM_LOCK_H
 #define SHM_LOCK_H
@@ -20,7 +22,7 @@ enum lock_result {
     LOCK_RECOVERED, /* held; the last holder died; the log is rolled back; lock_settle() is due */
     LOCK_BUSY,      /* not held: this thread holds it already, or it is damaged */
     LOCK_OVERDUE,   /* not held: waited for as long as the caller's patience; its holder does not run */
-    LOCK_POISONED,  /* not held: recovery failed once, nobody will ever hold it again */
+    LOCK_POISONED,  /* not held: damage was found once, nobody will ever hold it again */
 };
 
 /* What a lock guards, as its users pass it around. */

@@ -234,6 +234,17 @@ static void damaged_log(void **state)
     nobody_enters_a_poisoned_one(&mine);
 }
 
+static void log_of_nobody(void **state)
+{
+    (void)state;
+    const struct guarded mine = guarded();
+    struct transaction transaction = {.base = mine.base, .log = mine.undo};
+    UNDO_SET(&transaction, words(), 10);
+    assert_int_equal(lock_acquire(&mine, LOCK_PATIENCE), LOCK_POISONED);
+    nobody_enters_a_poisoned_one(&mine);
+    assert_int_equal(words()[0], 10); /* and what it says was not believed */
+}
+
 static void scribbled_kind(void **state)
 {
     (void)state;
@@ -328,6 +339,7 @@ int main(void)
         TEST(stopped_holder),
         TEST(poisoned),
         TEST(damaged_log),
+        TEST(log_of_nobody),
         TEST(scribbled_kind),
         TEST(scribbled_holder),
         TEST(many_at_once),
