@@ -65,21 +65,6 @@ static bool not_in_this_version(struct parser *parser, struct piece piece)
     return error_about(parser->error, piece, "is not in this version");
 }
 
-/* KEY and RELATION, without the value. */
-static struct piece word_head(const struct word *word)
-{
-    return piece_part(word->whole, 0, word->key.text.length + word->relation.text.length);
-}
-
-static bool no_value(struct parser *parser, const struct word *word)
-{
-    struct message message = error_begin(parser->error, word->whole.place);
-    struct text head = word_head(word).text;
-    message_add(&message, "a value is missing after ");
-    message_escape(&message, head, head.length);
-    return false;
-}
-
 /* Notes that a directive holds the word with this bit; false (and an error) the second time. */
 static bool first_time(struct parser *parser, const struct word *word, unsigned bit)
 {
@@ -226,7 +211,7 @@ static bool read_rule_word(struct parser *parser, struct policy_rule *rule, cons
     if (word->relation.text.length == 0 || (!is_size && !text_equals(word->relation.text, "=")))
         return error_expected(parser->error, kind->form, word->whole, NULL);
     if (word->value.text.length == 0)
-        return no_value(parser, word);
+        return error_no_value(parser->error, word);
     return (is_size || first_time(parser, word, 1u << i)) && kind->read(parser, rule, word);
 }
 
@@ -313,7 +298,7 @@ static bool read_segment_word(struct parser *parser, struct policy_segment *segm
     if (!text_equals(word->relation.text, "="))
         return error_expected(parser->error, segment_words[i].form, word->whole, NULL);
     if (word->value.text.length == 0)
-        return no_value(parser, word);
+        return error_no_value(parser->error, word);
     return first_time(parser, word, 1u << i) && segment_words[i].read(parser, segment, word);
 }
 

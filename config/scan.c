@@ -35,6 +35,15 @@ bool error_about(struct policy_error *error, struct piece piece, const char *say
     return false;
 }
 
+bool error_no_value(struct policy_error *error, const struct word *word)
+{
+    struct message message = error_begin(error, word->whole.place);
+    struct text head = word_head(word).text;
+    message_add(&message, "a value is missing after ");
+    message_escape(&message, head, head.length);
+    return false;
+}
+
 bool error_too_many(struct policy_error *error, struct place place, size_t limit, const char *things)
 {
     struct message message = error_begin(error, place);
@@ -49,6 +58,11 @@ struct piece piece_part(struct piece piece, size_t from, size_t length)
 {
     struct place place = {piece.place.line, piece.place.column + (unsigned)from};
     return (struct piece){{piece.text.at + from, length}, place};
+}
+
+struct piece word_head(const struct word *word)
+{
+    return piece_part(word->whole, 0, word->key.text.length + word->relation.text.length);
 }
 
 static struct place place_of(const struct scan *scan, const char *at)

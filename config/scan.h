@@ -46,17 +46,22 @@ bool scan_plain(struct scan *scan, struct word *word);
 /* Reads a word of the form KEY, RELATION, VALUE, the value perhaps in quotes. False: an error. */
 bool scan_match(struct scan *scan, struct word *word);
 
+/* KEY and RELATION, without the value. */
+struct piece word_head(const struct word *word);
+
 /* The part of a piece that begins `from` bytes into it. */
 struct piece piece_part(struct piece piece, size_t from, size_t length);
 
 /* Starts the message of an error at `place`. */
 struct message error_begin(struct policy_error *error, struct place place);
 /* "expected WHAT, found 'PIECE'", and a suggestion from `words` if that is not NULL. Always false,
- * so that `return` can stand before it; so are the two below. */
+ * so that `return` can stand before it; so are the three below. */
 bool error_expected(struct policy_error *error, const char *what, struct piece found,
                     const char *const *words);
 /* "'PIECE' SAYS". */
 bool error_about(struct policy_error *error, struct piece piece, const char *says);
+/* "a value is missing after HEAD". */
+bool error_no_value(struct policy_error *error, const struct word *word);
 /* "there are more than LIMIT THINGS", at the one too many. */
 bool error_too_many(struct policy_error *error, struct place place, size_t limit, const char *things);
 
