@@ -53,7 +53,7 @@ static const char *keep(struct parser *parser, struct text text)
 /* What a later version understands: better said so than called unknown. */
 static bool is_later(struct text text)
 {
-    static const char *const words[] = {"merge", "wrapper", "src", "stack", "when", NULL};
+    static const char *const words[] = {"wrapper", "src", "stack", NULL};
     for (size_t i = 0; words[i]; i++)
         if (text_equals(text, words[i]))
             return true;
@@ -78,7 +78,7 @@ static bool first_time(struct parser *parser, const struct word *word, unsigned 
 struct rule_word {
     const char *key;
     const char *form; /* how it should look */
-    bool is_option;
+    unsigned verbs;   /* OF_... */
     bool (*read)(struct parser *parser, struct policy_rule *rule, const struct word *word);
 };
 
@@ -151,47 +151,76 @@ static bool read_reserve(struct parser *parser, struct policy_rule *rule, const 
     return known;
 }
 
-/* Blocks of share stay shared: that is what the word means. */
 static bool read_fork(struct parser *parser, struct policy_rule *rule, const struct word *word)
 {
     static const char *const words[] = {"copy", "overlay", "share", NULL};
     size_t index;
-    if (rule->verb != POLICY_EXPORT)
-        return error_about(parser->error, word_head(word),
-                           "is an option of export; blocks of share stay shared");
     if (!value_choice(word->value, words, "fork=copy, fork=overlay or fork=share", &index, parser->error))
         return false;
     rule->fork = (enum policy_fork)index; /* the words stand in the order of the enum */
     return true;
 }
 
-static const struct rule_word rule_words[] = {
-    {"size", "size>=N, size<N or size=A..B", false, read_size},
-    {"func", "func=GLOB", false, read_func},
-    {"module", "module=GLOB", false, read_module},
-    {"site", "site=MODULE!0xOFFSET", false, read_site},
-    {"call", "call=malloc,calloc,realloc,aligned,new", false, read_call},
-    {"name", "name=TEMPLATE", true, read_name},
-    {"segment", "segment=NAME", true, read_segment},
-    {"full", "full=fallback or full=fail", true, read_full},
-    {"reserve", "reserve=full or reserve=touch", true, read_reserve},
-    {"fork", "fork=copy, fork=overlay or fork=share", true, read_fork},
-};
-enum { RULE_WORDS = sizeof rule_words / sizeof rule_words[0], MATCHES = 5 };
-
-static bool unknown_rule_word(struct parser *parser, const struct policy_rule *rule, const struct word *word)
+static bool read_when(struct parser *parser, struct policy_rule *rule, const struct word *word)
 {
+    unsigned when = 0;
+    bool known = value_when(word->value, &when, &rule->quiet, parser->error);
+    rule->when = (enum policy_when)when;
+    return known;
+}
+
+/* The verbs that a word can follow. */
+enum {
+    OF_EXPORT = 1 << POLICY_EXPORT,
+    OF_MERGE = 1 << POLICY_MERGE,
+    OF_NAMED = OF_EXPORT | 1 << POLICY_SHARE,
+    OF_ROUTED = OF_NAMED | OF_MERGE,
+    OF_ANY = OF_ROUTED | 1 << POLICY_PASS
+};
+
+static const struct rule_word rule_words[] = {
+    {"size", "size>=N, size<N or size=A..B", OF_ANY, read_size},
+    {"func", "func=GLOB", OF_ANY, read_func},
+    {"module", "module=GLOB", OF_ANY, read_module},
+    {"site", "site=MODULE!0xOFFSET", OF_ANY, read_site},
+    {"call", "call=malloc,calloc,realloc,aligned,new", OF_ANY, read_call},
+    {"name", "name=TEMPLATE", OF_ROUTED, read_name},
+    {"segment", "segment=NAME", OF_ROUTED, read_segment},
+    {"full", "full=fallback or full=fail", OF_NAMED, read_full},
+    {"reserve", "reserve=full or reserve=touch", OF_NAMED, read_reserve},
+    {"fork", "fork=copy, fork=overlay or fork=share", OF_EXPORT, read_fork},
+    {"when", "when=quiet:2s, when=barrier or when=manual", OF_MERGE, read_when},
+};
+enum { RULE_WORDS = sizeof rule_words / sizeof rule_words[0] };
+
+static bool unknown_rule_word(struct parser *parser, enum policy_verb verb, const struct word *word)
+{
+    static const char *const options[] = {
+        [POLICY_PASS] = "",
+        [POLICY_EXPORT] = ", or an option name=, segment=, full=, reserve= or fork=",
+        [POLICY_SHARE] = ", or an option name=, segment=, full= or reserve=",
+        [POLICY_MERGE] = ", or an option name=, segment= or when="};
     const char *keys[RULE_WORDS + 1] = {NULL};
-    bool is_pass = rule->verb == POLICY_PASS;
-    for (size_t i = 0; i < (is_pass ? MATCHES : RULE_WORDS); i++)
-        keys[i] = rule_words[i].key;
+    for (size_t i = 0, count = 0; i < RULE_WORDS; i++)
+        if (rule_words[i].verbs & 1u << verb)
+            keys[count++] = rule_words[i].key;
     struct message message = error_begin(parser->error, word->whole.place);
     message_add(&message, "expected func=, module=, site=, size>= or call=");
-    message_add(&message,
-                is_pass ? ", found " : ", or an option name=, segment=, full=, reserve= or fork=, found ");
+    message_add(&message, options[verb]);
+    message_add(&message, ", found ");
     message_quote(&message, word->whole.text);
     message_suggest(&message, word->key.text, keys);
     return false;
+}
+
+/* A word that follows other verbs only. */
+static bool misplaced(struct parser *parser, enum policy_verb verb, unsigned verbs, const struct word *word)
+{
+    const char *says = verb == POLICY_PASS    ? "is an option; pass takes matches only"
+                       : verbs == OF_MERGE    ? "is an option of merge"
+                       : verb == POLICY_MERGE ? "is no option of merge, whose blocks are private memory"
+                                              : "is an option of export; blocks of share stay shared";
+    return error_about(parser->error, word_head(word), says);
 }
 
 static bool read_rule_word(struct parser *parser, struct policy_rule *rule, const struct word *word)
@@ -202,12 +231,12 @@ static bool read_rule_word(struct parser *parser, struct policy_rule *rule, cons
     while (i < RULE_WORDS && !text_equals(word->key.text, rule_words[i].key))
         i++;
     if (i == RULE_WORDS)
-        return unknown_rule_word(parser, rule, word);
+        return unknown_rule_word(parser, rule->verb, word);
 
     const struct rule_word *kind = &rule_words[i];
     bool is_size = kind->read == read_size;
-    if (kind->is_option && rule->verb == POLICY_PASS)
-        return error_about(parser->error, word_head(word), "is an option; pass takes matches only");
+    if (!(kind->verbs & 1u << rule->verb))
+        return misplaced(parser, rule->verb, kind->verbs, word);
     if (word->relation.text.length == 0 || (!is_size && !text_equals(word->relation.text, "=")))
         return error_expected(parser->error, kind->form, word->whole, NULL);
     if (word->value.text.length == 0)
@@ -221,8 +250,11 @@ static bool read_rule(struct parser *parser, const struct word *verb_word, enum 
     if (policy->rule_count == POLICY_RULES_MAX)
         return error_too_many(parser->error, verb_word->whole.place, POLICY_RULES_MAX, "rules");
     struct policy_rule *rule = &parser->table->rules[policy->rule_count];
-    *rule = (struct policy_rule){
-        .verb = verb, .line = verb_word->whole.place.line, .size_max = SIZE_MAX, .calls = POLICY_CALL_ANY};
+    *rule = (struct policy_rule){.verb = verb,
+                                 .line = verb_word->whole.place.line,
+                                 .size_max = SIZE_MAX,
+                                 .calls = POLICY_CALL_ANY,
+                                 .quiet = verb == POLICY_MERGE ? POLICY_DEFAULT_QUIET : 0};
     parser->table->wanted[policy->rule_count++] = (struct piece){{NULL, 0}, {0, 0}};
 
     const char *start = verb_word->whole.text.at, *end = parser->scan.at;
@@ -372,25 +404,23 @@ static bool read_program_directive(struct parser *parser, const struct word *dir
 
 static bool read_directive(struct parser *parser)
 {
-    enum { SEGMENT, PROGRAM, PASS, EXPORT, SHARE };
-    static const char *const words[] = {"segment", "program", "pass", "export", "share", NULL};
+    enum { SEGMENT, PROGRAM, VERBS };
+    static const char *const words[] = {"segment", "program", "pass", "export", "share", "merge", NULL};
     struct word word;
     size_t index;
     if (!scan_plain(&parser->scan, &word))
         return false;
     if (is_later(word.whole.text))
         return not_in_this_version(parser, word.whole);
-    if (!value_choice(word.whole, words, "segment, program, pass, export or share", &index, parser->error))
+    if (!value_choice(word.whole, words, "segment, program, pass, export, share or merge", &index,
+                      parser->error))
         return false;
     parser->seen = 0;
     if (index == SEGMENT)
         return read_segment_directive(parser, &word);
     if (index == PROGRAM)
         return read_program_directive(parser, &word);
-    return read_rule(parser, &word,
-                     index == PASS     ? POLICY_PASS
-                     : index == EXPORT ? POLICY_EXPORT
-                                       : POLICY_SHARE);
+    return read_rule(parser, &word, (enum policy_verb)(index - VERBS)); /* in the order of the enum */
 }
 
 /* Turns what each segment= said into an index, when all declarations are known. */

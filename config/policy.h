@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum policy_verb { POLICY_PASS, POLICY_EXPORT, POLICY_SHARE };
+enum policy_verb { POLICY_PASS, POLICY_EXPORT, POLICY_SHARE, POLICY_MERGE };
 
 /* The entry points that `call=` names, as bits. */
 enum policy_call {
@@ -32,6 +32,10 @@ enum policy_call {
 
 /* What a forked child sees of exported blocks. */
 enum policy_fork { POLICY_FORK_COPY, POLICY_FORK_OVERLAY, POLICY_FORK_SHARE };
+
+/* What makes merge look for equal memory: that it was not written for a while, the program's MPI
+ * collectives, or somebody's order only. */
+enum policy_when { POLICY_WHEN_QUIET, POLICY_WHEN_BARRIER, POLICY_WHEN_MANUAL };
 
 struct policy_rule {
     enum policy_verb verb;
@@ -48,6 +52,8 @@ struct policy_rule {
     bool full_fails;           /* full=fail */
     bool reserve_touch;        /* reserve=touch */
     enum policy_fork fork;     /* export only */
+    enum policy_when when;     /* merge only */
+    uint64_t quiet;            /* nanoseconds without a write; 0 unless merge waits for that */
 };
 
 struct policy_segment {
@@ -84,6 +90,7 @@ struct policy_site {
 #define POLICY_PROGRAMS_MAX    64
 #define POLICY_DEFAULT_SEGMENT "SHARED::node"
 #define POLICY_DEFAULT_NAME    "{module}:{func}+{offset}#{seq}"
+#define POLICY_DEFAULT_QUIET   UINT64_C(2000000000)
 
 /* Parses `length` bytes of `text` (no NUL needed) into `memory`, `bytes` >= POLICY_MEMORY, aligned
  * to 16. Returns the policy, which lies in `memory`, or NULL with *error filled in. Empty text, or

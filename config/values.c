@@ -25,7 +25,7 @@ static unsigned unit_shift(char unit)
     return 0;
 }
 
-static bool bytes_from(struct text digits, unsigned shift, size_t *bytes)
+static bool number_from(struct text digits, unsigned shift, size_t *number)
 {
     size_t sum = 0;
     for (size_t i = 0; i < digits.length; i++) {
@@ -34,21 +34,60 @@ static bool bytes_from(struct text digits, unsigned shift, size_t *bytes)
             return false;
         sum = sum * 10 + digit;
     }
-    *bytes = sum << shift;
+    *number = sum << shift;
     return sum <= SIZE_MAX >> shift;
+}
+
+/* The digits that the text begins with. */
+static struct text digits_of(struct text text)
+{
+    struct text digits = {text.at, 0};
+    while (digits.length < text.length && is_digit(digits.at[digits.length]))
+        digits.length++;
+    return digits;
 }
 
 bool value_bytes(struct piece value, size_t *bytes, struct policy_error *error)
 {
-    struct text digits = {value.text.at, 0};
-    while (digits.length < value.text.length && is_digit(digits.at[digits.length]))
-        digits.length++;
+    struct text digits = digits_of(value.text);
     size_t rest = value.text.length - digits.length;
     unsigned shift = rest == 1 ? unit_shift(digits.at[digits.length]) : 0;
     if (digits.length == 0 || rest > 1 || (rest == 1 && shift == 0))
         return error_expected(error, "a number of bytes such as 64, 4K, 8M, 2G or 1T", value, NULL);
-    if (!bytes_from(digits, shift, bytes))
+    if (!number_from(digits, shift, bytes))
         return error_expected(error, "a number of bytes below 2^64", value, NULL);
+    return true;
+}
+
+#define MILLISECOND  UINT64_C(1000000)
+#define DURATION_MIN (100 * MILLISECOND)
+#define DURATION_MAX (3600 * 1000 * MILLISECOND)
+
+/* In milliseconds what a unit stands for; 0: no unit. */
+static uint64_t unit_milliseconds(struct text unit)
+{
+    static const struct {
+        const char *name;
+        uint64_t milliseconds;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000}};
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (text_equals(unit, units[i].name))
+            return units[i].milliseconds;
+    return 0;
+}
+
+bool value_duration(struct piece value, uint64_t *nanoseconds, struct policy_error *error)
+{
+    struct text digits = digits_of(value.text);
+    uint64_t unit =
+        unit_milliseconds(piece_part(value, digits.length, value.text.length - digits.length).text);
+    size_t count;
+    if (digits.length == 0 || unit == 0)
+        return error_expected(error, "a duration such as 500ms, 2s or 1m", value, NULL);
+    unit *= MILLISECOND;
+    if (!number_from(digits, 0, &count) || count > DURATION_MAX / unit || count * unit < DURATION_MIN)
+        return error_expected(error, "a duration from 100ms to 1h", value, NULL);
+    *nanoseconds = count * unit;
     return true;
 }
 
@@ -237,4 +276,18 @@ bool value_segment_name(struct piece value, struct policy_error *error)
     else if (!text_contains(value.text, "SHARED"))
         expected = "a segment name that contains SHARED, such as SHARED::node";
     return expected ? error_expected(error, expected, value, NULL) : true;
+}
+
+bool value_when(struct piece value, unsigned *when, uint64_t *quiet, struct policy_error *error)
+{
+    static const char *const words[] = {"quiet:2s", "barrier", "manual", NULL};
+    static const char mark[] = "quiet:";
+    size_t length = sizeof mark - 1, index = 0;
+    bool waits = value.text.length >= length && memcmp(value.text.at, mark, length) == 0;
+    *quiet = 0;
+    if (waits ? !value_duration(piece_part(value, length, value.text.length - length), quiet, error)
+              : !value_choice(value, words, "when=quiet:2s, when=barrier or when=manual", &index, error))
+        return false;
+    *when = (unsigned)index; /* the words stand in the order of enum policy_when */
+    return true;
 }

@@ -18,6 +18,10 @@ struct value_range {
 
 /* 64, 4K, 8G; K, M, G and T are powers of 1024, in either case. */
 bool value_bytes(struct piece value, size_t *bytes, struct policy_error *error);
+/* 500ms, 2s, 1m, 1h: from 100 ms to one hour, in nanoseconds. */
+bool value_duration(struct piece value, uint64_t *nanoseconds, struct policy_error *error);
+/* quiet:DURATION, barrier or manual: *when is of enum policy_when; *quiet is 0 unless a duration is given. */
+bool value_when(struct piece value, unsigned *when, uint64_t *quiet, struct policy_error *error);
 /* size>=N, size>N, size<N, size<=N, size=N, size=A..B; the word's key is not looked at. */
 bool value_range(const struct word *word, struct value_range *range, struct policy_error *error);
 /* MODULE!0xOFFSET; the last '!' counts. */

@@ -58,7 +58,7 @@ static bool is_adopted(void)
 /* RULE_LINE VERB MODULE!0xOFFSET FUNCTION SIZE PROGRAM, once for each site and rule. */
 static void report(struct site *site, uint32_t place, const struct policy_rule *rule, size_t bytes)
 {
-    static const char *const verbs[] = {"pass", "export", "share"};
+    static const char *const verbs[] = {"pass", "export", "share", "merge"};
     char line[1024];
     const uint32_t bit = place < 32 ? UINT32_C(1) << place : 0;
     if ((atomic_fetch_or(&site->reported, bit) & bit) != 0)

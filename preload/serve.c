@@ -212,6 +212,8 @@ bool serve_request(const struct site *site, uint16_t index, const struct request
 {
     const struct policy_rule *rule = &server.policy->rules[index];
     const int kept_errno = errno;
+    if (rule->verb == POLICY_MERGE)
+        return false; /* not served yet: the program's own malloc */
     shmcore_segment *segment = segment_for(rule);
     if (UNLIKELY(segment == NULL)) {
         const bool fails = rule->full_fails && server.attachment[rule->segment].full;

@@ -55,10 +55,11 @@ static void misspelt_words_are_refused_with_a_suggestion(void **state)
     (void)state;
     static const struct refusal refusals[] = {
         {"exprot func=x", 1, 1,
-         "expected segment, program, pass, export or share, found 'exprot'; did you mean 'export'?"},
+         "expected segment, program, pass, export, share or merge, found 'exprot'; did you mean 'export'?"},
         {"\n\n   SHARE", 3, 4,
-         "expected segment, program, pass, export or share, found 'SHARE'; did you mean 'share'?"},
-        {"pass; frobnicate", 1, 7, "expected segment, program, pass, export or share, found 'frobnicate'"},
+         "expected segment, program, pass, export, share or merge, found 'SHARE'; did you mean 'share'?"},
+        {"pass; frobnicate", 1, 7,
+         "expected segment, program, pass, export, share or merge, found 'frobnicate'"},
         {"pass fnc=x", 1, 6,
          "expected func=, module=, site=, size>= or call=, found 'fnc=x'; did you mean 'func'?"},
         {"pass export", 1, 6, "expected func=, module=, site=, size>= or call=, found 'export'"},
@@ -66,17 +67,30 @@ static void misspelt_words_are_refused_with_a_suggestion(void **state)
          "expected func=, module=, site=, size>= or call=, or an option name=, segment=, full=, reserve= or "
          "fork=, "
          "found 'nmae=x'; did you mean 'name'?"},
+        {"share nmae=x", 1, 7,
+         "expected func=, module=, site=, size>= or call=, or an option name=, segment=, full= or reserve=, "
+         "found 'nmae=x'; did you mean 'name'?"},
+        {"merge whem=manual", 1, 7,
+         "expected func=, module=, site=, size>= or call=, or an option name=, segment= or when=, "
+         "found 'whem=manual'; did you mean 'when'?"},
+        {"merge folk=copy", 1, 7, /* what merge does not take is not suggested */
+         "expected func=, module=, site=, size>= or call=, or an option name=, segment= or when=, "
+         "found 'folk=copy'"},
+        {"merge when=barier", 1, 12,
+         "expected when=quiet:2s, when=barrier or when=manual, found 'barier'; did you mean 'barrier'?"},
+        {"merge when=quiet", 1, 12, "expected when=quiet:2s, when=barrier or when=manual, found 'quiet'"},
+        {"merg", 1, 1,
+         "expected segment, program, pass, export, share or merge, found 'merg'; did you mean 'merge'?"},
         {"export call=malloc,cloc", 1, 20,
          "expected malloc, calloc, realloc, aligned or new, found 'cloc'; did you mean 'calloc'?"},
         {"export call=mallo", 1, 13,
          "expected malloc, calloc, realloc, aligned or new, found 'mallo'; did you mean 'malloc'?"},
-        {"pa", 1, 1, "expected segment, program, pass, export or share, found 'pa'"},
+        {"pa", 1, 1, "expected segment, program, pass, export, share or merge, found 'pa'"},
         {"export call=malloc,", 1, 20, "expected malloc, calloc, realloc, aligned or new, found ''"},
         {"export full=fial", 1, 13,
          "expected full=fallback or full=fail, found 'fial'; did you mean 'fail'?"},
         {"export reserve=x", 1, 16, "expected reserve=full or reserve=touch, found 'x'"},
         {"export fork=x", 1, 13, "expected fork=copy, fork=overlay or fork=share, found 'x'"},
-        {"share fork=copy", 1, 7, "'fork=' is an option of export; blocks of share stay shared"},
         {"segment SHARED sizes=1", 1, 16,
          "expected size=, scope= or dir=, found 'sizes=1'; did you mean 'size'?"},
         {"segment SHARED dir=here", 1, 20, "expected a directory that begins with '/', found 'here'"},
@@ -101,6 +115,8 @@ static void missing_things_are_named(void **state)
         {"export func= x", 1, 8, "a value is missing after func="},
         {"export size>=;", 1, 8, "a value is missing after size>="},
         {"export func", 1, 8, "expected func=GLOB, found 'func'"},
+        {"merge when=", 1, 7, "a value is missing after when="},
+        {"merge when", 1, 7, "expected when=quiet:2s, when=barrier or when=manual, found 'when'"},
         {"export func>=x", 1, 8, "expected func=GLOB, found 'func>=x'"},
         {"export size", 1, 8, "expected size>=N, size<N or size=A..B, found 'size'"},
         {"segment", 1, 1, "a name is missing after segment"},
@@ -128,6 +144,20 @@ static void bad_values_are_refused_at_their_place(void **state)
         {"export size>=18446744073709551616", 1, 14,
          "expected a number of bytes below 2^64, found '18446744073709551616'"},
         {"export size>=16777216T", 1, 14, "expected a number of bytes below 2^64, found '16777216T'"},
+        {"merge when=quiet:", 1, 18, "expected a duration such as 500ms, 2s or 1m, found ''"},
+        {"merge when=quiet:2", 1, 18, "expected a duration such as 500ms, 2s or 1m, found '2'"},
+        {"merge when=quiet:s", 1, 18, "expected a duration…"},
+        {"merge when=quiet:2S", 1, 18, "expected a duration…"},
+        {"merge when=quiet:1.5s", 1, 18, "expected a duration…"},
+        {"merge when=quiet:-1s", 1, 18, "expected a duration…"},
+        {"merge when='quiet:2 s'", 1, 19, "expected a duration such as 500ms, 2s or 1m, found '2 s'"},
+        {"merge when=quiet:99ms", 1, 18, "expected a duration from 100ms to 1h, found '99ms'"},
+        {"merge when=quiet:0h", 1, 18, "expected a duration from 100ms to 1h, found '0h'"},
+        {"merge when=quiet:3600001ms", 1, 18, "expected a duration from 100ms to 1h, found '3600001ms'"},
+        {"merge when=quiet:2h", 1, 18, "expected a duration from 100ms to 1h, found '2h'"},
+        {"merge when=quiet:5124096h", 1, 18, /* in nanoseconds, modulo 2^64, 25 minutes */
+         "expected a duration from 100ms to 1h, found '5124096h'"},
+        {"merge when=quiet:18446744073709551616s", 1, 18, "expected a duration from 100ms to 1h…"},
         {"segment SHARED size=0", 1, 21, "expected a size above 0, found '0'"},
         {"export site=a!12", 1, 13,
          "expected a call site as in libsolver.so!0x1a2b or exe!0x4f0, found 'a!12'"},
@@ -156,6 +186,7 @@ static void repetitions_are_refused(void **state)
         {"export name=a\texport;", 1, 15, "expected func=, module=…"},
         {"export full=fail full=fail", 1, 18, "'full=' is given twice"},
         {"export segment=SHARED::node segment=SHARED::node", 1, 29, "'segment=' is given twice"},
+        {"merge when=manual when=manual", 1, 19, "'when=' is given twice"},
         {"export size>=1 size>2", 1, 16, "'size>' is given twice"},
         {"export size=1 size<2", 1, 15, "'size<' is given twice"},
         {"segment SHARED size=1 size=2", 1, 23, "'size=' is given twice"},
@@ -166,12 +197,20 @@ static void repetitions_are_refused(void **state)
     assert_non_null(parse_bytes("export func=a\nexport func=b", 27)); /* each rule counts for itself */
 }
 
-static void pass_takes_no_options(void **state)
+static void options_belong_to_verbs(void **state)
 {
     (void)state;
     static const struct refusal refusals[] = {
         {"pass name=x", 1, 6, "'name=' is an option; pass takes matches only"},
         {"pass func=a full=fail", 1, 13, "'full=' is an option; pass takes matches only"},
+        {"pass when=manual", 1, 6, "'when=' is an option; pass takes matches only"},
+        {"share fork=copy", 1, 7, "'fork=' is an option of export; blocks of share stay shared"},
+        {"export when=quiet:2s", 1, 8, "'when=' is an option of merge"},
+        {"share when=manual", 1, 7, "'when=' is an option of merge"},
+        {"merge full=fail", 1, 7, "'full=' is no option of merge, whose blocks are private memory"},
+        {"merge func=a reserve=full", 1, 14,
+         "'reserve=' is no option of merge, whose blocks are private memory"},
+        {"merge fork=copy", 1, 7, "'fork=' is no option of merge, whose blocks are private memory"},
     };
     CHECK_REFUSALS(refusals);
 }
@@ -180,11 +219,9 @@ static void later_words_are_named_as_such(void **state)
 {
     (void)state;
     static const struct refusal refusals[] = {
-        {"merge func=x", 1, 1, "'merge' is not in this version"},
         {"pass\nwrapper func=xmalloc", 2, 1, "'wrapper' is not in this version"},
         {"export src=a.c:1", 1, 8, "'src=' is not in this version"},
         {"export stack=a<-b", 1, 8, "'stack=' is not in this version"},
-        {"export when=quiet:2s", 1, 8, "'when=' is not in this version"},
         {"segment SHARED scope=socket", 1, 16, "'scope=socket' is not in this version"},
         {"segment SHARED scope=numa", 1, 16, "'scope=numa' is not in this version"},
     };
@@ -205,7 +242,7 @@ static void unbalanced_quotes_and_control_bytes(void **state)
         {"pass \x7f", 1, 6, "expected printable text, found '\\x7f'"},
         {"\xef\xbb\xbfpas func=x", 1, 1, "expected segment…"},
         {"\xff\xfe\xc3\xa9", 1, 1,
-         "expected segment, program, pass, export or share, found '\\xff\\xfe\xc3\xa9'"},
+         "expected segment, program, pass, export, share or merge, found '\\xff\\xfe\xc3\xa9'"},
     };
     CHECK_REFUSALS(refusals);
     check_refusal(&(struct refusal){"pass\0", 1, 5, "expected printable text, found '\\x00'"}, 5);
@@ -218,7 +255,7 @@ static void long_words_are_shortened(void **state)
     memset(text, 'x', sizeof text);
     struct policy_error error;
     assert_null(policy_parse(text, sizeof text, memory, sizeof memory, &error));
-    assert_string_equal(error.message, "expected segment, program, pass, export or share, found "
+    assert_string_equal(error.message, "expected segment, program, pass, export, share or merge, found "
                                        "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'");
 }
 
@@ -295,7 +332,7 @@ int main(void)
         cmocka_unit_test(missing_things_are_named),
         cmocka_unit_test(bad_values_are_refused_at_their_place),
         cmocka_unit_test(repetitions_are_refused),
-        cmocka_unit_test(pass_takes_no_options),
+        cmocka_unit_test(options_belong_to_verbs),
         cmocka_unit_test(later_words_are_named_as_such),
         cmocka_unit_test(unbalanced_quotes_and_control_bytes),
         cmocka_unit_test(long_words_are_shortened),

@@ -103,7 +103,51 @@ static void what_is_not_said_has_its_default(void **state)
     assert_int_equal(rule->segment, 0);
     assert_false(rule->full_fails || rule->reserve_touch);
     assert_int_equal(rule->fork, POLICY_FORK_COPY);
+    assert_true(rule->quiet == 0);
     assert_string_equal(rule->text, "share");
+}
+
+static void a_merge_rule_says_when(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text;
+        enum policy_when when;
+        uint64_t milliseconds;
+    } cases[] = {
+        {"merge", POLICY_WHEN_QUIET, 2000},
+        {"merge when=quiet:2s", POLICY_WHEN_QUIET, 2000},
+        {"merge when=quiet:100ms", POLICY_WHEN_QUIET, 100},
+        {"merge when='quiet:500ms'", POLICY_WHEN_QUIET, 500},
+        {"merge when=quiet:1m", POLICY_WHEN_QUIET, 60000},
+        {"merge when=quiet:1h", POLICY_WHEN_QUIET, 3600000},
+        {"merge when=quiet:3600000ms", POLICY_WHEN_QUIET, 3600000},
+        {"merge when=barrier", POLICY_WHEN_BARRIER, 0},
+        {"merge when=manual", POLICY_WHEN_MANUAL, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct policy_rule *rule = rule_of(cases[i].text);
+        assert_int_equal(rule->verb, POLICY_MERGE);
+        if (rule->when != cases[i].when || rule->quiet != cases[i].milliseconds * 1000000)
+            fail_msg("%s: %d, %llu ns", cases[i].text, (int)rule->when, (unsigned long long)rule->quiet);
+    }
+}
+
+static void a_merge_rule_takes_matches_a_name_and_a_segment(void **state)
+{
+    (void)state;
+    const struct policy *policy = parse("segment SHARED::a; segment SHARED::b\n"
+                                        "merge func=grid_* module=exe site=a!0x1 size>=64K call=malloc "
+                                        "name=grid{seq} segment=SHARED::b when=barrier");
+    const struct policy_rule *rule = &policy->rules[0];
+    assert_string_equal(rule->func, "grid_*");
+    assert_string_equal(rule->module, "exe");
+    assert_string_equal(rule->site_module, "a");
+    assert_true(rule->size_min == (size_t)64 << 10);
+    assert_int_equal(rule->calls, POLICY_CALL_MALLOC);
+    assert_string_equal(rule->name, "grid{seq}");
+    assert_int_equal(rule->segment, 1);
+    assert_int_equal(rule->when, POLICY_WHEN_BARRIER);
 }
 
 static void the_text_is_not_needed_afterwards(void **state)
@@ -204,6 +248,8 @@ static void the_size_floor_is_that_of_the_rules_that_route(void **state)
     assert_true(parse("pass; export size>=64K; share size=3K..4K")->size_floor == 3072);
     assert_true(parse("export size<0; share size>9")->size_floor == 10);
     assert_true(parse("export size>=64K; share func=x")->size_floor == 0);
+    assert_true(parse("export size>=64K; merge size>=4K")->size_floor == 4096);
+    assert_true(parse("merge")->size_floor == 0);
 }
 
 static void functions_are_needed_for_matches_and_names(void **state)
@@ -213,6 +259,8 @@ static void functions_are_needed_for_matches_and_names(void **state)
     assert_true(parse("export name=a func=x")->needs_functions);
     assert_true(parse("export")->needs_functions);
     assert_true(parse("share name={func}")->needs_functions);
+    assert_true(parse("merge")->needs_functions);
+    assert_false(parse("merge name=x size>=1M")->needs_functions);
     assert_false(parse("share name={module}#{seq}")->needs_functions);
     assert_false(parse("pass size<1K; pass module=x")->needs_functions);
 }
@@ -237,6 +285,8 @@ int main(void)
         cmocka_unit_test(nothing_is_a_policy_without_rules),
         cmocka_unit_test(every_part_of_a_rule_is_kept),
         cmocka_unit_test(what_is_not_said_has_its_default),
+        cmocka_unit_test(a_merge_rule_says_when),
+        cmocka_unit_test(a_merge_rule_takes_matches_a_name_and_a_segment),
         cmocka_unit_test(the_text_is_not_needed_afterwards),
         cmocka_unit_test(sizes),
         cmocka_unit_test(an_empty_range_matches_nothing),

@@ -24,6 +24,8 @@ const char *rules_verb(enum policy_verb verb)
         return "export";
     case POLICY_SHARE:
         return "share";
+    case POLICY_MERGE:
+        return "merge";
     }
     return "unknown";
 }

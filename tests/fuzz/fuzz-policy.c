@@ -80,7 +80,7 @@ static void check_string(const char *string, bool may_be_missing)
 
 static void check_rule(const struct policy *policy, const struct policy_rule *rule)
 {
-    check(rule->verb <= POLICY_SHARE, "a verb that is none");
+    check(rule->verb <= POLICY_MERGE, "a verb that is none");
     check(rule->line >= 1, "a rule nowhere");
     check_string(rule->text, false);
     check_string(rule->func, true);
@@ -89,6 +89,10 @@ static void check_rule(const struct policy *policy, const struct policy_rule *ru
     check_string(rule->name, true);
     check(rule->segment < policy->segment_count, "a segment that is none");
     check((rule->calls & ~(unsigned)POLICY_CALL_ANY) == 0 && rule->calls != 0, "calls that are none");
+    check(rule->when <= POLICY_WHEN_MANUAL && (rule->verb == POLICY_MERGE || rule->when == POLICY_WHEN_QUIET),
+          "a time to merge where none belongs");
+    check((rule->quiet != 0) == (rule->verb == POLICY_MERGE && rule->when == POLICY_WHEN_QUIET),
+          "a quiet that does not belong to it");
     check(rule->verb == POLICY_PASS || rule->size_min > rule->size_max ||
               policy->size_floor <= rule->size_min,
           "a floor above a rule");
