@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * See settings.h. A setting that is set to nothing counts as unset. The sentence about a policy that
- * cannot be had takes precedence over one about SHM_LOG: there is room for one.
+ * See settings.h. A setting that is set to nothing counts as unset. There is room for one sentence:
+ * that about a policy that cannot be had takes precedence over one about SHM_LOG, and this over one
+ * about SHM_MERGE_HOLD.
  */
 #include "config/settings.h"
 
@@ -35,23 +36,38 @@ static const char *find_rank(void)
     return NULL;
 }
 
-static void read_log(struct settings *settings)
+/* The place in `words` of what the variable says; `fallback` when it says nothing or what is no word. */
+static unsigned read_choice(struct settings *settings, const char *name, const char *const *words,
+                            const char *expected, unsigned fallback)
 {
-    static const char *const words[] = {"error", "warn", "info", "debug", NULL};
-    const char *value = setting("SHM_LOG");
-    settings->log = SETTINGS_LOG_WARN;
+    const char *value = setting(name);
     if (!value)
-        return;
+        return fallback;
     for (unsigned i = 0; words[i]; i++)
-        if (strcmp(value, words[i]) == 0) {
-            settings->log = (enum settings_log)i; /* the words stand in the order of the enum */
-            return;
-        }
+        if (strcmp(value, words[i]) == 0)
+            return i;
     struct message message = message_begin(settings->problem, sizeof settings->problem);
-    message_add(&message, "SHM_LOG: expected error, warn, info or debug, found ");
+    message_add(&message, name);
+    message_add(&message, ": expected ");
+    message_add(&message, expected);
+    message_add(&message, ", found ");
     message_quote(&message, text_of(value));
     message_suggest(&message, text_of(value), words);
-    message_add(&message, "; warn is used");
+    message_add(&message, "; ");
+    message_add(&message, words[fallback]);
+    message_add(&message, " is used");
+    return fallback;
+}
+
+/* The words stand in the order of the enums. */
+static void read_choices(struct settings *settings)
+{
+    static const char *const holds[] = {"userfaultfd", "scan", "compare", NULL};
+    static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
+    settings->hold = (enum settings_hold)read_choice(settings, "SHM_MERGE_HOLD", holds,
+                                                     "userfaultfd, scan or compare", SETTINGS_HOLD_BEST);
+    settings->log = (enum settings_log)read_choice(settings, "SHM_LOG", levels, "error, warn, info or debug",
+                                                   SETTINGS_LOG_WARN);
 }
 
 static struct message begin_complaint(struct settings *settings)
@@ -193,7 +209,7 @@ void settings_read(struct settings *settings, char *memory, size_t bytes)
     int saved_errno = errno; /* the program never called us */
     *settings = (struct settings){
         .log_file = setting("SHM_LOG_FILE"), .check_file = setting("SHM_POLICY_CHECK"), .rank = find_rank()};
-    read_log(settings);
+    read_choices(settings);
 
     const char *value = setting("SHM_POLICY");
     const char *start = value ? value + strspn(value, " \t\r\n") : "";

@@ -2,7 +2,7 @@
  *
  * The settings: the only reader of the environment and of policy files.
  *
- * Reads SHM_POLICY, SHM_LOG and SHM_LOG_FILE with secure_getenv(), so a setuid program
+ * Reads SHM_POLICY, SHM_LOG, SHM_LOG_FILE and SHM_MERGE_HOLD with secure_getenv(), so a setuid program
  * has none. Uses only system calls: it runs before the program has a heap.
  */
 #ifndef SHM_SETTINGS_H
@@ -12,8 +12,13 @@
 
 enum settings_log { SETTINGS_LOG_ERROR, SETTINGS_LOG_WARN, SETTINGS_LOG_INFO, SETTINGS_LOG_DEBUG };
 
+/* The best way that merge may use to keep memory from being written while it swaps it. SCAN and COMPARE park
+ * the program's threads, and ask the kernel or compare once more for what was written before that. */
+enum settings_hold { SETTINGS_HOLD_BEST, SETTINGS_HOLD_SCAN, SETTINGS_HOLD_COMPARE };
+
 struct settings {
     enum settings_log log;
+    enum settings_hold hold;
     const char *log_file; /* points into the environment or is NULL; may hold %p for the pid */
     const char
         *check_file;    /* SHM_POLICY_CHECK: `shmpreload check` wants to know which sites match; or NULL */
@@ -22,7 +27,7 @@ struct settings {
     size_t policy_length;
     const char *policy_file; /* NULL when the text itself was in the variable */
     char problem[512];       /* "" or one sentence on what is wrong with the settings; then policy is NULL
-                              * unless only SHM_LOG was wrong */
+                              * unless only SHM_LOG or SHM_MERGE_HOLD was wrong */
 };
 
 /* Fills *settings. A file named by SHM_POLICY=@path is read into `memory` (it must be a regular file

@@ -75,6 +75,7 @@ static void nothing_set(void **state)
     assert_null(settings.policy_file);
     assert_null(settings.log_file);
     assert_int_equal(settings.log, SETTINGS_LOG_WARN);
+    assert_int_equal(settings.hold, SETTINGS_HOLD_BEST);
     assert_string_equal(settings.problem, "");
 }
 
@@ -134,6 +135,40 @@ static void a_lost_policy_matters_more_than_the_log_level(void **state)
     read_with("@missing", "loud", NULL);
     assert_string_equal(settings.problem, "SHM_POLICY=@missing: no such file" NO_POLICY);
     assert_int_equal(settings.log, SETTINGS_LOG_WARN);
+}
+
+static void ways_of_holding_writers(void **state)
+{
+    (void)state;
+    const char *const words[] = {"userfaultfd", "scan", "compare"};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(setenv("SHM_MERGE_HOLD", words[i], 1), 0);
+        read_with(NULL, NULL, NULL);
+        assert_int_equal(settings.hold, i);
+        assert_string_equal(settings.problem, "");
+    }
+    assert_int_equal(setenv("SHM_MERGE_HOLD", "", 1), 0);
+    read_with(NULL, NULL, NULL);
+    assert_int_equal(settings.hold, SETTINGS_HOLD_BEST);
+    assert_string_equal(settings.problem, "");
+    assert_int_equal(unsetenv("SHM_MERGE_HOLD"), 0);
+}
+
+static void an_unknown_way_of_holding_matters_least(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("SHM_MERGE_HOLD", "skan", 1), 0);
+    read_with("pass", NULL, NULL);
+    assert_string_equal(settings.problem, "SHM_MERGE_HOLD: expected userfaultfd, scan or compare, found "
+                                          "'skan'; did you mean 'scan'?; userfaultfd is used");
+    assert_int_equal(settings.hold, SETTINGS_HOLD_BEST);
+    assert_string_equal(settings.policy, "pass");
+    read_with("pass", "loud", NULL);
+    assert_string_equal(settings.problem,
+                        "SHM_LOG: expected error, warn, info or debug, found 'loud'; warn is used");
+    read_with("@missing", NULL, NULL);
+    assert_string_equal(settings.problem, "SHM_POLICY=@missing: no such file" NO_POLICY);
+    assert_int_equal(unsetenv("SHM_MERGE_HOLD"), 0);
 }
 
 static void policy_from_a_file(void **state)
@@ -291,6 +326,8 @@ int main(void)
         cmocka_unit_test(log_levels),
         cmocka_unit_test(an_unknown_log_level_keeps_the_policy),
         cmocka_unit_test(a_lost_policy_matters_more_than_the_log_level),
+        cmocka_unit_test(ways_of_holding_writers),
+        cmocka_unit_test(an_unknown_way_of_holding_matters_least),
         cmocka_unit_test(policy_from_a_file),
         cmocka_unit_test(what_is_no_regular_file),
         cmocka_unit_test(sizes_of_files),
@@ -299,5 +336,6 @@ int main(void)
         cmocka_unit_test(a_long_name_is_shortened),
         cmocka_unit_test(no_descriptor_is_kept),
     };
+    unsetenv("SHM_MERGE_HOLD");
     return cmocka_run_group_tests(tests, enter_directory, remove_directory);
 }
