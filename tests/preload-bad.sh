@@ -37,6 +37,8 @@ test_texts() {
     refused "a segment with a slash" 'segment SHARED/mine; export size>=0' "SHM_POLICY:1:9: .*/"
     refused "an undeclared segment" 'export size>=0 segment=SHARED::x' "SHM_POLICY:1:24: .*SHARED::x"
     refused "an unknown placeholder" 'export size>=0 name={sqe}' "SHM_POLICY:1:21: .*'\{sqe\}'"
+    refused "an option of another verb" 'export when=manual' "SHM_POLICY:1:8: 'when=' is an option of merge"
+    refused "a duration that is none" 'merge when=quiet:5' "SHM_POLICY:1:18: .*duration.*'5'"
     refused "control bytes" $'export \001func=x' 'SHM_POLICY:1:8: '
     # every rule is refused, not the bad one alone
     refused "a good rule before a bad one" $'export size>=0\nbad' 'SHM_POLICY:2:1: '
@@ -199,6 +201,10 @@ test_log() {
     in_new_job 'export func=work' "$victims/status" 37
     one_line "SHM_LOG=loud" "SHM_LOG: .*'loud'"
     unset SHM_LOG
+    export SHM_MERGE_HOLD=skan
+    in_new_job 'export func=work' "$victims/status" 37
+    one_line "SHM_MERGE_HOLD=skan" "SHM_MERGE_HOLD: .*'skan'.*'scan'.*userfaultfd is used"
+    unset SHM_MERGE_HOLD
 }
 
 test_log_file() {

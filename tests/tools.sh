@@ -186,6 +186,17 @@ test_check() {
     has out ' full=fail reserve=touch fork=overlay$' "check: the options of a rule"
     run "$tool" check --json 'export fork=share; export'
     json check "[r['fork'] for r in it['rules']] == ['share', 'copy']"
+    run "$tool" check 'merge func=init name=t; merge when=quiet:90000ms; merge when=quiet:1500ms; merge when=barrier'
+    has out ' merge +func=init +SHARED::node +name=t when=quiet:2s$' "check: a merge rule waits for two quiet seconds"
+    has out ' when=quiet:90s$' "check: quiet seconds"
+    has out ' when=quiet:1500ms$' "check: quiet milliseconds"
+    has out ' when=barrier$' "check: when=barrier"
+    run "$tool" check --json 'merge when=manual; merge when=quiet:60m; merge when=quiet:60s; export'
+    json check "[r.get('when') for r in it['rules']] == ['manual', 'quiet:1h', 'quiet:1m', None]"
+    json check "['full' in r or 'reserve' in r or 'fork' in r for r in it['rules']] == [False] * 3 + [True]"
+    run "$tool" check 'merge fork=copy'
+    exits 1 "check of a merge rule with fork="
+    has err "^policy:1:7: 'fork=' is no option of merge" "check of a merge rule with fork="
     run "$tool" check ''
     exits 0 "check of an empty policy"
     run "$tool" check $'pass\nexport funk=a'
@@ -259,6 +270,9 @@ test_dry_run() {
     has out '^line 1: export size>=1M$' "check of a program: the rule that matched"
     has out '^  [^ ]+!0x[0-9a-f]+ .*python3' "check of a program: its call site"
     has out 'no_such_function_anywhere: matched nothing' "check of a program: the rule that did not"
+    run "$tool" check 'pass size<1M; merge when=manual' -- python3 -c "$allocate"
+    has out '^line 1: merge when=manual$' "check of a program: what a merge rule matches"
+    lacks out 'matched nothing' "check of a program: a site under each of two rules"
     run "$tool" check --json "$rules" -- python3 -c "$allocate"
     json "check of a program" "it['rules'][0]['sites'] and not it['rules'][1]['sites']"
     has err '^3000000$' "check --json of a program: its output goes to standard error"

@@ -108,13 +108,45 @@ static char *conditions_text(const struct policy_rule *rule)
 static const char *const fork_words[] = {
     [POLICY_FORK_COPY] = "copy", [POLICY_FORK_OVERLAY] = "overlay", [POLICY_FORK_SHARE] = "share"};
 
+/* The largest unit that leaves no fraction: 1m, 90s, 500ms. */
+static char *quiet_text(uint64_t nanoseconds)
+{
+    static const struct {
+        uint64_t milliseconds;
+        const char *name;
+    } units[] = {{3600 * 1000, "h"}, {60 * 1000, "m"}, {1000, "s"}, {1, "ms"}};
+    uint64_t milliseconds = nanoseconds / 1000000;
+    size_t i = 0;
+    while (milliseconds % units[i].milliseconds != 0)
+        i++;
+    return formatted("quiet:%" PRIu64 "%s", milliseconds / units[i].milliseconds, units[i].name);
+}
+
+/* Of a merge rule, for it has always to wait for something; NULL for others. */
+static char *when_text(const struct policy_rule *rule)
+{
+    if (rule->verb != POLICY_MERGE)
+        return NULL;
+    switch (rule->when) {
+    case POLICY_WHEN_QUIET:
+        return quiet_text(rule->quiet);
+    case POLICY_WHEN_BARRIER:
+        return formatted("barrier");
+    case POLICY_WHEN_MANUAL:
+        return formatted("manual");
+    }
+    return NULL;
+}
+
 static char *options_text(const struct policy_rule *rule)
 {
-    char *words = NULL;
+    char *words = NULL, *when = when_text(rule);
     add_value(&words, "name", rule->name);
     add_value(&words, "full", rule->full_fails ? "fail" : NULL);
     add_value(&words, "reserve", rule->reserve_touch ? "touch" : NULL);
     add_value(&words, "fork", rule->fork != POLICY_FORK_COPY ? fork_words[rule->fork] : NULL);
+    add_value(&words, "when", when);
+    free(when);
     return words;
 }
 
@@ -168,7 +200,7 @@ static struct json_object *calls_json(const struct policy_rule *rule)
 static struct json_object *rule_json(const struct policy *policy, const struct policy_rule *rule)
 {
     struct json_object *object = json_new_object();
-    char *site = site_text(rule);
+    char *site = site_text(rule), *when = when_text(rule);
     json_put_number(object, "line", rule->line);
     json_put_text(object, "verb", rules_verb(rule->verb));
     json_put_text(object, "text", rule->text);
@@ -181,10 +213,14 @@ static struct json_object *rule_json(const struct policy *policy, const struct p
     json_put(object, "calls", calls_json(rule));
     json_put_text(object, "segment", segment_name(policy, rule));
     json_put_text(object, "name", rule->name);
-    json_put_text(object, "full", rule->full_fails ? "fail" : "fallback");
-    json_put_text(object, "reserve", rule->reserve_touch ? "touch" : "full");
-    json_put_text(object, "fork", fork_words[rule->fork]);
+    json_put_text(object, "when", when);
+    if (rule->verb != POLICY_MERGE) {
+        json_put_text(object, "full", rule->full_fails ? "fail" : "fallback");
+        json_put_text(object, "reserve", rule->reserve_touch ? "touch" : "full");
+        json_put_text(object, "fork", fork_words[rule->fork]);
+    }
     free(site);
+    free(when);
     return object;
 }
 
