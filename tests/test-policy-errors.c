@@ -146,7 +146,7 @@ static void bad_values_are_refused_at_their_place(void **state)
         {"export size>=16777216T", 1, 14, "expected a number of bytes below 2^64, found '16777216T'"},
         {"merge when=quiet:", 1, 18, "expected a duration such as 500ms, 2s or 1m, found ''"},
         {"merge when=quiet:2", 1, 18, "expected a duration such as 500ms, 2s or 1m, found '2'"},
-        {"merge when=quiet:s", 1, 18, "expected a duration…"},
+        {"merge when=quiet:s", 1, 18, "expected a duration such as 500ms, 2s or 1m, found 's'"},
         {"merge when=quiet:2S", 1, 18, "expected a duration…"},
         {"merge when=quiet:1.5s", 1, 18, "expected a duration…"},
         {"merge when=quiet:-1s", 1, 18, "expected a duration…"},
