@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "handle.h"
+#include "merge_index.h"
 #include "os.h"
 #include "promise.h"
 #include "registry.h"
@@ -144,6 +145,7 @@ static bool nobody_at_all(struct segment *segment, void *argument)
     if (os_stat_path(segment->path, &file) == 0)
         verdict->out->bytes += file.blocks;
     verdict->out->segments++;
+    merge_index_remove_files(segment);
     return true;
 }
 
@@ -255,6 +257,7 @@ void collect_abandoned(const char *directory)
     char path[256];
     error_format(path, sizeof path, "%s", directory);
     os_list(path, remove_abandoned, path);
+    merge_index_collect(path, os_user());
 }
 
 int shmcore_collect(const char *dir, shmcore_collected *out)
@@ -266,6 +269,7 @@ int shmcore_collect(const char *dir, shmcore_collected *out)
     const int result = os_list(collecting.directory, collect_one, &collecting);
     if (result < 0)
         return error_set(-result, "cannot list %s: %s", collecting.directory, error_words(-result));
+    collecting.out->bytes += merge_index_collect(collecting.directory, os_user());
     registry_tidy(true);
     return 0;
 }

@@ -23,6 +23,7 @@
 
 #include "forked_run.h"
 #include "os.h"
+#include "private.h"
 
 /* How the last fork went, for this thread: handlers and forked_worst() are called by the one that forks. */
 static _Thread_local enum forked_lapse worst_lapse;
@@ -118,6 +119,7 @@ static void prepare_segment(shmcore_segment *segment)
 void forked_prepare(void)
 {
     store_lock();
+    private_fork_prepare();
     worst_lapse = FORKED_AS_ASKED;
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         shmcore_segment *segment = segment_handle(i);
@@ -142,6 +144,7 @@ void forked_parent(void)
         pthread_mutex_unlock(&segment->exports.lock);
         segment->child_row = ROW_NONE;
     }
+    private_fork_parent();
     store_unlock();
 }
 
@@ -184,6 +187,7 @@ void forked_child(void)
         atomic_store(&segment->reaping, false);
         adopt_row(segment);
     }
+    private_fork_child();
     store_unlock();
 }
 

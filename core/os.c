@@ -14,9 +14,11 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "os_answer.h"
+#include "os_context.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -198,3 +200,83 @@ void os_pause(uint64_t nanoseconds)
                                       .tv_nsec = (long)(nanoseconds % 1000000000u)};
     (void)ANSWER(nanosleep(&duration, NULL));
 }
+
+/* ---------------------------------------------------------------- kinds of machines */
+
+#if defined(__x86_64__)
+bool os_registers_of(void *context, struct os_registers *out)
+{
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    static const int arguments[6] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+    *out = (struct os_registers){.result = (int64_t *)&registers[REG_RAX],
+                                 .place = (int64_t *)&registers[REG_RIP],
+                                 .stack = (uint64_t)registers[REG_RSP]};
+    for (unsigned i = 0; i < 6; i++)
+        out->argument[i] = (uint64_t)registers[arguments[i]];
+    return true;
+}
+
+bool os_is_call(const unsigned char code[OS_CALL_BYTES])
+{
+    return code[0] == 0x0f && code[1] == 0x05; /* syscall */
+}
+
+/* One copy of the instruction, behind a name. */
+int64_t os_call_instruction(int64_t number, const uint64_t *argument);
+extern const char os_call_end[] __attribute__((visibility("hidden")));
+__asm__(".text\n"
+        ".type os_call_instruction, @function\n"
+        ".globl os_call_instruction\n"
+        ".hidden os_call_instruction\n"
+        "os_call_instruction:\n"
+        ".cfi_startproc\n"
+        "    mov %rdi, %rax\n"
+        "    mov %rsi, %r11\n"
+        "    mov 0(%r11), %rdi\n"
+        "    mov 8(%r11), %rsi\n"
+        "    mov 16(%r11), %rdx\n"
+        "    mov 24(%r11), %r10\n"
+        "    mov 32(%r11), %r8\n"
+        "    mov 40(%r11), %r9\n"
+        "    syscall\n"
+        ".globl os_call_end\n"
+        ".hidden os_call_end\n"
+        "os_call_end:\n"
+        "    ret\n"
+        ".cfi_endproc\n"
+        ".size os_call_instruction, . - os_call_instruction\n");
+
+int64_t os_call_again(int64_t number, const uint64_t argument[6])
+{
+    return os_call_instruction(number, argument);
+}
+
+bool os_in_call_again(uint64_t place)
+{
+    return place == (uintptr_t)os_call_end;
+}
+#else
+bool os_registers_of(void *context, struct os_registers *out)
+{
+    (void)context, (void)out;
+    return false;
+}
+
+bool os_is_call(const unsigned char code[OS_CALL_BYTES])
+{
+    (void)code;
+    return false;
+}
+
+int64_t os_call_again(int64_t number, const uint64_t argument[6])
+{
+    (void)number, (void)argument;
+    return -ENOSYS;
+}
+
+bool os_in_call_again(uint64_t place)
+{
+    (void)place;
+    return false;
+}
+#endif

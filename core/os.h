@@ -44,6 +44,9 @@ void os_unlock_file(int descriptor);
 /* Reads a small file (/proc, /sys) whole, cut at bytes - 1, with a NUL. Returns the length. */
 int64_t os_read_text(const char *path, char *out, size_t bytes);
 
+/* What the symbolic link DIRECTORY/name leads to, cut at bytes - 1, with a NUL. Length or -errno. */
+int64_t os_read_link(const char *directory, const char *name, char *out, size_t bytes);
+
 /* Calls visit(name) for each entry of a directory until it returns non-zero; returns that. */
 int os_list(const char *directory, int (*visit)(const char *name, void *argument), void *argument);
 
@@ -67,6 +70,17 @@ int os_unmap(void *address, uint64_t bytes);
 int os_map_over(int descriptor, uint64_t offset, uint64_t bytes, void *to);
 /* Moves a private mapping over another range. */
 int os_move_over(void *from, uint64_t bytes, void *to);
+/* The same by the kernel alone, for a moment in which nothing else may run: what stands in mremap()'s place
+ * in this process, a communication library's hook, is told by os_announce() before and after that a range is
+ * remapped. */
+int os_take_place(void *from, uint64_t bytes, void *to);
+void os_announce(void *address, uint64_t bytes);
+
+/* Private zero pages at exactly `address`, without a claim on memory until they are touched. -EEXIST:
+ * something is there. */
+int os_map_private_at(uint64_t address, uint64_t bytes);
+/* The same over what is there, which is given back. */
+int os_map_private_over(void *address, uint64_t bytes);
 
 /* Gives memory to every page of the range, so that no later touch can fail. -ENOMEM when the file
  * system or the memory is full; what was given by then stays. -EINVAL before Linux 5.14: then the same
@@ -102,6 +116,71 @@ struct os_module {
     unsigned header_count;
 };
 bool os_find_module(uintptr_t address, struct os_module *out);
+
+/* ---------------------------------------------------------------- pages of this process */
+
+/* A descriptor for the two questions below, or -errno. */
+int os_pagemap_open(void);
+/* Which of `count` pages (a multiple of 64) hold something of this process alone: a bit each. A page that was
+ * never touched, or that is still a mapped file's, holds nothing of its own. 0 or -errno. */
+int os_pages_own(int pagemap, const void *address, uint32_t count, uint64_t *bits);
+
+/* userfaultfd: notice of writes to a range. WAITING: whoever writes to a protected page waits until it is
+ * released, the kernel and other processes included; only where the process may. NOTING: a write is only
+ * remembered, see os_pages_written() (Linux 6.7). A descriptor, or -errno. */
+enum os_watch { OS_WATCH_WAITING, OS_WATCH_NOTING };
+int os_watch_open(enum os_watch how);
+/* Includes a range that is mapped as one. */
+int os_watch_range(int watch, void *address, uint64_t bytes);
+/* Protects it (WAITING). */
+int os_watch_protect(int watch, void *address, uint64_t bytes);
+/* Takes protection away and wakes who waits, also when something else is mapped there by now. */
+void os_watch_release(int watch, void *address, uint64_t bytes);
+/* NOTING: protects it; with `bits`: which of `count` pages have been written since, a bit each. 0 or -errno.
+ */
+int os_pages_note(int pagemap, void *address, uint32_t count);
+int os_pages_written(int pagemap, void *address, uint32_t count, uint64_t *bits);
+
+/* How many mappings a process may have. */
+uint64_t os_mappings_limit(void);
+/* Memory of this process that is locked, in bytes. */
+uint64_t os_locked_bytes(void);
+/* Calls visit(start, end, readable and writable and private) for each mapping of this process until it
+ * returns non-zero; returns that. */
+int os_each_mapping(int (*visit)(uint64_t start, uint64_t end, bool plain, void *argument), void *argument);
+
+/* ---------------------------------------------------------------- threads of this process */
+
+int32_t os_thread(void);
+/* Calls visit(tid) for each thread of this process until it returns non-zero; returns that. */
+int os_each_thread(int (*visit)(int32_t thread, void *argument), void *argument);
+int os_signal_thread(int32_t thread, int signal);
+enum os_thread_state { OS_THREAD_RUNS, OS_THREAD_ENDED, OS_THREAD_BLOCKS_SIGNAL };
+enum os_thread_state os_thread_state(int32_t thread, int signal);
+/* How many threads this process has, the calling one included, that have not ended. */
+uint32_t os_thread_count(void);
+/* The calling thread gets a table of descriptors of its own, an empty one: what it opens the program neither
+ * sees nor closes. 0 or -errno (before Linux 5.9). */
+int os_own_descriptors(void);
+void os_name_thread(const char *name);
+uint64_t os_thread_time(void); /* ns of processor time of the calling thread */
+
+/* A system call that a thread sleeps in. */
+struct os_call {
+    int64_t number; /* < 0: in none, or not known */
+    uint64_t argument[6];
+    uint64_t stack, place; /* its registers */
+};
+void os_thread_call(int32_t thread, struct os_call *out);
+
+/* In the handler of a signal: if it broke off a system call with EINTR, have that call go on as if there had
+ * been no signal. `seen`: what os_thread_call() said shortly before, or number -1. A timed call goes on for
+ * what is left of its time as far as that can be known: at the most it begins anew once. */
+void os_resume_call(void *context, const struct os_call *seen);
+/* The stack pointer of the interrupted thread; 0: not known. False when this kind of machine cannot resume.
+ */
+uint64_t os_context_stack(void *context);
+bool os_can_resume(void);
 
 /* ---------------------------------------------------------------- processes */
 

@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "os_answer.h"
 
 /* A program that closed its standard error must not print into our file. */
@@ -222,4 +223,14 @@ int os_reserve(int descriptor, uint64_t offset, uint64_t bytes)
         error = (int)ANSWER(fallocate(descriptor, 0, (off_t)offset, (off_t)bytes));
     while (error == -EINTR);
     return error == -ENOSPC ? -ENOMEM : error;
+}
+
+int64_t os_read_link(const char *directory, const char *name, char *out, size_t bytes)
+{
+    char path[512];
+    error_format(path, sizeof path, "%s/%s", directory, name);
+    const int64_t length = ANSWER(readlink(path, out, bytes - 1));
+    if (length >= 0)
+        out[length] = '\0';
+    return length;
 }

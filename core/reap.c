@@ -4,6 +4,7 @@
  *
  *   ALIVE, FORKING, EXITING → REAPING(by me)   nobody else starts
  *   its references, shard by shard              each drop is a transaction; repeating is harmless
+ *   canonical copies that it held               likewise
  *   its regions' memory and quanta              nobody else writes there; not while forked children read them
  *   REAPING → FREE, regions to the pool         or PINNED while forked children have private pages over them
  * A reaper that dies in the middle is found dead itself, and the next one starts over.
@@ -13,6 +14,7 @@
 
 #include "handle.h"
 #include "os.h"
+#include "private.h"
 #include "promise.h"
 
 /* A search for the dead is not repeated before this many times its own duration has passed: a program that
@@ -164,6 +166,7 @@ static bool reap_claimed(shmcore_segment *segment, uint32_t row, uint64_t nonce)
             give_up(segment, row, before);
             return false;
         }
+        private_drop_row(segment, row);
         const bool kept = children_read(view, row);
         clear_regions_of(segment, row, OWNER_RETURNING + row);
         if (!kept)

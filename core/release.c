@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "private.h"
 #include "reference.h"
 #include "work.h"
 
@@ -117,6 +118,8 @@ int shmcore_deallocate(shmcore_segment *segment, void *pointer)
         return -1;
     if (pointer == NULL)
         return 0;
+    if (private_owns(pointer))
+        return private_free(pointer, NULL) ? 0 : no_such_block(segment, pointer);
     const uint64_t offset = view_offset(&segment->file.view, pointer);
     if (offset >= segment->file.view.capacity)
         return no_such_block(segment, pointer);

@@ -133,7 +133,7 @@ SHMCORE_API int shmcore_stat(const shmcore_segment *segment, shmcore_statistics 
  */
 SHMCORE_API void *shmcore_allocate(shmcore_segment *segment, const char *name, size_t bytes);
 
-/* Gives back one reference of this process. NULL is allowed and does nothing.
+/* Gives back one reference of this process, or private memory. NULL is allowed and does nothing.
  *   EINVAL  not the start of a live block of this segment, or this process holds no reference to it
  */
 SHMCORE_API int shmcore_deallocate(shmcore_segment *segment, void *pointer);
@@ -181,6 +181,54 @@ SHMCORE_API shmcore_shim *shmcore_shim_create(shmcore_segment *segment, const ch
 SHMCORE_API void *shmcore_shim_allocate(shmcore_shim *shim, size_t bytes);
 SHMCORE_API int shmcore_shim_deallocate(shmcore_shim *shim, void *pointer);
 SHMCORE_API void shmcore_shim_destroy(shmcore_shim *shim);
+
+/* ---------------------------------------------------------------- merged memory */
+
+/* Private memory of this process: `bytes` zero bytes at an address that is the same in every process of the
+ * segment that asks for this name and size, so that raw pointers inside are equal, too. What the processes
+ * build there apart from each other is, where it is equal, one copy after shmcore_merge(). Nobody else can
+ * see or change it, and a forked child has its own, as with malloc. Several with one name are different
+ * blocks, the first, the second, … of it. Freed by shmcore_deallocate(). Aligned to 16 bytes, from 16 KiB on
+ * to a page, from 2 MiB on to 2 MiB.
+ *
+ *   EINVAL, ENAMETOOLONG  as for block names
+ *   ENOMEM                no addresses are left for it, or the segment has too many processes
+ */
+SHMCORE_API void *shmcore_private(shmcore_segment *segment, const char *name, size_t bytes);
+
+/* Merges now: what is equal page for page to what another process of the segment has at the same address
+ * becomes one copy that all of them read; a later write makes the page one's own again, which costs a page
+ * fault. `pointer` is the start of a private block, or NULL for all of this process's. Returns how many bytes
+ * of it are shared now, its part in a first process that publishes included; what is not the same, or could
+ * not be merged at the moment, stays as it was, with the reason in shmcore_error() when nothing could. No
+ * write is lost, by whichever thread: all threads of the process stand still for a fraction of a millisecond
+ * for each 2 MiB (by a signal that breaks off no system call; see the README for what it needs and for what
+ * it cannot hold).
+ *
+ *   EINVAL   `pointer` is not the start of a private block of the segment
+ *   ENOTSUP  this process's memory cannot be merged: mlock, io_uring, no descriptor left
+ */
+SHMCORE_API ssize_t shmcore_merge(shmcore_segment *segment, void *pointer);
+
+/* Asks every process that has private memory in the segment and a thread that listens (those of the preload
+ * with a `merge` rule) to merge all of it now, and waits until they have, or for `patience` milliseconds.
+ * Returns how many have, -1 on error. */
+SHMCORE_API int shmcore_ask_merge(shmcore_segment *segment, unsigned patience);
+
+typedef struct shmcore_merged {
+    char segment[SHMCORE_SEGMENT_NAME_MAX + 1];
+    char name[SHMCORE_NAME_MAX + 1]; /* of blocks below 2 MiB: of all of a call site, thread or name, with '*'
+                                      * for what tells them apart */
+    size_t bytes;                    /* of the block; of small ones: of the 2 MiB pieces that they lie in */
+    uint32_t ranks;                  /* processes that have it */
+    size_t merged;                   /* bytes that are shared, of all processes together */
+    size_t saved;                    /* bytes of memory that would be occupied more without merging */
+} shmcore_merged;
+
+/* Calls `visit` for every block of private memory, as shmcore_for_each() does for others. */
+SHMCORE_API int shmcore_for_each_merged(shmcore_segment *segment,
+                                        int (*visit)(const shmcore_merged *merged, void *argument),
+                                        void *argument);
 
 /* ---------------------------------------------------------------- for tools */
 

@@ -10,7 +10,9 @@
 #include "directory.h"
 #include "forked.h"
 #include "inherited.h"
+#include "merge_index.h"
 #include "os.h"
+#include "private.h"
 #include "registry.h"
 #include "visit.h"
 
@@ -262,14 +264,28 @@ shmcore_segment *segment_join(const char *name, const shmcore_traits *traits)
     return open_checked(name, traits, true);
 }
 
+/* Asked when the segment is about to go: merged memory goes with it. */
 static bool others_are_gone(struct segment *file, void *argument)
 {
     const shmcore_segment *segment = argument;
     const uint32_t row = segment->row;
     /* given back a moment ago, it may be somebody else's by now */
     const bool own = row != ROW_NONE && file->view.rows[row].nonce == segment->self.nonce;
-    return file->view.header->persist == 0 &&
-           nobody_else_lives(&file->view, own ? row : ROW_NONE, file->device, file->inode);
+    const bool gone = file->view.header->persist == 0 &&
+                      nobody_else_lives(&file->view, own ? row : ROW_NONE, file->device, file->inode);
+    if (gone)
+        merge_index_remove_files(file);
+    return gone;
+}
+
+static void leave(shmcore_segment *segment)
+{
+    struct os_file file;
+    segment_leave(&segment->file, others_are_gone, segment);
+    /* somebody has removed the name while it was in use: nobody can come any more, and nobody else tidies up */
+    if (merge_index_is_there(&segment->file) &&
+        (os_stat_path(segment->file.path, &file) != 0 || file.inode != segment->file.inode))
+        others_are_gone(&segment->file, segment);
 }
 
 int shmcore_close(shmcore_segment *segment)
@@ -281,8 +297,9 @@ int shmcore_close(shmcore_segment *segment)
     store_lock();
     if (--segment->opens == 0) {
         if (!segment->file.read_only) {
+            private_close(segment);
             reap_row(segment, segment->row, segment->self.nonce);
-            segment_leave(&segment->file, others_are_gone, segment);
+            leave(segment);
         }
         segment_unmap(&segment->file);
         inherited_forget(segment);
@@ -307,7 +324,7 @@ static __attribute__((destructor)) void leave_at_exit(void)
             transaction_end(&pool, &transaction);
             pool_leave(&pool);
         }
-        segment_leave(&segment->file, others_are_gone, segment);
+        leave(segment);
     }
 }
 

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+#include "arena.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SPAN_GRAINS_MOST 4u /* of a span that no single block wants larger */
+#define PAGES_OF(bytes)  ((uint32_t)((bytes) / PAGE_BYTES))
+
+/* ---------------------------------------------------------------- classes of slots */
+
+/* 16, 32 … 256, then four to each doubling: at most a fifth is lost. */
+static unsigned class_of(size_t bytes)
+{
+    if (bytes <= 256)
+        return bytes == 0 ? 0 : (unsigned)((bytes - 1) / 16);
+    const unsigned power = log2_floor(bytes - 1); /* 8 … */
+    return 16 + (power - 8) * 4 + (unsigned)((bytes - 1) >> (power - 2) & 3);
+}
+
+static uint32_t class_bytes(unsigned class)
+{
+    if (class < 16)
+        return (class + 1) * 16;
+    const unsigned power = 8 + (class - 16) / 4;
+    return ((class - 16) % 4 + 5) << (power - 2);
+}
+
+/* ARENA_CLASSES: none. */
+static unsigned class_for(size_t bytes, size_t alignment)
+{
+    if (bytes > ARENA_SLOT_MOST || alignment > PAGE_BYTES)
+        return ARENA_CLASSES;
+    unsigned class = class_of(bytes);
+    while (class_bytes(class) % alignment != 0 && class_bytes(class) < ARENA_SLOT_MOST)
+        class ++;
+    return class_bytes(class) % alignment == 0 ? class : ARENA_CLASSES;
+}
+
+/* ---------------------------------------------------------------- pieces */
+
+/* The piece that the page lies in, or where it would be put. */
+static uint32_t find(const struct arena *arena, uint32_t page)
+{
+    uint32_t low = 0, high = arena->piece_count;
+    while (low < high) {
+        const uint32_t middle = (low + high) / 2;
+        if (arena->pieces[middle].page + arena->pieces[middle].pages <= page)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct arena_piece *piece_at(const struct arena *arena, uint32_t page)
+{
+    const uint32_t index = find(arena, page);
+    if (index == arena->piece_count || arena->pieces[index].page > page)
+        return NULL;
+    return &arena->pieces[index];
+}
+
+static bool make_room(struct arena *arena, uint32_t more)
+{
+    if (arena->piece_count + more <= arena->piece_room)
+        return true;
+    const uint32_t room = arena->piece_room != 0 ? arena->piece_room * 2 : 32;
+    struct arena_piece *pieces = arena->ground->memory(arena->ground, room * sizeof *pieces);
+    if (pieces == NULL)
+        return false;
+    if (arena->piece_count != 0)
+        memcpy(pieces, arena->pieces, arena->piece_count * sizeof *pieces);
+    arena->pieces = pieces;
+    arena->piece_room = room;
+    return true;
+}
+
+static void insert(struct arena *arena, uint32_t index, struct arena_piece piece)
+{
+    memmove(&arena->pieces[index + 1], &arena->pieces[index], (arena->piece_count - index) * sizeof piece);
+    arena->pieces[index] = piece;
+    arena->piece_count++;
+}
+
+static void erase(struct arena *arena, uint32_t index)
+{
+    arena->piece_count--;
+    memmove(&arena->pieces[index], &arena->pieces[index + 1],
+            (arena->piece_count - index) * sizeof arena->pieces[0]);
+}
+
+/* Joins a free or spent piece with its neighbours of the same kind. */
+static void join(struct arena *arena, uint32_t index)
+{
+    for (int side = 0; side < 2; side++) {
+        const uint32_t left = side == 0 ? index : index - 1;
+        if ((side == 1 && index == 0) || left + 1 >= arena->piece_count)
+            continue;
+        struct arena_piece *first = &arena->pieces[left], *second = first + 1;
+        if (first->kind != second->kind || first->page + first->pages != second->page)
+            continue;
+        first->pages += second->pages;
+        erase(arena, left + 1);
+    }
+}
+
+/* How blocks of so many pages lie: the larger ones have chunks, the largest sheets, to themselves. */
+static uint32_t piece_alignment(uint32_t pages)
+{
+    if (pages >= PAGES_OF(MERGE_SHEET))
+        return PAGES_OF(MERGE_SHEET);
+    return pages >= CHUNK_PAGES ? CHUNK_PAGES : 1;
+}
+
+static uint32_t start_in(const struct arena_piece *piece, uint32_t alignment)
+{
+    return (uint32_t)align_up(piece->page, alignment);
+}
+
+static bool fits(const struct arena_piece *piece, uint32_t pages, uint32_t alignment)
+{
+    const uint32_t start = start_in(piece, alignment);
+    return piece->kind == PIECE_FREE && start - piece->page < piece->pages &&
+           piece->pages - (start - piece->page) >= pages;
+}
+
+static int extend(struct arena *arena, uint32_t pages, uint32_t alignment)
+{
+    const uint64_t wanted = (uint64_t)pages + (alignment > GRAIN_PAGES ? alignment : 0);
+    const uint32_t usual = (uint32_t)least(1u << least(arena->spans, 8), SPAN_GRAINS_MOST);
+    const uint64_t grains = most(divide_up(wanted, GRAIN_PAGES), usual);
+    uint32_t first;
+    if (grains > MERGE_GRAINS || !make_room(arena, 1))
+        return -ENOMEM;
+    const int error = arena->ground->extend(arena->ground, arena, arena->spans, (uint32_t)grains, &first);
+    if (error != 0)
+        return error;
+    arena->spans++;
+    arena->grains += (uint32_t)grains;
+    const struct arena_piece piece = {
+        .page = first * GRAIN_PAGES, .pages = (uint32_t)grains * GRAIN_PAGES, .kind = PIECE_FREE};
+    const uint32_t index = find(arena, piece.page);
+    insert(arena, index, piece);
+    join(arena, index);
+    return 0;
+}
+
+/* Cuts a piece of `pages` out of the first free one that holds it. NULL: *error. */
+static struct arena_piece *take(struct arena *arena, uint32_t pages, uint32_t alignment, int *error)
+{
+    uint32_t index = 0;
+    *error = -ENOMEM;
+    if (!make_room(arena, 2))
+        return NULL;
+    for (int tries = 0; tries < 2; tries++) {
+        for (index = 0; index < arena->piece_count; index++)
+            if (fits(&arena->pieces[index], pages, alignment))
+                break;
+        if (index < arena->piece_count || (*error = extend(arena, pages, alignment)) != 0)
+            break;
+    }
+    if (index == arena->piece_count || !make_room(arena, 2))
+        return NULL;
+    struct arena_piece piece = arena->pieces[index];
+    const uint32_t start = start_in(&piece, alignment);
+    const uint32_t before = start - piece.page, after = piece.pages - before - pages;
+    *error = arena->ground->use(arena->ground, start, pages);
+    if (*error != 0)
+        return NULL;
+    arena->pieces[index] = (struct arena_piece){.page = start, .pages = pages, .kind = PIECE_BLOCK};
+    if (after != 0)
+        insert(arena, index + 1,
+               (struct arena_piece){.page = start + pages, .pages = after, .kind = PIECE_FREE});
+    if (before != 0) {
+        piece.pages = before;
+        insert(arena, index, piece);
+        index++;
+    }
+    return &arena->pieces[index];
+}
+
+static void give_back(struct arena *arena, struct arena_piece *piece, bool again)
+{
+    const uint32_t page = piece->page, pages = piece->pages;
+    piece->kind = again ? PIECE_FREE : PIECE_SPENT;
+    piece->slab = NULL;
+    join(arena, (uint32_t)(piece - arena->pieces));
+    arena->ground->drop(arena->ground, arena, page, pages);
+}
+
+/* ---------------------------------------------------------------- slabs */
+
+static uint32_t words_of(const struct arena_slab *slab)
+{
+    return (uint32_t)divide_up(slab->slots, 64);
+}
+
+static uint64_t *spent_bits(struct arena_slab *slab)
+{
+    return slab->bits + words_of(slab);
+}
+
+static bool bit_of(const uint64_t *bits, uint32_t slot)
+{
+    return (bits[slot / 64] >> slot % 64 & 1) != 0;
+}
+
+static struct arena_slab *new_slab(struct arena *arena, unsigned class, int *error)
+{
+    const uint32_t slot_bytes = class_bytes(class), slots = (uint32_t)(ARENA_SLAB / slot_bytes);
+    const size_t words = divide_up(slots, 64);
+    struct arena_slab *slab =
+        arena->ground->memory(arena->ground, sizeof *slab + 2 * words * sizeof(uint64_t));
+    struct arena_piece *piece = slab != NULL ? take(arena, PAGES_OF(ARENA_SLAB), 1, error) : NULL;
+    if (piece == NULL)
+        return NULL;
+    *slab = (struct arena_slab){.page = piece->page, .slot_bytes = slot_bytes, .slots = slots};
+    piece->kind = PIECE_SLAB;
+    piece->slab = slab;
+    struct arena_slab **end = &arena->slabs[class];
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = slab;
+    return slab;
+}
+
+/* The lowest free slot; slots when there is none. */
+static uint32_t free_slot(const struct arena_slab *slab)
+{
+    for (uint32_t word = 0; word < words_of(slab); word++)
+        if (~slab->bits[word] != 0)
+            return (uint32_t)least(word * 64 + (uint32_t)__builtin_ctzll(~slab->bits[word]), slab->slots);
+    return slab->slots;
+}
+
+static unsigned char *address_of(const struct arena *arena, uint32_t page)
+{
+    return arena->ground->base + page * PAGE_BYTES;
+}
+
+static void *allocate_slot(struct arena *arena, unsigned class, bool zero, int *error)
+{
+    struct arena_slab *slab = arena->slabs[class];
+    /* full ones leave the list: see below */
+    while (slab != NULL && slab->live + slab->spent == slab->slots)
+        slab = arena->slabs[class] = slab->next;
+    if (slab == NULL && (slab = new_slab(arena, class, error)) == NULL)
+        return NULL;
+    const uint32_t slot = free_slot(slab);
+    slab->bits[slot / 64] |= UINT64_C(1) << slot % 64;
+    slab->live++;
+    unsigned char *pointer = address_of(arena, slab->page) + (size_t)slot * slab->slot_bytes;
+    if (slot >= slab->fresh)
+        slab->fresh = slot + 1;
+    else if (zero)
+        memset(pointer, 0, slab->slot_bytes);
+    return pointer;
+}
+
+static void unlist(struct arena *arena, const struct arena_slab *slab)
+{
+    struct arena_slab **link = &arena->slabs[class_of(slab->slot_bytes)];
+    while (*link != NULL && *link != slab)
+        link = &(*link)->next;
+    if (*link == slab)
+        *link = slab->next;
+}
+
+/* A slab that was full is in no list; it comes back to the front, as the owner's calls have it. */
+static void relist(struct arena *arena, struct arena_slab *slab)
+{
+    struct arena_slab **list = &arena->slabs[class_of(slab->slot_bytes)];
+    for (const struct arena_slab *other = *list; other != NULL; other = other->next)
+        if (other == slab)
+            return;
+    slab->next = *list;
+    *list = slab;
+}
+
+static void free_slot_of(struct arena *arena, struct arena_piece *piece, uint32_t slot, bool by_owner)
+{
+    struct arena_slab *slab = piece->slab;
+    const bool was_full = slab->live + slab->spent == slab->slots;
+    slab->live--;
+    if (by_owner) {
+        slab->bits[slot / 64] &= ~(UINT64_C(1) << slot % 64);
+    } else {
+        spent_bits(slab)[slot / 64] |= UINT64_C(1) << slot % 64;
+        slab->spent++;
+    }
+    if (slab->live == 0 && (slab->spent == 0 || slab->spent == slab->slots)) {
+        unlist(arena, slab);
+        give_back(arena, piece, slab->spent == 0);
+    } else if (was_full && by_owner) {
+        relist(arena, slab);
+    }
+}
+
+/* ---------------------------------------------------------------- blocks */
+
+void *arena_allocate(struct arena *arena, size_t bytes, size_t alignment, bool zero, int *error)
+{
+    alignment = (size_t)most(alignment, 16);
+    const unsigned class = class_for(bytes, alignment);
+    *error = -ENOMEM;
+    if (class < ARENA_CLASSES)
+        return allocate_slot(arena, class, zero, error);
+    if (bytes > MERGE_SPACE || alignment > MERGE_SPACE)
+        return NULL;
+    uint32_t pages = (uint32_t)most(divide_up(bytes, PAGE_BYTES), 1);
+    const uint32_t own = piece_alignment(pages);
+    if (own > 1)
+        pages = (uint32_t)align_up(pages, own == CHUNK_PAGES ? 1 : own);
+    struct arena_piece *piece = take(arena, pages, (uint32_t)most(own, PAGES_OF(alignment)), error);
+    if (piece == NULL)
+        return NULL;
+    piece->bytes = bytes;
+    return address_of(arena, piece->page);
+}
+
+/* The slot that begins at the pointer, if it is live; slots otherwise. */
+static uint32_t slot_at(const struct arena *arena, const struct arena_slab *slab, const void *pointer)
+{
+    const uint64_t offset = (uint64_t)((const unsigned char *)pointer - address_of(arena, slab->page));
+    const uint64_t slot = offset / slab->slot_bytes;
+    if (slot >= slab->slots || !bit_of(slab->bits, (uint32_t)slot) ||
+        bit_of(slab->bits + words_of(slab), (uint32_t)slot))
+        return slab->slots;
+    return (uint32_t)slot;
+}
+
+static uint32_t page_of(const struct arena *arena, const void *pointer)
+{
+    return (uint32_t)((uint64_t)((const unsigned char *)pointer - arena->ground->base) / PAGE_BYTES);
+}
+
+size_t arena_left(const struct arena *arena, const void *pointer)
+{
+    const struct arena_piece *piece = piece_at(arena, page_of(arena, pointer));
+    if (piece == NULL || (piece->kind != PIECE_BLOCK && piece->kind != PIECE_SLAB))
+        return 0;
+    const uint64_t offset = (uint64_t)((const unsigned char *)pointer - address_of(arena, piece->page));
+    if (piece->kind == PIECE_BLOCK)
+        return piece->pages * PAGE_BYTES - offset;
+    const struct arena_slab *slab = piece->slab;
+    return slot_at(arena, slab, pointer) < slab->slots ? slab->slot_bytes - offset % slab->slot_bytes : 0;
+}
+
+static bool begins_at(const struct arena *arena, const struct arena_piece *piece, const void *pointer)
+{
+    const uint64_t offset = (uint64_t)((const unsigned char *)pointer - address_of(arena, piece->page));
+    return piece->kind == PIECE_BLOCK ? offset == 0 : offset % piece->slab->slot_bytes == 0;
+}
+
+size_t arena_usable(const struct arena *arena, const void *pointer)
+{
+    const size_t left = arena_left(arena, pointer);
+    return left != 0 && begins_at(arena, piece_at(arena, page_of(arena, pointer)), pointer) ? left : 0;
+}
+
+bool arena_free(struct arena *arena, void *pointer, bool by_owner)
+{
+    if (arena_usable(arena, pointer) == 0)
+        return false;
+    struct arena_piece *piece = piece_at(arena, page_of(arena, pointer));
+    if (piece->kind == PIECE_BLOCK)
+        give_back(arena, piece, by_owner);
+    else
+        free_slot_of(arena, piece, slot_at(arena, piece->slab, pointer), by_owner);
+    return true;
+}
+
+bool arena_lives_in(const struct arena *arena, uint32_t page, uint32_t pages)
+{
+    for (uint32_t index = find(arena, page);
+         index < arena->piece_count && arena->pieces[index].page < page + pages; index++)
+        if (arena->pieces[index].kind == PIECE_BLOCK || arena->pieces[index].kind == PIECE_SLAB)
+            return true;
+    return false;
+}
+
+uint64_t arena_live_bytes(const struct arena *arena)
+{
+    uint64_t bytes = 0;
+    for (uint32_t index = 0; index < arena->piece_count; index++) {
+        const struct arena_piece *piece = &arena->pieces[index];
+        if (piece->kind == PIECE_BLOCK)
+            bytes += piece->bytes;
+        else if (piece->kind == PIECE_SLAB)
+            bytes += (uint64_t)piece->slab->live * piece->slab->slot_bytes;
+    }
+    return bytes;
+}

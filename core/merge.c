@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT */
+#include "merge.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "os.h"
+#include "shortage.h"
+
+#define NO_SHEET    UINT32_MAX
+/* Below this share of a chunk's pages, or this number, a join is not worth its mapping. */
+#define WORTH_SHARE 4u
+#define WORTH_PAGES 1u
+
+/* One chunk in work. */
+struct chunk_work {
+    struct merge_pass *pass;
+    uint32_t chunk;
+    unsigned char *here;    /* the program's */
+    unsigned char *replica; /* what is to take its place */
+    bool mapped;            /* pages that are not its own are a file's, else zero */
+    bool same_file;         /* … and that file is the canonical copy */
+    uint64_t own[CHUNK_WORDS];
+    uint64_t zero[CHUNK_WORDS];    /* of the canonical copy: it has no such page */
+    uint64_t written[CHUNK_WORDS]; /* of the replica: it has a page of its own */
+};
+
+static bool has(const uint64_t *bits, uint32_t page)
+{
+    return (bits[page / 64] >> page % 64 & 1) != 0;
+}
+
+static void mark(uint64_t *bits, uint32_t page)
+{
+    bits[page / 64] |= UINT64_C(1) << page % 64;
+}
+
+static uint32_t count(const uint64_t *bits)
+{
+    uint32_t sum = 0;
+    for (uint32_t word = 0; word < CHUNK_WORDS; word++)
+        sum += (uint32_t)__builtin_popcountll(bits[word]);
+    return sum;
+}
+
+/* The program may write meanwhile, so the compiler must not think it knows; what is read is checked again
+ * when nobody writes. */
+GLANCES static bool is_zero(const unsigned char *page)
+{
+    const uint64_t *word = (const uint64_t *)(const void *)page;
+    uint64_t any = 0;
+    for (uint32_t i = 0; i < PAGE_BYTES / 8 && any == 0; i += 8)
+        any = word[i] | word[i + 1] | word[i + 2] | word[i + 3] | word[i + 4] | word[i + 5] | word[i + 6] |
+              word[i + 7];
+    return any == 0;
+}
+
+static bool is_equal(const unsigned char *a, const unsigned char *b)
+{
+    return memcmp(a, b, PAGE_BYTES) == 0;
+}
+
+static unsigned char *address_of(const struct merge_index *index, uint32_t chunk)
+{
+    return (unsigned char *)(uintptr_t)index->base + (uint64_t)chunk * MERGE_CHUNK;
+}
+
+/* Has the page contents that must be read? Otherwise it is zero, and is not touched. */
+static bool has_contents(const struct chunk_work *work, uint32_t page)
+{
+    return work->mapped || has(work->own, page);
+}
+
+/* ---------------------------------------------------------------- the pass */
+
+bool merge_pass_begin(struct merge_pass *pass, struct merge_index *index, uint32_t row, enum hold_way best)
+{
+    *pass = (struct merge_pass){.index = index, .row = row, .replica_sheet = NO_SHEET};
+    pass->mappings_left = UINT32_MAX;
+    if (os_locked_bytes() != 0) {
+        error_set(ENOTSUP, "memory of this process is locked (mlock), so none of it is merged");
+        return false;
+    }
+    if (hold_open(&pass->hold, best))
+        return true;
+    error_set(ENOTSUP,
+              "this process's writers cannot be held (no descriptor left, or it uses io_uring), so its "
+              "memory is not merged");
+    return false;
+}
+
+static void drop_replica(struct merge_pass *pass)
+{
+    for (uint32_t i = 0; i < SHEET_CHUNKS && pass->replica_sheet != NO_SHEET; i++)
+        if ((pass->replica_gone >> i & 1) == 0)
+            os_unmap(pass->replica + i * MERGE_CHUNK, MERGE_CHUNK);
+    pass->replica_sheet = NO_SHEET;
+}
+
+void merge_pass_end(struct merge_pass *pass)
+{
+    drop_replica(pass);
+    hold_close(&pass->hold);
+}
+
+/* A sheet at once, so that its chunks, moved side by side, become one mapping again. */
+static int make_replica(struct merge_pass *pass, uint32_t sheet, uint32_t file, int descriptor)
+{
+    void *memory;
+    drop_replica(pass);
+    int error = os_map_private(MERGE_SHEET + MERGE_CHUNK, &memory);
+    if (error != 0)
+        return error;
+    unsigned char *start = memory, *aligned = (unsigned char *)align_up((uintptr_t)start, MERGE_CHUNK);
+    if (aligned != start)
+        os_unmap(start, (uint64_t)(aligned - start));
+    os_unmap(aligned + MERGE_SHEET, MERGE_CHUNK - (uint64_t)(aligned - start));
+    error = os_map_over(descriptor, 0, MERGE_SHEET, aligned);
+    if (error != 0) {
+        os_unmap(aligned, MERGE_SHEET);
+        return error;
+    }
+    pass->replica = aligned;
+    pass->replica_sheet = sheet;
+    pass->replica_file = file;
+    pass->replica_gone = 0;
+    return 0;
+}
+
+static int replica_for(struct chunk_work *work, uint32_t file, int descriptor)
+{
+    struct merge_pass *pass = work->pass;
+    const uint32_t sheet = work->chunk / SHEET_CHUNKS, place = work->chunk % SHEET_CHUNKS;
+    if (pass->replica_sheet != sheet || pass->replica_file != file ||
+        (pass->replica_gone >> place & 1) != 0) {
+        const int error = make_replica(pass, sheet, file, descriptor);
+        if (error != 0)
+            return error;
+    }
+    work->replica = pass->replica + place * MERGE_CHUNK;
+    return 0;
+}
+
+/* What was written into it is of no use any more. */
+static void spoil_replica(struct chunk_work *work)
+{
+    const uint32_t place = work->chunk % SHEET_CHUNKS;
+    os_unmap(work->replica, MERGE_CHUNK);
+    work->pass->replica_gone |= 1u << place;
+}
+
+/* ---------------------------------------------------------------- publishing */
+
+static bool there_is_room(const struct merge_index *index)
+{
+    return os_memory_left(index->segment->directory) > SHORTAGE_MARGIN + 2 * MERGE_CHUNK;
+}
+
+/* Runs of pages go in one write each. */
+static int copy_out(const struct chunk_work *work, int descriptor, uint64_t zero[CHUNK_WORDS],
+                    uint32_t *pages)
+{
+    const uint64_t offset = merge_index_offset(work->chunk);
+    uint32_t first = 0;
+    *pages = 0;
+    for (uint32_t page = 0; page <= CHUNK_PAGES; page++) {
+        const bool skip =
+            page == CHUNK_PAGES || !has_contents(work, page) || is_zero(work->here + page * PAGE_BYTES);
+        if (page < CHUNK_PAGES && skip)
+            mark(zero, page);
+        if (!skip)
+            continue;
+        if (page > first) {
+            const int error = os_write_at(descriptor, work->here + first * PAGE_BYTES,
+                                          (page - first) * PAGE_BYTES, offset + first * PAGE_BYTES);
+            if (error != 0)
+                return error;
+            *pages += page - first;
+        }
+        first = page + 1;
+    }
+    return 0;
+}
+
+static enum merge_outcome publish(struct chunk_work *work)
+{
+    struct merge_pass *pass = work->pass;
+    uint64_t zero[CHUNK_WORDS] = {0};
+    uint32_t number, pages;
+    const uint64_t start = os_clock();
+    if (!there_is_room(pass->index)) {
+        errno = ENOSPC;
+        return MERGE_FULL;
+    }
+    const int descriptor = merge_index_begin(pass->index, pass->row, work->chunk, &number);
+    if (descriptor == -EBUSY)
+        return MERGE_AWAITED;
+    if (descriptor < 0) {
+        errno = -descriptor;
+        return MERGE_FULL;
+    }
+    const int error = copy_out(work, descriptor, zero, &pages);
+    os_close(descriptor);
+    if (error == 0)
+        merge_index_publish(pass->index, pass->row, work->chunk, number, pages, zero);
+    else
+        merge_index_abandon(pass->index, work->chunk);
+    pass->publishing += os_clock() - start;
+    pass->published += MERGE_CHUNK;
+    errno = -error;
+    return error == 0 ? MERGE_DONE : MERGE_FULL;
+}
+
+/* ---------------------------------------------------------------- joining */
+
+/* Makes the page of the replica what it is here, if it is not. */
+static void bring_up_to_date(struct chunk_work *work, uint32_t page)
+{
+    const unsigned char *here = work->here + page * PAGE_BYTES;
+    unsigned char *there = work->replica + page * PAGE_BYTES;
+    const bool absent =
+        has(work->zero, page) && !has(work->written, page); /* not touched: it would get memory */
+    if (!has_contents(work, page)) {
+        if (absent)
+            return;
+        memset(there, 0, PAGE_BYTES);
+    } else if (absent ? is_zero(here) : is_equal(here, there)) {
+        return;
+    } else {
+        memcpy(there, here, PAGE_BYTES);
+    }
+    mark(work->written, page);
+}
+
+static void bring_all_up_to_date(struct chunk_work *work)
+{
+    for (uint32_t page = 0; page < CHUNK_PAGES; page++)
+        if (!work->same_file || has(work->own, page))
+            bring_up_to_date(work, page);
+}
+
+/* With nobody writing. A page may have got contents, or lost them, since it was looked at. */
+static bool catch_up(struct chunk_work *work)
+{
+    uint64_t since[CHUNK_WORDS];
+    hold_written(&work->pass->hold, work->here, CHUNK_PAGES, since);
+    const uint32_t before = count(work->own);
+    if (os_pages_own(work->pass->hold.pagemap, work->here, CHUNK_PAGES, work->own) != 0)
+        return false;
+    if (work->replica == NULL)
+        return true;
+    const bool fewer = count(work->own) < before; /* madvise, past our hooks: look at all */
+    for (uint32_t page = 0; page < CHUNK_PAGES; page++)
+        if ((fewer || has(since, page)) && (!work->same_file || has(work->own, page)))
+            bring_up_to_date(work, page);
+    return true;
+}
+
+static uint32_t shared_pages(const struct chunk_work *work)
+{
+    uint32_t shared = 0;
+    for (uint32_t word = 0; word < CHUNK_WORDS; word++)
+        shared += (uint32_t)__builtin_popcountll(~work->zero[word] & ~work->written[word]);
+    return shared;
+}
+
+static bool is_worth(const struct chunk_work *work)
+{
+    const uint32_t shared = shared_pages(work), other = count(work->written);
+    return shared >= WORTH_PAGES && shared >= (shared + other) / WORTH_SHARE;
+}
+
+/* Other processes are kept out as far as they ask. */
+static bool close_gate(const struct merge_pass *pass)
+{
+    const struct view *view = &pass->index->segment->view;
+    const uint32_t rows = (uint32_t)least(process_rows_used(view), MERGE_ROWS);
+    atomic_store(&pass->index->file->rows[pass->row].closed, 1);
+    for (uint32_t row = 0; row < rows; row++)
+        if (row != pass->row && atomic_load(&pass->index->file->rows[row].writing) != 0 &&
+            process_state(view, row) == ROW_ALIVE)
+            return false;
+    return true;
+}
+
+static void open_gate(const struct merge_pass *pass)
+{
+    atomic_store(&pass->index->file->rows[pass->row].closed, 0);
+    os_wake(&pass->index->file->rows[pass->row].closed);
+}
+
+static enum merge_outcome outcome_of(enum hold_answer answer)
+{
+    return answer == HOLD_LATER ? MERGE_BUSY : MERGE_NEVER;
+}
+
+/* The chunk becomes what `take_its_place` makes it, in a moment without writers. */
+static enum merge_outcome replace(struct chunk_work *work, int (*take_its_place)(struct chunk_work *work))
+{
+    struct merge_pass *pass = work->pass;
+    int error = -EAGAIN;
+    enum hold_answer answer = HOLD_LATER;
+    os_announce(work->here, MERGE_CHUNK);
+    if (close_gate(pass))
+        answer = hold_begin(&pass->hold, work->here, MERGE_CHUNK);
+    if (answer == HOLD_YES) {
+        if (catch_up(work))
+            error = take_its_place(work);
+        hold_end(&pass->hold, work->here, MERGE_CHUNK);
+    } else {
+        hold_forget(&pass->hold, work->here, MERGE_CHUNK);
+    }
+    open_gate(pass);
+    os_announce(work->here, MERGE_CHUNK);
+    if (answer != HOLD_YES)
+        return outcome_of(answer);
+    errno = -error;
+    return error == 0 ? MERGE_DONE : error == -EAGAIN ? MERGE_BUSY : MERGE_FULL;
+}
+
+static int move_replica(struct chunk_work *work)
+{
+    const int error = os_take_place(work->replica, MERGE_CHUNK, work->here);
+    if (error == 0)
+        work->pass->replica_gone |= 1u << work->chunk % SHEET_CHUNKS;
+    return error;
+}
+
+static enum merge_outcome join_file(struct chunk_work *work, uint32_t file, int descriptor)
+{
+    struct merge_pass *pass = work->pass;
+    const int error = replica_for(work, file, descriptor);
+    if (error != 0) {
+        errno = -error;
+        return MERGE_FULL;
+    }
+    const enum hold_answer answer = hold_watch(&pass->hold, work->here, MERGE_CHUNK);
+    if (answer != HOLD_YES)
+        return outcome_of(answer);
+    bring_all_up_to_date(work);
+    enum merge_outcome outcome = MERGE_DIFFERS;
+    if (is_worth(work))
+        outcome = replace(work, move_replica);
+    else
+        hold_forget(&pass->hold, work->here, MERGE_CHUNK);
+    if (outcome != MERGE_DONE)
+        spoil_replica(work);
+    return outcome;
+}
+
+static enum merge_outcome join(struct chunk_work *work, struct merge_local *local)
+{
+    struct merge_pass *pass = work->pass;
+    const uint64_t start = os_clock();
+    uint32_t file;
+    const int descriptor = merge_index_hold(pass->index, pass->row, work->chunk, &file);
+    if (descriptor < 0) {
+        errno = -descriptor;
+        return descriptor == -EAGAIN ? MERGE_AWAITED : MERGE_FULL;
+    }
+    memcpy(work->zero, pass->index->file->chunks[work->chunk].zero, sizeof work->zero);
+    work->same_file = local->file == file;
+    const enum merge_outcome outcome = join_file(work, file, descriptor);
+    os_close(descriptor);
+    if (outcome == MERGE_DONE) {
+        local->file = file;
+        local->shared = (uint16_t)shared_pages(work);
+        local->holds = true;
+        merge_index_note_shared(pass->index, pass->row, work->chunk, local->shared);
+        pass->mappings_left -= (uint32_t)least(pass->mappings_left, 2);
+    } else if (outcome == MERGE_BUSY) {
+        local->holds = true; /* the copy is wanted: soon again */
+    } else if (outcome == MERGE_DIFFERS || !local->holds || !work->same_file) {
+        merge_index_release(pass->index, pass->row, work->chunk, true);
+        local->holds = false;
+    }
+    pass->joining += os_clock() - start;
+    pass->joined += MERGE_CHUNK;
+    return outcome;
+}
+
+/* ---------------------------------------------------------------- zero */
+
+static bool all_is_zero(const struct chunk_work *work)
+{
+    for (uint32_t page = 0; page < CHUNK_PAGES; page++)
+        if (has_contents(work, page) && !is_zero(work->here + page * PAGE_BYTES))
+            return false;
+    return true;
+}
+
+static int become_untouched(struct chunk_work *work)
+{
+    return all_is_zero(work) ? os_map_private_over(work->here, MERGE_CHUNK) : -EAGAIN;
+}
+
+static enum merge_outcome drop_zeros(struct chunk_work *work, struct merge_local *local)
+{
+    const enum hold_answer answer = hold_watch(&work->pass->hold, work->here, MERGE_CHUNK);
+    if (answer != HOLD_YES)
+        return outcome_of(answer);
+    const enum merge_outcome outcome = replace(work, become_untouched);
+    if (outcome == MERGE_DONE) {
+        if (local->holds)
+            merge_index_release(work->pass->index, work->pass->row, work->chunk, true);
+        local->file = 0;
+        local->shared = 0;
+        local->holds = false;
+    }
+    return outcome;
+}
+
+/* ---------------------------------------------------------------- a chunk */
+
+static bool look(struct chunk_work *work, struct merge_pass *pass, uint32_t chunk,
+                 const struct merge_local *local)
+{
+    *work = (struct chunk_work){
+        .pass = pass, .chunk = chunk, .here = address_of(pass->index, chunk), .mapped = local->file != 0};
+    return os_pages_own(pass->hold.pagemap, work->here, CHUNK_PAGES, work->own) == 0;
+}
+
+enum merge_outcome merge_chunk(struct merge_pass *pass, uint32_t chunk, struct merge_local *local)
+{
+    struct chunk_work work;
+    if (!look(&work, pass, chunk, local))
+        return MERGE_NEVER;
+    struct chunk_status status = merge_index_status(pass->index, chunk);
+    const bool nothing_own = count(work.own) == 0;
+    if (nothing_own &&
+        (!work.mapped || (status.state == CHUNK_READY && status.file == local->file && local->holds)))
+        return MERGE_DONE;
+    const bool all_own = count(work.own) == CHUNK_PAGES; /* to read a hole of a file would fill it */
+    if ((all_own || !work.mapped) && all_is_zero(&work))
+        return nothing_own ? MERGE_DONE : drop_zeros(&work, local);
+    if (status.state == CHUNK_EMPTY) {
+        const enum merge_outcome outcome = publish(&work);
+        if (outcome != MERGE_DONE)
+            return outcome;
+    } else if (status.state != CHUNK_READY) {
+        return MERGE_AWAITED;
+    }
+    if (pass->mappings_left < 2 && !work.mapped) {
+        errno = ENOMEM;
+        return MERGE_FULL;
+    }
+    return join(&work, local);
+}
+
+GLANCES uint64_t merge_signature(const struct merge_pass *pass, uint32_t chunk)
+{
+    uint64_t own[CHUNK_WORDS], hash = chunk;
+    const unsigned char *here = address_of(pass->index, chunk);
+    if (os_pages_own(pass->hold.pagemap, here, CHUNK_PAGES, own) != 0)
+        return 0;
+    for (uint32_t page = 0; page < CHUNK_PAGES; page++) {
+        if (page % 64 == 0)
+            hash = hash_mix(hash ^ own[page / 64]);
+        if (!has(own, page))
+            continue;
+        const uint64_t line = hash_mix(page + chunk * UINT64_C(0x9e3779b97f4a7c15)) % (PAGE_BYTES / 64);
+        const uint64_t *word = (const uint64_t *)(const void *)(here + page * PAGE_BYTES + line * 64);
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < 8; i++)
+            sum = (sum ^ word[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        hash = hash_mix(hash + sum + page);
+    }
+    return hash;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What merge_index.c and merge_copies.c share: the files and the lock. Nobody else includes this.
+ */
+#ifndef SHM_MERGE_INDEX_OWN_H
+#define SHM_MERGE_INDEX_OWN_H
+
+#include "merge_index.h"
+#include "os.h"
+
+#define MERGE_PATH_BYTES 384u
+
+void merge_index_path(const struct merge_index *index, char out[MERGE_PATH_BYTES]);
+
+/* Opens a file that is this user's, and that nobody else may read. A descriptor or -errno. */
+int merge_index_open_own(const char *path, enum os_open how);
+
+/* A descriptor for merge_index_unlock(), or -errno. */
+int merge_index_lock(const struct merge_index *index);
+void merge_index_unlock(int descriptor);
+
+/* Gives memory to a range of the file. 0 or -errno. */
+int merge_index_reserve(int descriptor, uint64_t offset, uint64_t bytes);
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+#include "park.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "os.h"
+
+/* Others wait meanwhile, but only those that came already. */
+#define PATIENCE     UINT64_C(20000000)
+/* What a parked thread may write below its stack pointer, or above. */
+#define STACK_MARGIN (64 * KIBI)
+
+struct place {
+    _Atomic int32_t thread;
+    _Atomic uint32_t parked;       /* the moment it is parked for */
+    _Atomic uint64_t stack, frame; /* of the program; of the handler, which may have another */
+    struct os_call call;
+};
+
+static struct {
+    int signal;               /* 0: none yet, -1: there is none */
+    _Atomic uint32_t moment;  /* odd: they are to stand still; a futex */
+    _Atomic uint32_t arrived; /* a futex */
+    _Atomic uint32_t count;
+    struct place *place;
+    uint32_t room;
+} lot;
+
+/* ---------------------------------------------------------------- in the parked threads */
+
+static struct place *own_place(void)
+{
+    const int32_t self = os_thread();
+    const uint32_t count = atomic_load_explicit(&lot.count, memory_order_acquire);
+    for (uint32_t i = 0; i < count; i++)
+        if (atomic_load_explicit(&lot.place[i].thread, memory_order_relaxed) == self)
+            return &lot.place[i];
+    return NULL;
+}
+
+static void wait_for_the_end(uint32_t moment)
+{
+    while (atomic_load(&lot.moment) == moment)
+        os_wait(&lot.moment, moment, UINT64_C(1000000000));
+}
+
+static void stand_still(int signal, siginfo_t *information, void *context)
+{
+    const int kept_errno = errno;
+    struct os_call call = {.number = -1};
+    const uint32_t moment = atomic_load(&lot.moment);
+    struct place *place = (moment & 1) != 0 ? own_place() : NULL;
+    (void)signal, (void)information;
+    if (place != NULL) {
+        call = place->call;
+        atomic_store_explicit(&place->stack, os_context_stack(context), memory_order_relaxed);
+        atomic_store_explicit(&place->frame, (uintptr_t)&call, memory_order_relaxed);
+        atomic_store_explicit(&place->parked, moment, memory_order_release);
+        atomic_fetch_add(&lot.arrived, 1);
+        os_wake(&lot.arrived);
+        wait_for_the_end(moment);
+    }
+    os_resume_call(context, &call);
+    errno = kept_errno;
+}
+
+/* ---------------------------------------------------------------- the signal */
+
+static bool is_ours(int signal)
+{
+    struct sigaction action;
+    return sigaction(signal, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) != 0 &&
+           action.sa_sigaction == stand_still;
+}
+
+static bool take_signal(int signal)
+{
+    struct sigaction action;
+    if (sigaction(signal, NULL, &action) != 0 || (action.sa_flags & SA_SIGINFO) != 0 ||
+        action.sa_handler != SIG_DFL)
+        return false;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = stand_still;
+    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+    sigfillset(&action.sa_mask);
+    return sigaction(signal, &action, NULL) == 0;
+}
+
+/* The program may have taken it away: then the next one. */
+static bool have_signal(void)
+{
+    if (lot.signal > 0 && is_ours(lot.signal))
+        return true;
+    lot.signal = -1;
+    for (int signal = SIGRTMAX; signal > SIGRTMIN && lot.signal < 0 && os_can_resume(); signal--)
+        if (take_signal(signal))
+            lot.signal = signal;
+    return lot.signal > 0;
+}
+
+/* ---------------------------------------------------------------- the moment */
+
+struct round {
+    int32_t self;
+    uint32_t moment;
+    uint32_t signalled;
+    enum park_answer answer;
+};
+
+static bool is_known(int32_t thread)
+{
+    const uint32_t count = atomic_load_explicit(&lot.count, memory_order_relaxed);
+    for (uint32_t i = 0; i < count; i++)
+        if (atomic_load_explicit(&lot.place[i].thread, memory_order_relaxed) == thread)
+            return true;
+    return false;
+}
+
+/* Before the moment: threads may be parked by then, so no memory is asked for later. Twice as many as there
+ * are find room. */
+static bool make_room(void)
+{
+    const uint32_t wanted = 2 * os_thread_count() + 64;
+    void *memory;
+    if (wanted <= lot.room)
+        return true;
+    const uint64_t bytes = align_up(wanted * sizeof(struct place), PAGE_BYTES);
+    if (os_map_private(bytes, &memory) != 0)
+        return false;
+    lot.place = memory; /* the old one, which a handler may still read, is left */
+    lot.room = (uint32_t)(bytes / sizeof(struct place));
+    return true;
+}
+
+static int signal_one(int32_t thread, void *argument)
+{
+    struct round *round = argument;
+    if (thread == round->self || is_known(thread))
+        return 0;
+    const enum os_thread_state state = os_thread_state(thread, lot.signal);
+    if (state == OS_THREAD_ENDED)
+        return 0;
+    const uint32_t index = atomic_load_explicit(&lot.count, memory_order_relaxed);
+    if (state == OS_THREAD_BLOCKS_SIGNAL || index == lot.room) {
+        round->answer = state == OS_THREAD_BLOCKS_SIGNAL ? PARK_BLOCKED : PARK_LATE;
+        return 1;
+    }
+    struct place *place = &lot.place[index];
+    os_thread_call(thread, &place->call);
+    atomic_store_explicit(&place->parked, 0, memory_order_relaxed);
+    atomic_store_explicit(&place->stack, 0, memory_order_relaxed);
+    atomic_store_explicit(&place->frame, 0, memory_order_relaxed);
+    atomic_store_explicit(&place->thread, thread, memory_order_relaxed);
+    atomic_store_explicit(&lot.count, index + 1, memory_order_release);
+    const int error = os_signal_thread(thread, lot.signal);
+    if (error == -ESRCH)
+        atomic_store_explicit(&place->parked, round->moment,
+                              memory_order_relaxed); /* ended: counts as parked */
+    else if (error != 0)
+        round->answer = PARK_LATE;
+    round->signalled++;
+    return error != 0 && error != -ESRCH;
+}
+
+static bool all_have_come(uint32_t moment)
+{
+    const uint32_t count = atomic_load_explicit(&lot.count, memory_order_relaxed);
+    for (uint32_t i = 0; i < count; i++) {
+        struct place *place = &lot.place[i];
+        if (atomic_load_explicit(&place->parked, memory_order_acquire) != moment)
+            return false;
+    }
+    return true;
+}
+
+/* One that ended instead of coming does not keep the others waiting. */
+static void excuse_the_ended(uint32_t moment)
+{
+    const uint32_t count = atomic_load_explicit(&lot.count, memory_order_relaxed);
+    for (uint32_t i = 0; i < count; i++) {
+        struct place *place = &lot.place[i];
+        if (atomic_load_explicit(&place->parked, memory_order_acquire) != moment &&
+            os_thread_state(atomic_load_explicit(&place->thread, memory_order_relaxed), lot.signal) ==
+                OS_THREAD_ENDED)
+            atomic_store_explicit(&place->parked, moment, memory_order_relaxed);
+    }
+}
+
+static bool wait_for_all(uint32_t moment, uint64_t until)
+{
+    for (unsigned i = 0;; i++) {
+        const uint32_t arrived = atomic_load(&lot.arrived);
+        if (all_have_come(moment))
+            return true;
+        if (os_clock() >= until)
+            return false;
+        if (i % 8 == 7)
+            excuse_the_ended(moment);
+        os_wait(&lot.arrived, arrived, UINT64_C(500000));
+    }
+}
+
+static bool lies_elsewhere(uint64_t stack, uint64_t start, uint64_t end)
+{
+    return stack + STACK_MARGIN <= start || stack >= end + STACK_MARGIN;
+}
+
+static bool stacks_lie_elsewhere(const void *address, uint64_t bytes)
+{
+    const uint64_t start = (uintptr_t)address, end = start + bytes;
+    const uint32_t count = atomic_load_explicit(&lot.count, memory_order_relaxed);
+    bool elsewhere = lies_elsewhere((uintptr_t)&start, start, end);
+    for (uint32_t i = 0; i < count; i++)
+        elsewhere &=
+            lies_elsewhere(atomic_load_explicit(&lot.place[i].stack, memory_order_relaxed), start, end) &&
+            lies_elsewhere(atomic_load_explicit(&lot.place[i].frame, memory_order_relaxed), start, end);
+    return elsewhere;
+}
+
+static int find_blocked(int32_t thread, void *argument)
+{
+    return thread != *(const int32_t *)argument &&
+           os_thread_state(thread, lot.signal) == OS_THREAD_BLOCKS_SIGNAL;
+}
+
+enum park_answer park_begin(const void *address, uint64_t bytes)
+{
+    if (!have_signal())
+        return PARK_NEVER;
+    if (!make_room())
+        return PARK_LATE;
+    struct round round = {.self = os_thread(), .answer = PARKED};
+    if (os_each_thread(find_blocked, &round.self) != 0) /* disturbs nobody, as signal_one() would */
+        return PARK_BLOCKED;
+    const uint64_t until = os_clock() + PATIENCE;
+    atomic_store_explicit(&lot.count, 0, memory_order_relaxed);
+    round.moment = atomic_fetch_add(&lot.moment, 1) + 1;
+    do {
+        round.signalled = 0;
+        os_each_thread(signal_one, &round);
+        if (round.answer == PARKED && !wait_for_all(round.moment, until))
+            round.answer = PARK_LATE;
+    } while (round.answer == PARKED && round.signalled > 0);
+    if (round.answer == PARKED && !stacks_lie_elsewhere(address, bytes))
+        round.answer = PARK_IN_USE;
+    if (round.answer != PARKED)
+        park_end();
+    return round.answer;
+}
+
+void park_end(void)
+{
+    atomic_fetch_add(&lot.moment, 1);
+    os_wake(&lot.moment);
+}
+
+void park_after_fork(void)
+{
+    const uint32_t moment = atomic_load(&lot.moment);
+    atomic_store(&lot.moment, moment + (moment & 1));
+    atomic_store(&lot.count, 0);
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Arenas in the merge spaces of this process: made, allocated from, freed into; what a fork does to them.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "os.h"
+#include "park.h"
+#include "private_own.h"
+#include "shortage.h"
+
+static struct {
+    pthread_mutex_t lock; /* spaces are made */
+    _Atomic(struct private_space *) space[STORE_HANDLES];
+    _Atomic unsigned best; /* enum hold_way */
+} privates = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+struct private_space *private_space_of(uint32_t index)
+{
+    return atomic_load_explicit(&privates.space[index], memory_order_acquire);
+}
+
+uint32_t private_end(const struct private_space *space)
+{
+    return (uint32_t)least(atomic_load(&space->index.file->header.grains), MERGE_GRAINS) * GRAIN_CHUNKS;
+}
+
+struct private_space *private_space_at(const void *pointer)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if (space != NULL && (uint64_t)((const unsigned char *)pointer - space->ground.base) < MERGE_SPACE)
+            return space;
+    }
+    return NULL;
+}
+
+void private_set_hold(unsigned best)
+{
+    atomic_store(&privates.best, best);
+}
+
+unsigned private_hold(void)
+{
+    return atomic_load(&privates.best);
+}
+
+/* ---------------------------------------------------------------- the ground */
+
+static struct private_space *space_of(struct arena_ground *ground)
+{
+    return (struct private_space *)(void *)ground;
+}
+
+static void *take_memory(struct arena_ground *ground, size_t bytes)
+{
+    struct private_space *space = space_of(ground);
+    void *memory = NULL;
+    bytes = align_up(bytes, 16);
+    pthread_mutex_lock(&space->tables);
+    if (bytes > PRIVATE_CHUNK_MEMORY / 4) {
+        if (os_map_private(align_up(bytes, PAGE_BYTES), &memory) != 0)
+            memory = NULL;
+    } else {
+        if (bytes > space->memory_left && os_map_private(PRIVATE_CHUNK_MEMORY, &memory) == 0) {
+            space->memory = memory;
+            space->memory_left = PRIVATE_CHUNK_MEMORY;
+        }
+        memory = bytes <= space->memory_left ? space->memory : NULL;
+        if (memory != NULL) {
+            space->memory += bytes;
+            space->memory_left -= bytes;
+        }
+    }
+    pthread_mutex_unlock(&space->tables);
+    return memory;
+}
+
+static int extend(struct arena_ground *ground, struct arena *arena, uint32_t ordinal, uint32_t grains,
+                  uint32_t *first)
+{
+    struct private_space *space = space_of(ground);
+    const uint64_t key[2] = {hash_mix(arena->key[0] + ordinal), arena->key[1] ^ hash_mix(ordinal)};
+    int error = merge_index_agree(&space->index, key, arena->label, arena->label_length, grains, first);
+    if (error != 0)
+        return error;
+    error = os_map_private_at(space->index.base + *first * MERGE_GRAIN, grains * MERGE_GRAIN);
+    for (uint32_t i = 0; i < grains && error == 0; i++)
+        atomic_store_explicit(&space->by_grain[*first + i], arena, memory_order_release);
+    return error;
+}
+
+static int use(struct arena_ground *ground, uint32_t page, uint32_t pages)
+{
+    struct private_space *space = space_of(ground);
+    const uint32_t first = page / CHUNK_PAGES, end = (page + pages - 1) / CHUNK_PAGES + 1;
+    const int error = merge_index_use(&space->index, space->segment->row, first, end - first);
+    for (uint32_t chunk = first; chunk < end && error == 0; chunk++)
+        space->chunks[chunk].used = true;
+    return error;
+}
+
+/* Nothing lives in it any more: its canonical copy, if it has one, is not this process's business. */
+static void leave_chunk(struct private_space *space, uint32_t chunk)
+{
+    struct merge_local *local = &space->chunks[chunk];
+    if (local->used && space->segment->row != ROW_NONE)
+        merge_index_release(&space->index, space->segment->row, chunk, false);
+    *local = (struct merge_local){.barred = local->barred};
+}
+
+static void drop(struct arena_ground *ground, struct arena *arena, uint32_t page, uint32_t pages)
+{
+    struct private_space *space = space_of(ground);
+    unsigned char *address = ground->base + page * PAGE_BYTES;
+    if (os_map_private_over(address, pages * PAGE_BYTES) != 0)
+        memset(address, 0, pages * PAGE_BYTES); /* no mapping is left: at least it is zero, as it must be */
+    for (uint32_t chunk = page / CHUNK_PAGES; chunk <= (page + pages - 1) / CHUNK_PAGES; chunk++)
+        if (!arena_lives_in(arena, chunk * CHUNK_PAGES, CHUNK_PAGES))
+            leave_chunk(space, chunk);
+}
+
+/* ---------------------------------------------------------------- spaces */
+
+static struct private_space *make_space(shmcore_segment *segment, uint32_t index)
+{
+    void *memory;
+    if (os_map_private(align_up(sizeof(struct private_space), PAGE_BYTES), &memory) != 0) {
+        error_set(ENOMEM, "no addresses are left for merged memory of segment '%s'", segment->file.name);
+        return NULL;
+    }
+    struct private_space *space = memory;
+    if (merge_index_open(&space->index, &segment->file, true) != 0) {
+        os_unmap(memory, align_up(sizeof *space, PAGE_BYTES));
+        return NULL;
+    }
+    space->segment = segment;
+    space->ground = (struct arena_ground){.base = (unsigned char *)(uintptr_t)space->index.base,
+                                          .extend = extend,
+                                          .use = use,
+                                          .drop = drop,
+                                          .memory = take_memory};
+    pthread_mutex_init(&space->lock, NULL);
+    pthread_mutex_init(&space->tables, NULL);
+    pthread_mutex_init(&space->passing, NULL);
+    atomic_store_explicit(&privates.space[index], space, memory_order_release);
+    return space;
+}
+
+struct private_space *private_space_for(const shmcore_segment *segment)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++)
+        if (private_space_of(i) != NULL && private_space_of(i)->segment == segment)
+            return private_space_of(i);
+    return NULL;
+}
+
+static struct private_space *space_for(shmcore_segment *segment)
+{
+    uint32_t index = 0;
+    while (index < STORE_HANDLES && segment_handle(index) != segment)
+        index++;
+    struct private_space *space = index < STORE_HANDLES ? private_space_of(index) : NULL;
+    if (space != NULL || index == STORE_HANDLES)
+        return space;
+    pthread_mutex_lock(&privates.lock);
+    space = private_space_of(index);
+    if (space == NULL)
+        space = make_space(segment, index);
+    pthread_mutex_unlock(&privates.lock);
+    return space;
+}
+
+struct private_space *private_space_or_join(uint32_t index)
+{
+    struct private_space *space = private_space_of(index);
+    shmcore_segment *segment = segment_handle(index);
+    if (space != NULL || segment == NULL || segment->row == ROW_NONE || !merge_index_is_there(&segment->file))
+        return space;
+    return space_for(segment);
+}
+
+void private_close(shmcore_segment *segment)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if (space == NULL || space->segment != segment)
+            continue;
+        pthread_mutex_lock(&space->passing);
+        atomic_store(&privates.space[i], NULL);
+        for (uint32_t grain = 0; grain < MERGE_GRAINS; grain++)
+            if (atomic_load_explicit(&space->by_grain[grain], memory_order_relaxed) != NULL)
+                os_unmap(space->ground.base + grain * MERGE_GRAIN, MERGE_GRAIN);
+        if (segment->row != ROW_NONE)
+            merge_index_drop_row(&space->index, segment->row);
+        merge_index_close(&space->index);
+        pthread_mutex_unlock(&space->passing);
+        os_unmap(space,
+                 align_up(sizeof *space, PAGE_BYTES)); /* the arenas' tables stay: a closed segment is rare */
+    }
+}
+
+void private_drop_row(shmcore_segment *segment, uint32_t row)
+{
+    struct merge_index index;
+    struct private_space *space = private_space_for(segment);
+    const int kept_errno = errno;
+    if (space != NULL) {
+        merge_index_drop_row(&space->index, row);
+    } else if (merge_index_is_there(&segment->file) && merge_index_open(&index, &segment->file, false) == 0) {
+        merge_index_drop_row(&index, row);
+        merge_index_close(&index);
+    }
+    errno = kept_errno;
+}
+
+/* ---------------------------------------------------------------- arenas */
+
+static struct arena *find_arena(const struct private_space *space, const uint64_t key[2])
+{
+    struct arena *arena = atomic_load_explicit(&space->arenas, memory_order_acquire);
+    while (arena != NULL && (arena->key[0] != key[0] || arena->key[1] != key[1]))
+        arena = arena->next;
+    return arena;
+}
+
+static struct arena *make_arena(struct private_space *space, const uint64_t key[2], const char *label,
+                                size_t length, const struct private_rule *rule)
+{
+    struct arena *arena = take_memory(&space->ground, sizeof *arena);
+    if (arena == NULL) {
+        error_set(ENOMEM, "no memory is left for the tables of merged memory");
+        return NULL;
+    }
+    pthread_mutex_lock(&space->lock);
+    struct arena *other = find_arena(space, key);
+    if (other == NULL) {
+        arena->ground = &space->ground;
+        arena->key[0] = key[0], arena->key[1] = key[1];
+        arena->owner = rule->owner;
+        arena->when = (uint32_t)rule->when;
+        arena->quiet = rule->quiet;
+        arena->label_length = (uint32_t)least(length, ARENA_LABEL);
+        memcpy(arena->label, label, arena->label_length);
+        pthread_mutex_init(&arena->lock, NULL);
+        arena->next = atomic_load(&space->arenas);
+        atomic_store_explicit(&space->arenas, arena, memory_order_release);
+    }
+    pthread_mutex_unlock(&space->lock);
+    return other != NULL ? other : arena;
+}
+
+struct arena *private_arena(shmcore_segment *segment, const char *label, size_t length, uint64_t salt,
+                            const struct private_rule *rule)
+{
+    struct private_space *space = space_for(segment);
+    if (space == NULL)
+        return NULL;
+    const uint64_t first = hash_bytes(label, length);
+    const uint64_t key[2] = {hash_mix(first ^ salt), hash_mix(hash_mix(first + length) + salt)};
+    struct arena *arena = find_arena(space, key);
+    return arena != NULL ? arena : make_arena(space, key, label, length, rule);
+}
+
+/* ---------------------------------------------------------------- blocks */
+
+static void note_block(struct private_space *space, struct arena *arena, const void *pointer, size_t bytes)
+{
+    if (bytes < MERGE_CHUNK)
+        return;
+    struct merge_chunk *chunk = &space->index.file->chunks[private_chunk_of(space, pointer)];
+    atomic_store_explicit(&chunk->block_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&chunk->block_sequence, arena->sequence, memory_order_relaxed);
+}
+
+static void *refuse(const struct private_space *space, size_t bytes, int error)
+{
+    char size[ERROR_SIZE_BYTES], why[SHORTAGE_BYTES];
+    const char *name = space->segment->file.name;
+    error_size(size, bytes);
+    if (space->segment->row == ROW_NONE || space->segment->row >= MERGE_ROWS)
+        error_set(ENOMEM, "only %u processes of segment '%s' can have merged memory", MERGE_ROWS, name);
+    else if (error == -ENOSPC)
+        error_set(ENOMEM, "no addresses are left for %s of merged memory in segment '%s'", size, name);
+    else if (error == -EEXIST)
+        error_set(ENOMEM, "the addresses that the other processes have %s of merged memory at are taken",
+                  size);
+    else if (error == -ENOMEM)
+        error_set(ENOMEM, "no addresses for %s of merged memory in segment '%s': %s", size, name,
+                  shortage_of_addresses(why));
+    else
+        error_set(ENOMEM, "no %s of merged memory in segment '%s': %s", size, name, error_words(-error));
+    return NULL;
+}
+
+void *private_allocate(struct arena *arena, size_t bytes, size_t alignment, bool zero)
+{
+    struct private_space *space = space_of(arena->ground);
+    int error = -ENOMEM;
+    void *pointer = NULL;
+    if (space->segment->row < MERGE_ROWS) {
+        pthread_mutex_lock(&arena->lock);
+        pointer = arena_allocate(arena, bytes, alignment, zero, &error);
+        if (pointer != NULL) {
+            note_block(space, arena, pointer, bytes);
+            arena->sequence++;
+        }
+        pthread_mutex_unlock(&arena->lock);
+    }
+    return pointer != NULL ? pointer : refuse(space, bytes, error);
+}
+
+static struct arena *arena_at(const void *pointer)
+{
+    const struct private_space *space = private_space_at(pointer);
+    if (space == NULL)
+        return NULL;
+    const uint64_t offset = (uint64_t)((const unsigned char *)pointer - space->ground.base);
+    return atomic_load_explicit(&space->by_grain[offset / MERGE_GRAIN], memory_order_acquire);
+}
+
+bool private_owns(const void *pointer)
+{
+    return arena_at(pointer) != NULL;
+}
+
+bool private_free(void *pointer, const void *owner)
+{
+    struct arena *arena = arena_at(pointer);
+    if (arena == NULL)
+        return false;
+    pthread_mutex_lock(&arena->lock);
+    const bool freed = arena_free(arena, pointer, arena->owner == NULL || arena->owner == owner);
+    pthread_mutex_unlock(&arena->lock);
+    return freed;
+}
+
+size_t private_usable(const void *pointer)
+{
+    struct arena *arena = arena_at(pointer);
+    if (arena == NULL)
+        return 0;
+    pthread_mutex_lock(&arena->lock);
+    const size_t bytes = arena_usable(arena, pointer);
+    pthread_mutex_unlock(&arena->lock);
+    return bytes;
+}
+
+size_t private_left(const void *pointer)
+{
+    struct arena *arena = arena_at(pointer);
+    if (arena == NULL)
+        return 0;
+    pthread_mutex_lock(&arena->lock);
+    const size_t bytes = arena_left(arena, pointer);
+    pthread_mutex_unlock(&arena->lock);
+    return bytes;
+}
+
+void private_bar(const void *address, size_t bytes)
+{
+    struct private_space *space = private_space_at(address);
+    if (space == NULL || bytes == 0)
+        return;
+    const uint32_t first = private_chunk_of(space, address);
+    const uint32_t last = private_chunk_of(space, (const unsigned char *)address + bytes - 1);
+    for (uint32_t chunk = first; chunk <= last && chunk < MERGE_CHUNKS; chunk++)
+        space->chunks[chunk].barred = true;
+}
+
+/* ---------------------------------------------------------------- fork */
+
+void private_fork_prepare(void)
+{
+    pthread_mutex_lock(&privates.lock);
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if (space == NULL)
+            continue;
+        pthread_mutex_lock(&space->passing);
+        pthread_mutex_lock(&space->lock);
+        for (struct arena *arena = atomic_load(&space->arenas); arena != NULL; arena = arena->next)
+            pthread_mutex_lock(&arena->lock);
+        pthread_mutex_lock(&space->tables);
+    }
+}
+
+void private_fork_parent(void)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if (space == NULL)
+            continue;
+        pthread_mutex_unlock(&space->tables);
+        for (struct arena *arena = atomic_load(&space->arenas); arena != NULL; arena = arena->next)
+            pthread_mutex_unlock(&arena->lock);
+        pthread_mutex_unlock(&space->lock);
+        pthread_mutex_unlock(&space->passing);
+    }
+    pthread_mutex_unlock(&privates.lock);
+}
+
+/* The pages are the child's own already. It holds no canonical copy yet: what it has mapped stays whatever
+ * becomes of the file, and its first pass makes it a holder. */
+void private_fork_child(void)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if (space == NULL)
+            continue;
+        for (uint32_t grain = 0; grain < MERGE_GRAINS; grain++)
+            for (uint32_t c = 0; c < GRAIN_CHUNKS && space->by_grain[grain] != NULL; c++)
+                space->chunks[grain * GRAIN_CHUNKS + c].holds = false;
+    }
+    private_fork_parent();
+    park_after_fork();
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Passes of the merge engine over the arenas of this process, requests for them, and the gate that keeps
+ * other processes' process_vm_writev out while a chunk is replaced.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "os.h"
+#include "private_own.h"
+
+/* What is awaited is looked at again after so long, so many times. */
+#define AWAIT_STEP     UINT64_C(1000000)
+#define AWAIT_ROUNDS   1000u
+/* A chunk that would not merge is left alone for twice as long each time, up to so many doublings. */
+#define DOUBLINGS_MOST 6u
+#define RETRY_LEAST    UINT64_C(100000000)
+#define GATE_PATIENCE  UINT64_C(100000000)
+
+struct sweep {
+    struct private_space *space;
+    struct merge_pass pass;
+    struct private_tally *tally;
+    enum private_when when;
+    bool now;
+    uint32_t *list, *chunks; /* found; in the order in which they are looked at */
+    uint64_t list_bytes;
+    uint32_t count;
+    uint32_t mappings;
+    uint32_t first, end; /* only these chunks; end 0: all */
+};
+
+/* ---------------------------------------------------------------- one chunk */
+
+/* Worth a try: it has been as it is for long enough. */
+static bool is_due(struct sweep *sweep, struct merge_local *local, uint32_t chunk, uint64_t quiet)
+{
+    const uint64_t signature = merge_signature(&sweep->pass, chunk), now = os_clock();
+    const bool changed = signature != local->signature || local->since == 0;
+    if (changed) {
+        local->signature = signature;
+        local->since = now;
+    }
+    if (signature == local->tried && (local->failures == 0 || now < local->not_before))
+        return false;
+    if (sweep->now)
+        return true;
+    if (changed || now - local->since < quiet) {
+        sweep->tally->waiting++;
+        return false;
+    }
+    return true;
+}
+
+static void put_off(struct sweep *sweep, struct merge_local *local, uint32_t chunk, uint64_t quiet)
+{
+    local->tried = merge_signature(&sweep->pass, chunk);
+    local->failures = (uint16_t)least(local->failures + 1u, 1000);
+    const unsigned doublings = (unsigned)least(local->failures, DOUBLINGS_MOST);
+    local->not_before = sweep->now ? 0 : os_clock() + (most(quiet, RETRY_LEAST) << doublings);
+}
+
+/* True: look again soon. */
+static bool settle(struct sweep *sweep, struct merge_local *local, uint32_t chunk, uint64_t quiet,
+                   enum merge_outcome outcome)
+{
+    struct private_tally *tally = sweep->tally;
+    switch (outcome) {
+    case MERGE_DONE:
+        tally->merged++;
+        local->failures = 0;
+        local->tried = local->signature = merge_signature(&sweep->pass, chunk);
+        return false;
+    case MERGE_AWAITED:
+        return true;
+    case MERGE_BUSY:
+        tally->busy++;
+        break;
+    case MERGE_FULL:
+        tally->full++;
+        tally->error = errno;
+        break;
+    case MERGE_NEVER:
+    case MERGE_DIFFERS:
+        tally->differing++;
+        break;
+    }
+    put_off(sweep, local, chunk, quiet);
+    return false;
+}
+
+/* True: look again soon. */
+static bool look_at(struct sweep *sweep, uint32_t chunk)
+{
+    struct private_space *space = sweep->space;
+    struct merge_local *local = &space->chunks[chunk];
+    struct arena *arena = atomic_load_explicit(&space->by_grain[chunk / GRAIN_CHUNKS], memory_order_acquire);
+    bool again = false;
+    if (arena == NULL || (sweep->when != PRIVATE_MANUAL && arena->when != (uint32_t)sweep->when))
+        return false;
+    pthread_mutex_lock(&arena->lock);
+    if (local->used && !local->barred) {
+        sweep->tally->looked++;
+        if (merge_index_held(&space->index, space->segment->row, chunk) == HELD_NOTHING)
+            merge_index_use(&space->index, space->segment->row, chunk, 1); /* a forked child's first look */
+        if (is_due(sweep, local, chunk, arena->quiet))
+            again = settle(sweep, local, chunk, arena->quiet, merge_chunk(&sweep->pass, chunk, local));
+    }
+    pthread_mutex_unlock(&arena->lock);
+    return again;
+}
+
+/* ---------------------------------------------------------------- a pass */
+
+/* Each process begins somewhere else, so that they share the work of publishing. */
+static bool list_chunks(struct sweep *sweep)
+{
+    struct private_space *space = sweep->space;
+    const uint32_t end = sweep->end != 0 ? sweep->end : private_end(space);
+    const uint32_t grains = private_end(space) / GRAIN_CHUNKS;
+    void *memory;
+    sweep->list_bytes = align_up(grains * GRAIN_CHUNKS * 2 * sizeof(uint32_t), PAGE_BYTES);
+    if (grains == 0 || os_map_private(sweep->list_bytes, &memory) != 0)
+        return false;
+    uint32_t *found = sweep->list = memory, count = 0;
+    for (uint32_t chunk = sweep->first; chunk < end; chunk++)
+        if (space->by_grain[chunk / GRAIN_CHUNKS] != NULL && space->chunks[chunk].used)
+            found[count++] = chunk;
+    const uint32_t rows = (uint32_t)most(process_rows_used(&space->segment->file.view), 1);
+    const uint32_t begin = count != 0 ? (uint32_t)((uint64_t)count * (space->segment->row % rows) / rows) : 0;
+    sweep->chunks = found + grains * GRAIN_CHUNKS;
+    for (uint32_t i = 0; i < count; i++)
+        sweep->chunks[i] = found[(align_down(begin, SHEET_CHUNKS) + i) % count];
+    sweep->count = count;
+    return true;
+}
+
+/* What the program has mapped otherwise, past our hooks, is not touched. */
+static int note_mapping(uint64_t start, uint64_t end, bool plain, void *argument)
+{
+    struct sweep *sweep = argument;
+    const uint64_t base = sweep->space->index.base;
+    sweep->mappings++;
+    if (!plain && end > base && start < base + MERGE_SPACE) {
+        const uint64_t from = most(start, base), to = least(end, base + MERGE_SPACE);
+        private_bar((const void *)(uintptr_t)from, to - from);
+    }
+    return 0;
+}
+
+static bool takes_part(const struct private_space *space)
+{
+    return space != NULL && atomic_load(&space->arenas) != NULL && space->segment->row < MERGE_ROWS &&
+           space->segment->self.pid == os_process();
+}
+
+static void sweep_all(struct sweep *sweep)
+{
+    uint32_t left = sweep->count;
+    for (unsigned round = 0; round < AWAIT_ROUNDS && left > 0; round++) {
+        uint32_t again = 0;
+        for (uint32_t i = 0; i < left; i++)
+            if (look_at(sweep, sweep->chunks[i]))
+                sweep->chunks[again++] = sweep->chunks[i];
+        left = again;
+        if (left > 0)
+            os_pause(AWAIT_STEP);
+    }
+    sweep->tally->waiting += left;
+}
+
+static void run(struct sweep *sweep)
+{
+    struct private_space *space = sweep->space;
+    pthread_mutex_lock(&space->passing);
+    if (list_chunks(sweep)) {
+        if (merge_pass_begin(&sweep->pass, &space->index, space->segment->row,
+                             (enum hold_way)private_hold())) {
+            os_each_mapping(note_mapping, sweep);
+            const uint64_t limit = os_mappings_limit() / 4 * 3;
+            sweep->pass.mappings_left = limit > sweep->mappings ? (uint32_t)(limit - sweep->mappings) : 0;
+            sweep_all(sweep);
+            merge_pass_end(&sweep->pass);
+        } else {
+            sweep->tally->error = errno;
+        }
+        os_unmap(sweep->list, sweep->list_bytes);
+    }
+    pthread_mutex_unlock(&space->passing);
+}
+
+void private_pass_over(struct private_space *space, uint32_t first, uint32_t end, struct private_tally *tally)
+{
+    struct sweep sweep = {
+        .space = space, .tally = tally, .when = PRIVATE_MANUAL, .now = true, .first = first, .end = end};
+    *tally = (struct private_tally){0};
+    run(&sweep);
+}
+
+void private_pass(enum private_when when, bool now, struct private_tally *out)
+{
+    struct private_tally unwanted;
+    struct private_tally *tally = out != NULL ? out : &unwanted;
+    const int kept_errno = errno;
+    *tally = (struct private_tally){0};
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        struct sweep sweep = {.space = space, .tally = tally, .when = when, .now = now};
+        if (takes_part(space))
+            run(&sweep);
+    }
+    errno = kept_errno;
+}
+
+bool private_wants(enum private_when when, uint64_t *quiet)
+{
+    bool wanted = false;
+    *quiet = UINT64_MAX;
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        for (struct arena *arena = takes_part(space) ? atomic_load(&space->arenas) : NULL; arena != NULL;
+             arena = arena->next)
+            if (arena->when == (uint32_t)when) {
+                wanted = true;
+                *quiet = least(*quiet, arena->quiet);
+            }
+    }
+    return wanted;
+}
+
+/* ---------------------------------------------------------------- requests */
+
+static struct private_space *first_space(void)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++)
+        if (takes_part(private_space_of(i)))
+            return private_space_of(i);
+    return NULL;
+}
+
+static bool is_asked(const struct private_space *space)
+{
+    return atomic_load(&space->index.file->header.wanted) !=
+           atomic_load(&space->index.file->rows[space->segment->row].answered);
+}
+
+bool private_wait(uint64_t patience)
+{
+    struct private_space *space = first_space();
+    if (space == NULL) {
+        os_pause(patience);
+        return false;
+    }
+    const uint32_t seen = atomic_load(&space->index.file->header.wanted);
+    if (!is_asked(space))
+        os_wait(&space->index.file->header.wanted, seen, patience);
+    for (uint32_t i = 0; i < STORE_HANDLES; i++)
+        if (takes_part(private_space_of(i)) && is_asked(private_space_of(i)))
+            return true;
+    return false;
+}
+
+void private_listen(bool listens)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if (!takes_part(space))
+            continue;
+        struct merge_row *row = &space->index.file->rows[space->segment->row];
+        if (listens && atomic_load(&row->listens) == 0)
+            atomic_store(&row->answered, atomic_load(&space->index.file->header.wanted));
+        atomic_store(&row->listens, listens);
+    }
+}
+
+void private_answer(void)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if (!takes_part(space))
+            continue;
+        struct merge_header *header = &space->index.file->header;
+        atomic_store(&space->index.file->rows[space->segment->row].answered, atomic_load(&header->wanted));
+        atomic_fetch_add(&header->done, 1);
+        os_wake(&header->done);
+    }
+}
+
+/* ---------------------------------------------------------------- the gate */
+
+static struct merge_row *row_of(const struct private_space *space, int32_t pid)
+{
+    const struct view *view = &space->segment->file.view;
+    const uint32_t rows = (uint32_t)least(process_rows_used(view), MERGE_ROWS);
+    for (uint32_t row = 0; row < rows; row++)
+        if (view->rows[row].pid == pid && process_state(view, row) == ROW_ALIVE)
+            return &space->index.file->rows[row];
+    return NULL;
+}
+
+static void enter_gate(struct merge_row *own, struct merge_row *theirs)
+{
+    const uint64_t until = os_clock() + GATE_PATIENCE;
+    for (;;) {
+        atomic_fetch_add(&own->writing, 1);
+        if (theirs == NULL || atomic_load(&theirs->closed) == 0 || os_clock() >= until)
+            return;
+        atomic_fetch_sub(&own->writing, 1);
+        os_wait(&theirs->closed, 1, AWAIT_STEP);
+    }
+}
+
+uint32_t private_write_begin(int32_t pid)
+{
+    const int kept_errno = errno;
+    uint32_t gates = 0;
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_or_join(i);
+        if (space == NULL || space->segment->row >= MERGE_ROWS)
+            continue;
+        enter_gate(&space->index.file->rows[space->segment->row], row_of(space, pid));
+        gates |= UINT32_C(1) << i;
+    }
+    errno = kept_errno;
+    return gates;
+}
+
+void private_write_end(uint32_t gates)
+{
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if ((gates >> i & 1) != 0 && space != NULL && space->segment->row < MERGE_ROWS)
+            atomic_fetch_sub(&space->index.file->rows[space->segment->row].writing, 1);
+    }
+}
