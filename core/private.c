@@ -348,6 +348,12 @@ size_t private_usable(const void *pointer)
     return bytes;
 }
 
+bool private_fits(const void *pointer, size_t bytes)
+{
+    const size_t usable = private_usable(pointer);
+    return bytes <= usable && bytes >= usable / 2;
+}
+
 size_t private_left(const void *pointer)
 {
     struct arena *arena = arena_at(pointer);
@@ -368,6 +374,18 @@ void private_bar(const void *address, size_t bytes)
     const uint32_t last = private_chunk_of(space, (const unsigned char *)address + bytes - 1);
     for (uint32_t chunk = first; chunk <= last && chunk < MERGE_CHUNKS; chunk++)
         space->chunks[chunk].barred = true;
+}
+
+int private_forget(void *address, size_t bytes)
+{
+    struct arena *arena = arena_at(address);
+    const size_t left = (size_t)align_up(private_left(address), PAGE_BYTES);
+    if (arena == NULL || left == 0)
+        return -EINVAL;
+    pthread_mutex_lock(&arena->lock);
+    const int error = os_map_private_over(address, least(bytes, left));
+    pthread_mutex_unlock(&arena->lock);
+    return error;
 }
 
 /* ---------------------------------------------------------------- fork */

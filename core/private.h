@@ -39,11 +39,15 @@ bool private_owns(const void *pointer);
 bool private_free(void *pointer, const void *owner);
 /* Of the live block that begins there, 0: none does. */
 size_t private_usable(const void *pointer);
+/* Does the block that begins there hold `bytes`, without much waste? Then a realloc leaves it where it is. */
+bool private_fits(const void *pointer, size_t bytes);
 /* Bytes to the end of the live block that it lies in. */
 size_t private_left(const void *pointer);
 
 /* The program has changed how these pages are mapped: they are not merged. */
 void private_bar(const void *address, size_t bytes);
+/* Whole pages of it become untouched memory, as by MADV_DONTNEED. 0 or -errno. */
+int private_forget(void *address, size_t bytes);
 
 /* The best way of holding writers that may be used: 0, or fewer for tests; see enum hold_way. */
 void private_set_hold(unsigned best);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "export.h"
+#include "private.h"
 #include "real.h"
 
 enum { DONTNEED_LOCKED = 24 /* MADV_DONTNEED_LOCKED, Linux 5.18 */ };
@@ -18,10 +19,33 @@ static void forget(shmcore_segment *segment, void *address, size_t bytes)
     memset(address, 0, least(bytes, export_left(segment, address)));
 }
 
+/* Its pages may be those of a canonical copy, which must not show through. */
+static int take_for_private(void *address, size_t bytes, int advice)
+{
+    switch (advice) {
+    case MADV_DONTNEED:
+    case DONTNEED_LOCKED:
+        if (bytes == 0 || private_forget(address, bytes) == 0)
+            return 0;
+        errno = ENOMEM;
+        return -1;
+    case MADV_FREE:
+        return 0;
+    case MADV_DONTFORK:
+    case MADV_WIPEONFORK:
+        private_bar(address, bytes);
+        return real.madvise(address, bytes, advice);
+    default:
+        return real.madvise(address, bytes, advice);
+    }
+}
+
 int advice_take(void *address, size_t bytes, int advice)
 {
     shmcore_segment *segment = export_segment_of(address);
     const size_t whole = align_up(bytes, PAGE_BYTES);
+    if (private_owns(address) && (uintptr_t)address % PAGE_BYTES == 0)
+        return take_for_private(address, whole, advice);
     if (segment == NULL || (uintptr_t)address % PAGE_BYTES != 0 || whole == 0)
         return real.madvise(address, bytes, advice);
     switch (advice) {
@@ -39,8 +63,9 @@ int advice_take(void *address, size_t bytes, int advice)
     }
 }
 
-void advice_note_protection(const void *address)
+void advice_note_protection(const void *address, size_t bytes)
 {
+    private_bar(address, bytes);
     if (export_segment_of(address) != NULL)
         atomic_store_explicit(&protections_changed, true, memory_order_relaxed);
 }

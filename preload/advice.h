@@ -16,7 +16,7 @@
 int advice_take(void *address, size_t bytes, int advice);
 
 /* The program has changed the protection of this memory. */
-void advice_note_protection(const void *address);
+void advice_note_protection(const void *address, size_t bytes);
 
 /* Before a block is freed: whoever gets its memory next expects to read and write it. */
 void advice_free_of_protection(const void *block);

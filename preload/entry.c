@@ -12,9 +12,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "advice.h"
 #include "base.h"
+#include "private.h"
 #include "real.h"
 #include "router.h"
 #include "runtime.h"
@@ -164,7 +166,7 @@ EXPORT int mprotect(void *address, size_t bytes, int protection)
     if (UNLIKELY(real.mprotect == NULL))
         real_resolve();
     if (UNLIKELY(router_owns(address)))
-        advice_note_protection(address);
+        advice_note_protection(address, bytes);
     return real.mprotect(address, bytes, protection);
 }
 
@@ -176,6 +178,18 @@ EXPORT int dlclose(void *handle)
     if (runtime.active)
         site_forget_unloaded();
     return result;
+}
+
+/* Another process's memory may be being replaced by a merged copy. */
+EXPORT ssize_t process_vm_writev(pid_t pid, const struct iovec *local, unsigned long local_count,
+                                 const struct iovec *remote, unsigned long remote_count, unsigned long flags)
+{
+    if (UNLIKELY(real.process_vm_writev == NULL))
+        real_resolve();
+    const uint32_t gates = runtime.active ? private_write_begin(pid) : 0;
+    const ssize_t written = real.process_vm_writev(pid, local, local_count, remote, remote_count, flags);
+    private_write_end(gates);
+    return written;
 }
 
 EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),

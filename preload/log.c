@@ -11,6 +11,7 @@
 #include "error.h"
 #include "export.h"
 #include "os.h"
+#include "thread.h"
 
 #define CAUSES 64u
 
@@ -87,11 +88,17 @@ static void write_to_file(const char *line, size_t length)
 static void write_to_standard_error(const char *line, size_t length)
 {
     struct stat status;
-    if (!sink.has_standard_error || fstat(STDERR_FILENO, &status) != 0 || status.st_dev != sink.device ||
-        status.st_ino != sink.inode)
-        return;
-    const ssize_t written = write(STDERR_FILENO, line, length);
-    (void)written;
+    int descriptor = STDERR_FILENO, opened = -1;
+    if (thread_self.apart) /* its descriptors are not the program's; this is the way to those */
+        descriptor = opened =
+            open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (sink.has_standard_error && fstat(descriptor, &status) == 0 && status.st_dev == sink.device &&
+        status.st_ino == sink.inode) {
+        const ssize_t written = write(descriptor, line, length);
+        (void)written;
+    }
+    if (opened >= 0)
+        close(opened);
 }
 
 void log_say(enum settings_log level, const char *cause, const char *format, ...)

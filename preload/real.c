@@ -175,6 +175,7 @@ void real_resolve(void)
     look_up("mprotect", &found.mprotect);
     look_up("dlclose", &found.dlclose);
     look_up("pthread_create", &found.pthread_create);
+    look_up("process_vm_writev", &found.process_vm_writev);
     look_up("free_sized", &found.free_sized);
     look_up("free_aligned_sized", &found.free_aligned_sized);
     errno = kept_errno;

@@ -13,6 +13,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 struct real_allocator {
     void *(*malloc)(size_t bytes);
@@ -30,6 +32,8 @@ struct real_allocator {
     int (*madvise)(void *address, size_t bytes, int advice);
     int (*mprotect)(void *address, size_t bytes, int protection);
     int (*dlclose)(void *handle);
+    ssize_t (*process_vm_writev)(pid_t pid, const struct iovec *local, unsigned long local_count,
+                                 const struct iovec *remote, unsigned long remote_count, unsigned long flags);
     int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
                           void *argument);
 };

@@ -10,8 +10,10 @@
 #include "advice.h"
 #include "error.h"
 #include "log.h"
+#include "merger.h"
 #include "os.h"
 #include "pending.h"
+#include "private.h"
 #include "real.h"
 #include "thread.h"
 
@@ -198,8 +200,20 @@ static bool release_shared(shmcore_segment *segment, void *pointer)
     return true;
 }
 
-static void release(shmcore_segment *segment, void *pointer, const void *caller)
+/* Private memory, or what lies in a segment; not a mapping of the program's own in the window. */
+static bool is_ours(const void *pointer)
 {
+    return private_owns(pointer) || export_segment_of(pointer) != NULL;
+}
+
+static void release(void *pointer, const void *caller)
+{
+    shmcore_segment *segment = export_segment_of(pointer);
+    if (segment == NULL) {
+        if (!private_free(pointer, &thread_self))
+            report_misuse(pointer, caller);
+        return;
+    }
     advice_free_of_protection(pointer);
     const enum export_answer answer = export_free(segment, pointer);
     if (answer == EXPORT_DONE || (answer == EXPORT_NOT_OURS && release_shared(segment, pointer)))
@@ -239,9 +253,8 @@ static void free_deferred(void)
             struct thread_deferred *older = list->older;
             const uint32_t count = (uint32_t)least(atomic_load(&list->count), THREAD_DEFERRED_EACH);
             for (uint32_t i = 0; i < count && is_adopted(); i++) {
-                shmcore_segment *segment = export_segment_of(list->entry[i].pointer);
-                if (segment != NULL)
-                    release(segment, list->entry[i].pointer, list->entry[i].caller);
+                if (is_ours(list->entry[i].pointer))
+                    release(list->entry[i].pointer, list->entry[i].caller);
             }
             os_unmap(list, sizeof *list);
             list = older;
@@ -254,8 +267,7 @@ static void free_deferred(void)
 
 void router_free(void *pointer, const void *caller)
 {
-    shmcore_segment *segment = export_segment_of(pointer);
-    if (UNLIKELY(segment == NULL)) { /* the program maps things in the window too */
+    if (UNLIKELY(!is_ours(pointer))) { /* the program maps things in the window too */
         real.free(pointer);
         return;
     }
@@ -266,7 +278,7 @@ void router_free(void *pointer, const void *caller)
     const int kept_errno = errno;
     enter();
     if (LIKELY(is_adopted()))
-        release(segment, pointer, caller);
+        release(pointer, caller);
     leave();
     errno = kept_errno;
 }
@@ -279,9 +291,12 @@ size_t router_usable_size(const void *pointer)
     size_t bytes = segment != NULL ? export_usable(segment, pointer) : 0;
     if (segment != NULL && bytes == 0)
         bytes = export_share_size(pointer);
+    const bool private = segment == NULL && private_owns(pointer);
+    if (private)
+        bytes = private_usable(pointer);
     leave();
     errno = kept_errno;
-    return segment != NULL ? bytes : real.malloc_usable_size((void *)(uintptr_t)pointer);
+    return segment != NULL || private ? bytes : real.malloc_usable_size((void *)(uintptr_t)pointer);
 }
 
 /* ---------------------------------------------------------------- realloc */
@@ -316,7 +331,8 @@ static bool resize_in_place(void *pointer, size_t bytes)
 {
     enter();
     shmcore_segment *segment = export_segment_of(pointer);
-    const bool resized = segment != NULL && is_adopted() && export_resize(segment, pointer, bytes);
+    const bool resized = segment != NULL ? is_adopted() && export_resize(segment, pointer, bytes)
+                                         : private_fits(pointer, bytes);
     leave();
     return resized;
 }
@@ -324,7 +340,7 @@ static bool resize_in_place(void *pointer, size_t bytes)
 void *router_reallocate(void *pointer, size_t bytes, const void *caller)
 {
     const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller};
-    if (router_owns(pointer) && export_segment_of(pointer) != NULL) {
+    if (router_owns(pointer) && is_ours(pointer)) {
         if (bytes == 0) { /* as glibc does */
             router_free(pointer, caller);
             return NULL;
@@ -360,6 +376,7 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
     if (settings->check_file != NULL)
         error_format(router.check_file, sizeof router.check_file, "%s", settings->check_file);
     serve_begin(policy, settings->rank);
+    private_set_hold((unsigned)settings->hold);
     router.program = program;
     router.alive = os_wiped_on_fork();
     if (router.alive == NULL)
@@ -387,6 +404,7 @@ void router_fork_child(void)
 {
     serve_fork_child();
     thread_after_fork();
+    merger_after_fork();
     if (router.adopting)
         *router.alive = ALIVE_WORD;
     router.child = true;

@@ -9,8 +9,10 @@
 #include "forked.h"
 #include "label.h"
 #include "log.h"
+#include "merger.h"
 #include "namer.h"
 #include "os.h"
+#include "private.h"
 #include "thread.h"
 
 enum attachment_state { ATTACH_NOT_YET, ATTACH_READY, ATTACH_FAILED };
@@ -192,6 +194,29 @@ static void *serve_share(shmcore_segment *segment, struct thread_source *source,
     return export_share(segment, name, source->salt, bytes, created);
 }
 
+/* The label's holes stay: it names the arena that all blocks of this site and thread come from. */
+static COLD struct arena *make_arena(shmcore_segment *segment, const struct policy_rule *rule,
+                                     const struct thread_source *source)
+{
+    static const enum private_when whens[] = {[POLICY_WHEN_QUIET] = PRIVATE_QUIET,
+                                              [POLICY_WHEN_BARRIER] = PRIVATE_BARRIER,
+                                              [POLICY_WHEN_MANUAL] = PRIVATE_MANUAL};
+    const struct private_rule how = {.when = whens[rule->when], .quiet = rule->quiet, .owner = &thread_self};
+    struct arena *arena =
+        private_arena(segment, source->counter->label, source->counter->length, source->salt, &how);
+    if (arena != NULL)
+        merger_start();
+    return arena;
+}
+
+static void *serve_merge(shmcore_segment *segment, const struct policy_rule *rule,
+                         struct thread_source *source, const struct request *request)
+{
+    if (UNLIKELY(source->arena == NULL) && (source->arena = make_arena(segment, rule, source)) == NULL)
+        return NULL;
+    return private_allocate(source->arena, request->bytes, request->alignment, request->zero);
+}
+
 /* What a rule could not do ends here: a line for the user, then his own malloc or NULL. */
 static COLD bool give_up(const struct policy_rule *rule, int kept_errno, void **out)
 {
@@ -212,8 +237,6 @@ bool serve_request(const struct site *site, uint16_t index, const struct request
 {
     const struct policy_rule *rule = &server.policy->rules[index];
     const int kept_errno = errno;
-    if (rule->verb == POLICY_MERGE)
-        return false; /* not served yet: the program's own malloc */
     shmcore_segment *segment = segment_for(rule);
     if (UNLIKELY(segment == NULL)) {
         const bool fails = rule->full_fails && server.attachment[rule->segment].full;
@@ -226,8 +249,16 @@ bool serve_request(const struct site *site, uint16_t index, const struct request
         return false;
     }
     *created = true;
-    *out = rule->verb == POLICY_EXPORT ? serve_export(segment, rule, source, request)
-                                       : serve_share(segment, source, request, created);
+    switch (rule->verb) {
+    case POLICY_EXPORT:
+        *out = serve_export(segment, rule, source, request);
+        break;
+    case POLICY_MERGE:
+        *out = serve_merge(segment, rule, source, request);
+        break;
+    default:
+        *out = serve_share(segment, source, request, created);
+    }
     if (LIKELY(*out != NULL)) {
         errno = kept_errno;
         return true;

@@ -28,6 +28,7 @@ struct thread_source {
     struct thread_source *next_source;
     struct export_source source;
     shmcore_segment *segment; /* where source.label lies; NULL while there is none */
+    struct arena *arena;      /* of a merge rule; NULL while there is none */
     struct thread_counter *counter;
     uint64_t salt;
     uint16_t rule;
@@ -49,6 +50,7 @@ struct thread_deferred {
 
 struct thread {
     unsigned inside;   /* > 0: in the shim: allocations go to the next allocator */
+    bool apart;        /* the shim's own, with a table of descriptors of its own */
     bool pass_next;    /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
     uint32_t children; /* threads it has created */
     _Atomic(struct thread_deferred *) deferred;

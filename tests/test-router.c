@@ -255,7 +255,7 @@ static void test_advice(void **state)
     assert_int_equal(advice_take(block, 4096, MADV_REMOVE), -1);
     assert_int_equal(errno, EINVAL);
     assert_int_equal(mprotect(block + 4096, 4096, PROT_NONE), 0);
-    advice_note_protection(block + 4096);
+    advice_note_protection(block + 4096, PAGE_BYTES);
     drop(block, NULL);
     assert_true(router_allocate(&request, &pointer));
     memset(pointer, 1, 100000);
