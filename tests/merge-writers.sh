@@ -1,0 +1,113 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# No write is lost, and no call answers differently, while memory is merged again and again: a program of three
+# ranks that write in every way there is (victims/merge-writers.h), with each way of holding the writers, as root
+# and as a user who may do less, merged when it goes quiet and whenever it is asked for.
+#
+#     SHM_TEST_SECONDS=4 tests/merge-writers.sh BUILD_DIR
+#
+# SHM_TEST_SECONDS: how long each run takes.
+. "$(dirname "$0")/tap.sh"
+tap_begin merge-writers "${1-}"
+seconds=${SHM_TEST_SECONDS:-4}
+unset SHM_TEST_SECONDS SHM_MERGE_HOLD
+
+# Where everybody can read them.
+make_public() {
+    chmod 0711 "$work"
+    public=$work/public
+    mkdir -m 0755 "$public"
+    mkdir -m 0755 "$public"/{core,tools}
+    cp "$victims"/merge-{writers,naive.so} "$build"/preload/*.so "$public/"
+    cp "$build"/core/libshmcore.so.0 "$public/core/"
+    cp "$tool" "$public/tools/"
+    chmod -R u=rwX,go=rX "$public"
+    shim=$public/libshmpreload.so
+    tool=$public/tools/shmpreload
+}
+
+# The program itself: it is sound, and finds what it looks for.
+test_program() {
+    bare "$public/merge-writers" "$seconds"
+    equals "$bare_status" 0 'without the shim: exit status 0'
+    cp "$work/bare.out" "$work/out"
+    lacks out '^NO' 'without the shim: no kind of thread finds anything'
+    NAIVE_MERGE=swap LD_PRELOAD=$public/merge-naive.so "$public/merge-writers" 2 >"$work/out" 2>"$work/err"
+    status=$?
+    exits 1 'pages swapped under the threads'
+    has out '^NO  stores: .* lost' 'pages swapped under the threads: stores are lost'
+    has out '^NO  readv of a pipe: .* (lost|torn)' 'pages swapped under the threads: what is read is lost'
+    NAIVE_MERGE=signal LD_PRELOAD=$public/merge-naive.so "$public/merge-writers" 2 >"$work/out" 2>"$work/err"
+    status=$?
+    exits 1 'all threads interrupted'
+    has out '^NO  epoll_wait: .* EINTR' 'all threads interrupted: epoll_wait says so'
+    has out '^NO  recv with MSG_WAITALL: .* short' 'all threads interrupted: recv gets less'
+}
+
+# saved: whether a block has pages that several ranks share.
+saved() {
+    "${as[@]}" "$tool" ls --json --job "$SHM_JOB" SHARED::node 2>"$work/ls.err" | grep -Eq '"saved": *[1-9]'
+}
+
+goes_on() {
+    jobs -pr | grep -qx "${held_pid[writers]}"
+}
+
+# watch HOW: looks at the list until it shows something; when asking, asks for merging until the program is over.
+watch() {
+    local shown=1
+    while goes_on; do
+        [ "$1" != asking ] || "${as[@]}" "$tool" merge --job "$SHM_JOB" SHARED::node >"$work/merge.out" 2>&1
+        [ "$shown" = 0 ] || ! saved || shown=0
+        [ "$shown" = 1 ] || [ "$1" = asking ] || break
+    done
+    return "$shown"
+}
+
+# hammer WHO HOW HOLD: WHO is in `as`.
+hammer() {
+    local what="$1, $2, $3" when=quiet:100ms
+    [ "$2" != asking ] || when=manual
+    new_job
+    export SHM_MERGE_HOLD=$3 SHM_LOG=error # the launcher has nothing that a rule matches
+    start writers "program merge-writers; merge module=exe size>=64K when=$when" \
+        "${as[@]}" "$public/merge-writers" "$seconds"
+    await writers started
+    verdict $? "$what: the ranks start" "$work/writers.out" "$work/writers.err"
+    watch "$2"
+    verdict $? "$what: the list shows memory saved" "$work/ls.err"
+    finish writers
+    unset SHM_MERGE_HOLD SHM_LOG
+    grep -v '^yes' "$work/writers.out" >"$work/out"
+    cp "$work/writers.err" "$work/err"
+    exits 0 "$what"
+    lacks out '^NO' "$what: nothing is lost, nothing interrupted"
+    has out 'bursts, [1-9][0-9]* of them into parts that had been merged' "$what: merged again and again"
+    silent "$what"
+    equals "$(compgen -G "/dev/shm/shmcore.*.$SHM_JOB.*")" '' "$what: nothing is left in /dev/shm"
+}
+
+hammer_as() { # hammer_as WHO [COMMAND…]: the command makes one
+    local who=$1 hold how
+    shift
+    as=("$@")
+    for how in resting asking; do
+        for hold in userfaultfd scan compare; do
+            hammer "$who" "$how" "$hold"
+        done
+    done
+}
+
+nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+make_public
+test_program
+hammer_as "user $(id -u)"
+if ! "${nobody[@]}" true 2>/dev/null; then
+    skip 'as a user who may do less' 'only root can become another user'
+elif ! "${nobody[@]}" "$tool" -h >/dev/null 2>&1; then
+    skip 'as a user who may do less' "who cannot reach $public"
+else
+    hammer_as nobody "${nobody[@]}"
+fi
+tap_end
