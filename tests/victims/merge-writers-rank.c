@@ -4,8 +4,8 @@
  * proof at the end that all of the block is as it was written.
  */
 #include "merge-writers.h"
+#include "merged.h"
 
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -236,43 +236,12 @@ static void look_at_part(unsigned part)
 
 /* ---------------------------------------------------------------- merging, seen from inside */
 
-/* Whether the page is one of a file, and has not been written since. */
-static bool is_merged(bool in_file, uint64_t entry)
-{
-    const bool present = entry >> 63 != 0, anonymous = (entry >> 61 & 1) == 0;
-    return in_file && !(present && anonymous);
-}
-
-/* How many pages of a part are. */
-static unsigned merged_pages(uintptr_t part)
-{
-    uint64_t entry[PART_PAGES];
-    unsigned merged = 0;
-    char line[512];
-    const int descriptor = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    FILE *maps = fopen("/proc/self/maps", "re");
-    if (descriptor >= 0 && maps != NULL &&
-        pread(descriptor, entry, sizeof entry, (off_t)(part / PAGE * sizeof *entry)) == sizeof entry) {
-        unsigned long from, to, inode;
-        while (fgets(line, sizeof line, maps) != NULL)
-            if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &from, &to, &inode) == 3)
-                for (size_t i = 0; i < PART_PAGES; i++)
-                    if (part + i * PAGE >= from && part + i * PAGE < to)
-                        merged += is_merged(inode != 0, entry[i]);
-    }
-    if (maps != NULL)
-        fclose(maps);
-    if (descriptor >= 0)
-        close(descriptor);
-    return merged;
-}
-
 /* How much of the part that a burst will hit has been merged. */
 static void observe(void)
 {
     for (unsigned step = 0; step < control->steps; step++) {
         sleep_until(start_of(step) - MILLISECOND);
-        const unsigned merged = merged_pages((uintptr_t)own->base + (uintptr_t)part_of(step) * PART_BYTES);
+        const size_t merged = merged_pages(own->base + (size_t)part_of(step) * PART_BYTES, PART_BYTES);
         own->bursts++;
         own->bursts_in_merged += merged > PART_PAGES / 2;
         own->merged_pages += merged;

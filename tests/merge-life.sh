@@ -1,0 +1,216 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# What programs do with memory that has been merged, and what is left when they are gone: realloc, free, fork, exec,
+# the many ways to end, being killed. Always two processes with equal blocks, which print what they print without the
+# shim; merging is asked for each time both of them pause.
+#
+# Root has a /dev/shm of its own for this, so that it can be seen how full that is.
+#
+#     tests/merge-life.sh BUILD_DIR
+if [ -z "${SHM_TEST_NAMESPACE:-}" ] && unshare -m mount -t tmpfs -o mode=1777 tmpfs /dev/shm 2>/dev/null; then
+    SHM_TEST_NAMESPACE=yes exec unshare -m bash "$0" "$@"
+fi
+[ "${SHM_TEST_NAMESPACE:-}" != yes ] || mount -t tmpfs -o mode=1777,size=512M tmpfs /dev/shm
+. "$(dirname "$0")/tap.sh"
+tap_begin merge-life "${1-}"
+policy='program merge-life; program merge-fork; merge module=exe size>=64K when=manual'
+lives=(realloc free calloc again protect lock advice blocked sigwait pending identity leaderless exit exit-now exec)
+forks=(copy nested stay raw orphan busy)
+
+ask() {
+    "$tool" merge --job "$SHM_JOB" SHARED::node >"$work/merge.out" 2>&1
+}
+
+# used: kilobytes in /dev/shm.
+used() {
+    df --output=used -k /dev/shm | tail -n 1
+}
+
+nothing_left() {
+    equals "$(compgen -G "/dev/shm/*$SHM_JOB*")" '' "$1: nothing is left in /dev/shm"
+}
+
+# begin ID COMMAND…: one that does not get on is ended some time.
+begin() {
+    start "$1" "$policy" timeout 100 "${@:2}"
+}
+
+both_await() {
+    await a "$1" && await b "$1"
+}
+
+ends_as_without() { # ends_as_without ID WHAT
+    finish "$1"
+    cp "$work/$1.out" "$work/out"
+    cp "$work/$1.err" "$work/err"
+    unchanged "$2"
+    silent "$2"
+}
+
+# alike WHAT COMMAND…: two such processes do as one without the shim. The words of its pauses are told from what it
+# finds by "yes" and the like.
+alike() {
+    local what=$1 pause pauses
+    shift
+    bare "$@"
+    mapfile -t pauses < <(grep -Ex '[a-z]+' "$work/bare.out")
+    new_job
+    begin a "$@"
+    begin b "$@"
+    for pause in "${pauses[@]}"; do
+        both_await "$pause" || break
+        ask
+        go a
+        go b
+    done
+    ends_as_without a "$what"
+    exits 0 "$what"
+    ends_as_without b "$what, the other"
+    nothing_left "$what"
+}
+
+# Each has pages that the other has not.
+test_differ() {
+    bare "$victims/merge-life" differ
+    new_job
+    begin a "$victims/merge-life" differ 1
+    begin b "$victims/merge-life" differ 2
+    both_await ready
+    ask
+    go a
+    go b
+    both_await again
+    ask
+    ends_as_without a "$1"
+    ends_as_without b "$1, the other"
+    nothing_left "$1"
+}
+
+# What is freed goes with the last who has it, and then at once.
+test_room() {
+    local before merged
+    if [ "${SHM_TEST_NAMESPACE:-}" != yes ]; then
+        skip "$1" 'a /dev/shm of its own needs root'
+        return
+    fi
+    new_job
+    begin a "$victims/merge-life" free
+    begin b "$victims/merge-life" free
+    both_await ready
+    before=$(used)
+    ask
+    merged=$(used)
+    [ $((merged - before)) -gt 5000 ] && [ $((merged - before)) -lt 8000 ]
+    verdict $? "$1: there is one copy of 6 MiB ($before, then $merged)" "$work/merge.out"
+    go a
+    await a freed
+    go b
+    await b freed
+    equals "$(($(used) < merged - 5000))" 1 "$1: what both have freed is gone at once ($(used))"
+    finish a
+    finish b
+    nothing_left "$1"
+}
+
+# Those who were there before are gone; a child that they left has all.
+test_last() {
+    local tries=0
+    new_job
+    begin a "$victims/merge-fork" last
+    begin b "$victims/merge-life" stay
+    both_await ready
+    ask
+    finish b
+    go a
+    await a last
+    while jobs -pr | grep -qx "${held_pid[a]}"; do
+        sleep 0.05
+    done
+    finish a
+    exits 0 "$1"
+    cp "$work/a.out" "$work/out"
+    has out '^yes the child has all' "$1: the child has all"
+    lacks out '^NO' "$1: nothing is wrong"
+    until [ -z "$(compgen -G "/dev/shm/*$SHM_JOB*")" ] || ((tries++ > 100)); do
+        sleep 0.05 # the child has said its last word, but need not be gone
+    done
+    nothing_left "$1"
+}
+
+# ---------------------------------------------------------------- killed
+
+kill_process() {
+    kill -9 "${held_pid[$1]}"
+    wait "${held_pid[$1]}" 2>/dev/null
+    unset "held_pid[$1]"
+}
+
+start_three() {
+    local id
+    new_job
+    for id in a b c; do
+        start "$id" "$policy" "$victims/merge-life" again
+    done
+    for id in a b c; do
+        await "$id" ready
+    done
+    ask
+}
+
+test_killed_one() {
+    bare "$victims/merge-life" again
+    start_three
+    kill_process a
+    go b
+    go c
+    await b again
+    await c again
+    ask
+    go b
+    await b again
+    kill_process b
+    ask
+    ends_as_without c "$1"
+    "$tool" gc >"$work/gc.out" 2>&1
+    nothing_left "$1, after gc"
+}
+
+test_killed_all() {
+    local id full
+    start_three
+    full=$(used)
+    for id in c b a; do
+        kill_process "$id"
+    done
+    "$tool" gc >"$work/gc.out" 2>&1
+    verdict $? "$1: gc says that it is done" "$work/gc.out"
+    nothing_left "$1, after gc"
+    [ "${SHM_TEST_NAMESPACE:-}" = yes ] || return
+    equals "$(($(used) < full - 5000))" 1 "$1, after gc: there is room again ($full, then $(used))"
+}
+
+# all HOLD: with this way of holding writers.
+all() {
+    local name
+    export SHM_MERGE_HOLD=$1 VICTIM_ROUTED=1 VICTIM_MERGED=yes
+    # One who can hold writers only by stopping them cannot hold one that no signal reaches.
+    [ "$1" = userfaultfd ] || export VICTIM_MERGED_BLOCKED=no
+    for name in "${lives[@]}"; do
+        alike "$1, $name" "$victims/merge-life" "$name"
+    done
+    for name in "${forks[@]}"; do
+        alike "$1, fork-$name" "$victims/merge-fork" "$name"
+    done
+    test_differ "$1, differences"
+    test_room "$1, room"
+    test_last "$1, the last child"
+    test_killed_one "$1, one after another is killed"
+    test_killed_all "$1, all are killed"
+    unset SHM_MERGE_HOLD VICTIM_ROUTED VICTIM_MERGED VICTIM_MERGED_BLOCKED
+}
+
+for hold in userfaultfd scan compare; do
+    all "$hold"
+done
+tap_end
