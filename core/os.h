@@ -157,6 +157,8 @@ int os_each_thread(int (*visit)(int32_t thread, void *argument), void *argument)
 int os_signal_thread(int32_t thread, int signal);
 enum os_thread_state { OS_THREAD_RUNS, OS_THREAD_ENDED, OS_THREAD_BLOCKS_SIGNAL };
 enum os_thread_state os_thread_state(int32_t thread, int signal);
+/* The number in hexadecimal behind `key` in a text of /proc, 0: it is not there. */
+uint64_t os_hexadecimal_after(const char *text, const char *key);
 /* How many threads this process has, the calling one included, that have not ended. */
 uint32_t os_thread_count(void);
 /* The calling thread gets a table of descriptors of its own, an empty one: what it opens the program neither
@@ -173,10 +175,14 @@ struct os_call {
 };
 void os_thread_call(int32_t thread, struct os_call *out);
 
-/* In the handler of a signal: if it broke off a system call with EINTR, have that call go on as if there had
- * been no signal. `seen`: what os_thread_call() said shortly before, or number -1. A timed call goes on for
- * what is left of its time as far as that can be known: at the most it begins anew once. */
-void os_resume_call(void *context, const struct os_call *seen);
+/* In the handler of a signal: if it broke off a system call, have that call go on as if there had been no
+ * signal. `seen`: what os_thread_call() said shortly before, or number -1. A timed call goes on for what is
+ * left of its time as far as that can be known: at the most it begins anew once. A pending signal of the
+ * program's ends it, as ever; `left_to_first`: those, a bit each, that are for the process's first thread to
+ * take if they are for the process. */
+void os_resume_call(void *context, const struct os_call *seen, uint64_t left_to_first, int own_signal);
+/* The signals that the interrupted thread blocks, a bit each. */
+uint64_t os_context_blocked(void *context);
 /* The stack pointer of the interrupted thread; 0: not known. False when this kind of machine cannot resume.
  */
 uint64_t os_context_stack(void *context);

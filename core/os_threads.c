@@ -53,7 +53,7 @@ int os_signal_thread(int32_t thread, int signal)
     return (int)ANSWER(syscall(SYS_tgkill, os_process(), thread, signal));
 }
 
-static uint64_t hexadecimal_after(const char *text, const char *key)
+uint64_t os_hexadecimal_after(const char *text, const char *key)
 {
     const char *found = strstr(text, key);
     uint64_t value = 0;
@@ -80,8 +80,8 @@ enum os_thread_state os_thread_state(int32_t thread, int signal)
     const char *state = strstr(text, "\nState:\t");
     if (state == NULL || state[8] == 'Z' || state[8] == 'X')
         return OS_THREAD_ENDED;
-    return (hexadecimal_after(text, "\nSigBlk:") >> (signal - 1) & 1) != 0 ? OS_THREAD_BLOCKS_SIGNAL
-                                                                           : OS_THREAD_RUNS;
+    return (os_hexadecimal_after(text, "\nSigBlk:") >> (signal - 1) & 1) != 0 ? OS_THREAD_BLOCKS_SIGNAL
+                                                                              : OS_THREAD_RUNS;
 }
 
 static int count_living(int32_t thread, void *argument)

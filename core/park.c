@@ -16,6 +16,7 @@ struct place {
     _Atomic int32_t thread;
     _Atomic uint32_t parked;       /* the moment it is parked for */
     _Atomic uint64_t stack, frame; /* of the program; of the handler, which may have another */
+    _Atomic uint64_t blocked;      /* signals */
     struct os_call call;
 };
 
@@ -40,6 +41,20 @@ static struct place *own_place(void)
     return NULL;
 }
 
+/* Signals for the process that its first thread will take, if it is among those that stand still; all of them
+ * if it is not: then it is the one that merges. */
+static uint64_t left_to_first(void)
+{
+    const int32_t first = os_process();
+    const uint32_t count = atomic_load_explicit(&lot.count, memory_order_acquire);
+    if (os_thread() == first)
+        return 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (atomic_load_explicit(&lot.place[i].thread, memory_order_relaxed) == first)
+            return ~atomic_load_explicit(&lot.place[i].blocked, memory_order_relaxed);
+    return ~UINT64_C(0);
+}
+
 static void wait_for_the_end(uint32_t moment)
 {
     while (atomic_load(&lot.moment) == moment)
@@ -52,17 +67,20 @@ static void stand_still(int signal, siginfo_t *information, void *context)
     struct os_call call = {.number = -1};
     const uint32_t moment = atomic_load(&lot.moment);
     struct place *place = (moment & 1) != 0 ? own_place() : NULL;
-    (void)signal, (void)information;
+    uint64_t left = 0;
+    (void)information;
     if (place != NULL) {
         call = place->call;
         atomic_store_explicit(&place->stack, os_context_stack(context), memory_order_relaxed);
         atomic_store_explicit(&place->frame, (uintptr_t)&call, memory_order_relaxed);
+        atomic_store_explicit(&place->blocked, os_context_blocked(context), memory_order_relaxed);
         atomic_store_explicit(&place->parked, moment, memory_order_release);
         atomic_fetch_add(&lot.arrived, 1);
         os_wake(&lot.arrived);
         wait_for_the_end(moment);
+        left = left_to_first();
     }
-    os_resume_call(context, &call);
+    os_resume_call(context, &call, left, signal);
     errno = kept_errno;
 }
 
