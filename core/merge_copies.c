@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "merge_index.h"
 #include "merge_index_own.h"
 
 static void sheet_path(const struct merge_index *index, uint32_t sheet, uint32_t number,

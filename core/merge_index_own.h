@@ -5,8 +5,9 @@
 #ifndef SHM_MERGE_INDEX_OWN_H
 #define SHM_MERGE_INDEX_OWN_H
 
-#include "merge_index.h"
 #include "os.h"
+
+struct merge_index;
 
 #define MERGE_PATH_BYTES 384u
 

@@ -175,13 +175,19 @@ struct os_call {
 };
 void os_thread_call(int32_t thread, struct os_call *out);
 
+/* How a thread was interrupted. Sets of signals have a bit each. */
+struct os_interruption {
+    int signal;             /* the handler's */
+    uint64_t blocked;       /* while the handler runs: all that have a handler of the program's */
+    uint64_t left_to_first; /* for the process's first thread to take, if they are for the process */
+};
+
 /* In the handler of a signal: if it broke off a system call, have that call go on as if there had been no
  * signal. `seen`: what os_thread_call() said shortly before, or number -1. A timed call goes on for what is
  * left of its time as far as that can be known: at the most it begins anew once. A pending signal of the
- * program's ends it, as ever; `left_to_first`: those, a bit each, that are for the process's first thread to
- * take if they are for the process. */
-void os_resume_call(void *context, const struct os_call *seen, uint64_t left_to_first, int own_signal);
-/* The signals that the interrupted thread blocks, a bit each. */
+ * program's ends it, as ever. */
+void os_resume_call(void *context, const struct os_call *seen, const struct os_interruption *by);
+/* The signals that the interrupted thread blocks. */
 uint64_t os_context_blocked(void *context);
 /* The stack pointer of the interrupted thread; 0: not known. False when this kind of machine cannot resume.
  */

@@ -45,8 +45,7 @@ struct resumption {
     ucontext_t *context;
     struct os_registers registers;
     int64_t number;
-    int own_signal;         /* the one that interrupted it */
-    uint64_t left_to_first; /* signals for the process that are its first thread's */
+    const struct os_interruption *by;
 };
 
 bool os_can_resume(void)
@@ -120,13 +119,14 @@ static bool ended_by_another(const struct resumption *it, bool any)
     uint64_t pending = 0;
     if (syscall(SYS_rt_sigpending, &pending, (size_t)KERNEL_SIGNALS) != 0)
         return false;
-    pending &= ~(os_context_blocked(it->context) | UINT64_C(1) << (it->own_signal - 1));
-    return UNLIKELY(pending != 0) && is_ended(pending, any, it->left_to_first);
+    pending &= ~(os_context_blocked(it->context) | UINT64_C(1) << (it->by->signal - 1));
+    return UNLIKELY(pending != 0) && is_ended(pending, any, it->by->left_to_first);
 }
 
 static bool slept_here(const struct os_call *seen, const struct os_registers *registers, uint64_t place)
 {
-    bool same = seen->number >= 0 && seen->place == place && seen->stack == registers->stack;
+    bool same = seen->number >= 0 && seen->number != SYS_restart_syscall && seen->place == place &&
+                seen->stack == registers->stack;
     for (unsigned i = 0; i < 6; i++)
         same &= seen->argument[i] == registers->argument[i];
     return same;
@@ -187,10 +187,9 @@ static const struct timeout *timeout_of(int64_t number, const uint64_t argument[
 /* With the signals that the program had blocked, as it made it. */
 static int64_t call_for_it(const struct resumption *it, const uint64_t argument[6])
 {
-    const uint64_t everything = ~UINT64_C(0);
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &it->context->uc_sigmask, NULL, (size_t)KERNEL_SIGNALS);
     const int64_t result = os_call_again(it->number, argument);
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &everything, NULL, (size_t)KERNEL_SIGNALS);
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, &it->by->blocked, NULL, (size_t)KERNEL_SIGNALS);
     return result;
 }
 
@@ -350,10 +349,9 @@ static void resume_broken_off(struct resumption *it)
     }
 }
 
-void os_resume_call(void *context, const struct os_call *seen, uint64_t left_to_first, int own_signal)
+void os_resume_call(void *context, const struct os_call *seen, const struct os_interruption *by)
 {
-    struct resumption it = {
-        .context = context, .number = -1, .own_signal = own_signal, .left_to_first = left_to_first};
+    struct resumption it = {.context = context, .number = -1, .by = by};
     if (!os_registers_of(context, &it.registers))
         return;
     const int64_t result = *it.registers.result;

@@ -21,13 +21,20 @@ struct place {
 };
 
 static struct {
-    int signal;               /* 0: none yet, -1: there is none */
+    int signal;       /* 0: none yet, -1: there is none */
+    uint64_t handled; /* signals that the program, or the C library, has handlers for: they wait while threads
+                       * stand still */
     _Atomic uint32_t moment;  /* odd: they are to stand still; a futex */
     _Atomic uint32_t arrived; /* a futex */
     _Atomic uint32_t count;
     struct place *place;
     uint32_t room;
 } lot;
+
+static uint64_t bit(int signal)
+{
+    return UINT64_C(1) << (signal - 1);
+}
 
 /* ---------------------------------------------------------------- in the parked threads */
 
@@ -65,9 +72,9 @@ static void stand_still(int signal, siginfo_t *information, void *context)
 {
     const int kept_errno = errno;
     struct os_call call = {.number = -1};
+    struct os_interruption by = {.signal = signal, .blocked = lot.handled | bit(signal)};
     const uint32_t moment = atomic_load(&lot.moment);
     struct place *place = (moment & 1) != 0 ? own_place() : NULL;
-    uint64_t left = 0;
     (void)information;
     if (place != NULL) {
         call = place->call;
@@ -78,9 +85,9 @@ static void stand_still(int signal, siginfo_t *information, void *context)
         atomic_fetch_add(&lot.arrived, 1);
         os_wake(&lot.arrived);
         wait_for_the_end(moment);
-        left = left_to_first();
+        by.left_to_first = left_to_first();
     }
-    os_resume_call(context, &call, left, signal);
+    os_resume_call(context, &call, &by);
     errno = kept_errno;
 }
 
@@ -93,24 +100,44 @@ static bool is_ours(int signal)
            action.sa_sigaction == stand_still;
 }
 
-static bool take_signal(int signal)
+/* Signals that the program has a handler for. To block others would not keep any code of the program from
+ * running, and would be seen: one that is ignored is not even sent, unless a thread blocks it. */
+static uint64_t handled_signals(void)
+{
+    uint64_t handled = bit(32) | bit(33); /* for pthread_cancel() and setuid(): not shown */
+    for (int signal = 1; signal <= SIGRTMAX; signal++) {
+        struct sigaction action;
+        if (sigaction(signal, NULL, &action) == 0 && action.sa_handler != SIG_DFL &&
+            action.sa_handler != SIG_IGN && action.sa_sigaction != stand_still)
+            handled |= bit(signal);
+    }
+    return handled;
+}
+
+static bool set_handler(int signal, uint64_t blocked)
 {
     struct sigaction action;
-    if (sigaction(signal, NULL, &action) != 0 || (action.sa_flags & SA_SIGINFO) != 0 ||
-        action.sa_handler != SIG_DFL)
-        return false;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = stand_still;
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-    sigfillset(&action.sa_mask);
+    memcpy(&action.sa_mask, &blocked, sizeof blocked); /* sigaddset() takes none of the C library's own */
     return sigaction(signal, &action, NULL) == 0;
+}
+
+static bool take_signal(int signal)
+{
+    struct sigaction action;
+    return sigaction(signal, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
+           action.sa_handler == SIG_DFL && set_handler(signal, lot.handled);
 }
 
 /* The program may have taken it away: then the next one. */
 static bool have_signal(void)
 {
+    const uint64_t before = lot.handled;
+    lot.handled = handled_signals();
     if (lot.signal > 0 && is_ours(lot.signal))
-        return true;
+        return lot.handled == before || set_handler(lot.signal, lot.handled);
     lot.signal = -1;
     for (int signal = SIGRTMAX; signal > SIGRTMIN && lot.signal < 0 && os_can_resume(); signal--)
         if (take_signal(signal))
@@ -261,6 +288,8 @@ enum park_answer park_begin(const void *address, uint64_t bytes)
         if (round.answer == PARKED && !wait_for_all(round.moment, until))
             round.answer = PARK_LATE;
     } while (round.answer == PARKED && round.signalled > 0);
+    if (round.answer == PARKED && handled_signals() != lot.handled)
+        round.answer = PARK_LATE; /* a handler was set up meanwhile */
     if (round.answer == PARKED && !stacks_lie_elsewhere(address, bytes))
         round.answer = PARK_IN_USE;
     if (round.answer != PARKED)

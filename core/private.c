@@ -8,6 +8,7 @@
 #include "error.h"
 #include "os.h"
 #include "park.h"
+#include "private.h"
 #include "private_own.h"
 #include "shortage.h"
 

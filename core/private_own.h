@@ -8,7 +8,8 @@
 #include "arena.h"
 #include "handle.h"
 #include "merge.h"
-#include "private.h"
+
+struct private_tally;
 
 #define PRIVATE_CHUNK_MEMORY MEBI
 

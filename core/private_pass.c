@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "os.h"
+#include "private.h"
 #include "private_own.h"
 
 /* What is awaited is looked at again after so long, so many times. */
@@ -29,6 +30,7 @@ struct sweep {
     uint32_t count;
     uint32_t mappings;
     uint32_t first, end; /* only these chunks; end 0: all */
+    uint32_t busy_left;  /* how often, in all, a chunk whose writers could not be held is looked at again */
 };
 
 /* ---------------------------------------------------------------- one chunk */
@@ -75,6 +77,10 @@ static bool settle(struct sweep *sweep, struct merge_local *local, uint32_t chun
     case MERGE_AWAITED:
         return true;
     case MERGE_BUSY:
+        if (sweep->now && sweep->busy_left > 0) {
+            sweep->busy_left--;
+            return true;
+        }
         tally->busy++;
         break;
     case MERGE_FULL:

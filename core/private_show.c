@@ -9,6 +9,7 @@
 #include "error.h"
 #include "label.h"
 #include "os.h"
+#include "private.h"
 #include "private_own.h"
 #include "text.h"
 

@@ -11,7 +11,6 @@
 #include "error.h"
 #include "export.h"
 #include "os.h"
-#include "thread.h"
 
 #define CAUSES 64u
 
@@ -85,11 +84,18 @@ static void write_to_file(const char *line, size_t length)
     close(descriptor);
 }
 
+static _Thread_local bool apart;
+
+void log_from_apart(void)
+{
+    apart = true;
+}
+
 static void write_to_standard_error(const char *line, size_t length)
 {
     struct stat status;
     int descriptor = STDERR_FILENO, opened = -1;
-    if (thread_self.apart) /* its descriptors are not the program's; this is the way to those */
+    if (apart) /* its descriptors are not the program's; this is the way to those */
         descriptor = opened =
             open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (sink.has_standard_error && fstat(descriptor, &status) == 0 && status.st_dev == sink.device &&

@@ -19,6 +19,9 @@ void log_begin(const struct settings *settings);
  * said something for this cause. */
 void log_say(enum settings_log level, const char *cause, const char *format, ...) PRINTF_LIKE(3, 4);
 
+/* The calling thread is the shim's own, with a table of descriptors of its own. */
+void log_from_apart(void);
+
 bool log_wants(enum settings_log level);
 
 #endif

@@ -88,7 +88,8 @@ static void *run(void *argument)
     (void)argument;
     thread_self.inside++; /* whatever is allocated here is the next allocator's */
     os_name_thread("shmcore-merge");
-    thread_self.apart = os_own_descriptors() == 0;
+    if (os_own_descriptors() == 0)
+        log_from_apart();
     while (sleep_until(os_clock() + (private_wants(PRIVATE_QUIET, &quiet) ? pause_after(&tally, spent, quiet)
                                                                           : LOOK_MOST))) {
         if (!private_wants(PRIVATE_QUIET, &quiet))

@@ -50,7 +50,6 @@ struct thread_deferred {
 
 struct thread {
     unsigned inside;   /* > 0: in the shim: allocations go to the next allocator */
-    bool apart;        /* the shim's own, with a table of descriptors of its own */
     bool pass_next;    /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
     uint32_t children; /* threads it has created */
     _Atomic(struct thread_deferred *) deferred;

@@ -24,10 +24,12 @@ IMPURE = {"core/os.h", "core/lock.h", "core/segment.h", "core/handle.h"}
 # The files of the façade share one header, and nobody else sees it, not even through another.
 FACADE_HEADER = "core/handle.h"
 FACADE = {"blocks", "collect", "enter", "export", "export_extent", "export_own", "export_slab", "forked",
-          "forked_run", "inherited", "naming", "reap", "regions", "release", "store", "visit", "work"}
+          "forked_run", "inherited", "naming", "private", "private_own",
+          "private_pass", "private_show", "reap", "regions", "release", "store", "visit", "work"}
 
 PRELOAD_FROM_CORE = {"core/" + name + ".h"
-                     for name in ("base", "error", "export", "forked", "label", "layout", "os", "shmcore")}
+                     for name in ("base", "error", "export", "forked", "label", "layout", "os", "private",
+                               "shmcore")}
 
 CONDITIONS_ALLOWED = {"core/base.h", "core/os.c"}
 
