@@ -225,7 +225,7 @@ blocks() {
     "$tool" ls --json --job "$SHM_JOB" "${1:-SHARED::node}" >"$work/blocks.json" 2>"$work/blocks.err"
     local found=$?
     python3 -c 'import json, sys
-for b in sorted(json.load(sys.stdin), key=lambda b: b["name"]):
+for b in sorted(json.load(sys.stdin)["blocks"], key=lambda b: b["name"]):
     print(*(b[k] for k in ("name", "bytes", "kind", "owner", "refs", "address")), sep="\t")' \
         <"$work/blocks.json" >"$work/blocks" 2>>"$work/blocks.err"
     return $found

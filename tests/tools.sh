@@ -110,7 +110,7 @@ test_usage() {
     run "$tool" nonsense
     exits 2 "unknown command"
     has err "nonsense" "unknown command: is named"
-    for command in run check ls show cat rm gc; do
+    for command in run check ls show cat merge rm gc; do
         run "$tool" "$command" -h
         exits 0 "$command -h"
         has out "^Usage: shmpreload $command" "$command -h: usage on standard output"
@@ -136,7 +136,7 @@ test_help() {
     local command
     run "$tool" -h
     exits 0 "-h"
-    for command in run check ls show cat rm gc; do
+    for command in run check ls show cat merge rm gc; do
         has out "^  $command +[a-z]" "-h: lists $command"
     done
     run "$tool" --version
@@ -386,8 +386,8 @@ test_listing() {
     [ "$(awk 'NR == 2 { print $1 }' "$work/out")" = "täble/ö" ]
     verdict $? "ls --sort size: the largest first"
     run "$tool" ls --json --dir "$shared" "$segment"
-    json "ls SEGMENT" "[b['name'] for b in it] == ['alpha', 'täble/ö', 'zero'] and [b['bytes'] for b in it] == [1500, 1 << 20, 0]"
-    json "ls SEGMENT" "all(b['kind'] == 'named' and b['owner'] == $holder and b['refs'] == 1 and int(b['address'], 16) for b in it)"
+    json "ls SEGMENT" "[b['name'] for b in it['blocks']] == ['alpha', 'täble/ö', 'zero'] and [b['bytes'] for b in it['blocks']] == [1500, 1 << 20, 0]"
+    json "ls SEGMENT" "all(b['kind'] == 'named' and b['owner'] == $holder and b['refs'] == 1 and int(b['address'], 16) for b in it['blocks']) and it['merged'] == []"
 }
 
 test_block() {

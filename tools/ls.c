@@ -8,6 +8,7 @@
 #include "blocks.h"
 #include "display.h"
 #include "json_output.h"
+#include "merged.h"
 #include "segments.h"
 #include "table.h"
 #include "tool.h"
@@ -158,17 +159,20 @@ static void print_summary(const shmcore_segment *segment, const struct block_lis
     putchar('\n');
 }
 
-static void print_blocks_json(const struct block_list *list)
+static void print_blocks_json(const struct block_list *list, const struct merged_list *merged)
 {
-    struct json_object *array = json_new_array();
+    struct json_object *object = json_new_object(), *array = json_new_array();
     for (size_t i = 0; i < list->count; i++)
         json_append(array, block_json(&list->items[i]));
-    json_finish(array);
+    json_put(object, "blocks", array);
+    json_put(object, "merged", merged_json(merged));
+    json_finish(object);
 }
 
 static int list_blocks(const struct options *options, shmcore_segment *segment)
 {
     struct block_list list = {0};
+    struct merged_list merged;
     if (shmcore_for_each(segment, collect_block, &list) != 0) {
         complain("cannot list the blocks: %s", shmcore_error());
         free(list.items);
@@ -176,14 +180,21 @@ static int list_blocks(const struct options *options, shmcore_segment *segment)
     }
     if (list.count > 1)
         qsort(list.items, list.count, sizeof *list.items, compare_blocks);
+    int status = merged_collect(segment, &merged) == 0 ? STATUS_DONE : STATUS_FAILED;
+    merged_sort(&merged, options->sort);
     if (options->json) {
-        print_blocks_json(&list);
+        print_blocks_json(&list, &merged);
     } else {
         print_blocks(&list, options->exact);
         print_summary(segment, &list, options->exact);
+        if (merged.count > 0) {
+            putchar('\n');
+            merged_print(&merged, options->exact);
+        }
     }
     free(list.items);
-    return STATUS_DONE;
+    free(merged.items);
+    return status;
 }
 
 static int perform(const struct options *options)
@@ -207,14 +218,18 @@ const struct command command_ls = {
             "\n"
             "  -b, --bytes         exact sizes in bytes\n"
             "      --sort ORDER    name (default), size (largest first) or owner\n"
-            "      --json          a JSON array\n"
+            "      --json          a JSON array; of a SEGMENT an object of two: blocks and merged\n"
             "      --dir DIR       where the segments lie (default /dev/shm)\n"
             "      --job JOB       segments of this job only; '' for those without a job\n"
             "  -h, --help          this text\n"
             "\n"
             "SIZE of a segment is what it may grow to, USED the memory it occupies now. Its STATE is\n"
             "live (processes have it open), kept (persistent), dead (nobody has it open: `gc` removes\n"
-            "it) or unusable (half made, damaged, or of another version).\n",
+            "it) or unusable (half made, damaged, or of another version).\n"
+            "\n"
+            "Blocks under `merge` rules come last: how many processes have each (RANKS), how much of what\n"
+            "these have of it is shared, and the memory that saves. Those of less than 2 MiB are added\n"
+            "up for each call site and thread, with '*' in the name for what tells them apart.\n",
     .accepts = "bSNDJ",
     .operands_most = 1,
     .perform = perform,

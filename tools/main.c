@@ -15,8 +15,10 @@
  *   ls.c         ls:    segments, or the blocks of one
  *   show.c       show and cat: one block, its fields or its bytes
  *   remove.c     rm and gc: segments that should go
+ *   merge.c      merge: asks the processes of a segment to merge
  *
  *   segments.c   name → segment: which one is meant, attaching read-only
+ *   merged.c     the merged blocks of a segment: table, JSON, sums;  blocks.c  the same for the others
  *   source.c     POLICY argument → text → parsed policy, or the error with its line and a caret
  *   rules.c      a parsed policy as a table or JSON
  *   sites.c      the report of a dry run, grouped by rule
@@ -33,7 +35,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &command_run, &command_check, &command_ls, &command_show, &command_cat, &command_rm, &command_gc,
+    &command_run, &command_check, &command_ls, &command_show,
+    &command_cat, &command_merge, &command_rm, &command_gc,
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

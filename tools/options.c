@@ -16,7 +16,7 @@ static const struct option all_options[] = {
     {"bytes", no_argument, NULL, 'b'},        {"sort", required_argument, NULL, 'S'},
     {"offset", required_argument, NULL, 'o'}, {"count", required_argument, NULL, 'n'},
     {"force", no_argument, NULL, 'f'},        {"policy", required_argument, NULL, 'p'},
-    {"log", required_argument, NULL, 'L'},
+    {"log", required_argument, NULL, 'L'},    {"wait", required_argument, NULL, 'W'},
 };
 
 enum { OPTIONS = sizeof all_options / sizeof all_options[0] };
@@ -75,6 +75,16 @@ static int set_number(const char *text, char letter, uint64_t *number)
     return -1;
 }
 
+static int set_wait(const char *text, struct options *options)
+{
+    enum { DAY = 24 * 60 * 60 };
+    bool digits = text[strspn(text, "0123456789")] == '\0';
+    if (digits && display_parse_size(text, &options->wait) && options->wait >= 1 && options->wait <= DAY)
+        return 0;
+    complain("--wait takes a number of seconds from 1 to %d, not '%s'", DAY, text);
+    return -1;
+}
+
 static int set_log(const char *level, struct options *options)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug"};
@@ -114,6 +124,8 @@ static int set_option(int option, struct options *options)
         return set_sort(optarg, options);
     case 'L':
         return set_log(optarg, options);
+    case 'W':
+        return set_wait(optarg, options);
     case 'o':
         return set_number(optarg, 'o', &options->offset);
     case 'n':
@@ -145,7 +157,7 @@ int options_parse(const struct command *command, int argc, char **argv, struct o
     int option;
 
     build_tables(command, &tables);
-    *options = (struct options){.count = UINT64_MAX};
+    *options = (struct options){.count = UINT64_MAX, .wait = 10};
     argv[0] = prefix; /* for getopt's own messages */
     while ((option = getopt_long(argc, argv, tables.short_options, tables.long_options, NULL)) != -1) {
         if (option == 'h') {

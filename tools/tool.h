@@ -26,6 +26,7 @@ struct options {
     bool exact; /* sizes in bytes */
     bool force;
     enum tool_sort sort;
+    uint64_t wait; /* seconds */
     uint64_t offset;
     uint64_t count;  /* UINT64_MAX: to the end */
     char **operands; /* NULL-terminated */
@@ -44,8 +45,8 @@ struct command {
     int (*perform)(const struct options *options);
 };
 
-extern const struct command command_run, command_check, command_ls, command_show, command_cat, command_rm,
-    command_gc;
+extern const struct command command_run, command_check, command_ls, command_show, command_cat, command_merge,
+    command_rm, command_gc;
 
 /* Parses argv (argv[0] is the command's name). Returns -1 to go on, else the exit status: after -h,
  * or after a message on bad usage. */
