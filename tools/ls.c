@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *segment_state(const struct shmcore_segment_info *info)
 {
@@ -54,21 +55,38 @@ static int compare_blocks(const void *left, const void *right)
     return result ? result : strcmp(a->name, b->name);
 }
 
+/* False where it cannot be told: of segments that are unusable, or another user's. */
+static bool find_saved(const struct shmcore_segment_info *info, uint64_t *saved)
+{
+    struct merged_list list = {0};
+    struct shmcore_traits traits = segments_traits(info);
+    bool may = info->usable && info->uid == geteuid();
+    shmcore_segment *segment = may ? shmcore_open(info->name, &traits) : NULL;
+    bool found = segment && merged_collect(segment, &list) == 0;
+    *saved = list.saved;
+    free(list.items);
+    shmcore_close(segment);
+    return found;
+}
+
 static void print_segments(const struct segment_list *list, bool exact)
 {
-    static const char *const headings[] = {"NAME",  "JOB",        "USER",  ">SIZE",
-                                           ">USED", ">PROCESSES", "STATE", NULL};
+    static const char *const headings[] = {"NAME",   "JOB",        "USER",  ">SIZE", ">USED",
+                                           ">SAVED", ">PROCESSES", "STATE", NULL};
     char size[DISPLAY_SIZE_MAX];
     struct table table;
     table_start(&table, headings);
     for (size_t i = 0; i < list->count; i++) {
         const struct shmcore_segment_info *info = &list->items[i];
         char *user = segments_user(info->uid);
+        uint64_t saved;
+        bool told = find_saved(info, &saved);
         table_text(&table, info->name);
         table_text(&table, info->job);
         table_text(&table, user);
         table_text(&table, display_size(info->capacity, exact, size));
         table_text(&table, display_size(info->reserved, exact, size));
+        table_text(&table, told ? display_size(saved, exact, size) : "");
         table_number(&table, info->processes);
         table_text(&table, segment_state(info));
         free(user);
@@ -80,6 +98,7 @@ static struct json_object *segment_json(const struct shmcore_segment_info *info)
 {
     struct json_object *object = json_new_object();
     char *user = segments_user(info->uid);
+    uint64_t saved;
     json_put_text(object, "name", info->name);
     json_put_text(object, "job", info->job);
     json_put_number(object, "uid", info->uid);
@@ -87,6 +106,8 @@ static struct json_object *segment_json(const struct shmcore_segment_info *info)
     json_put_text(object, "path", info->path);
     json_put_number(object, "capacity", info->capacity);
     json_put_number(object, "reserved", info->reserved);
+    if (find_saved(info, &saved))
+        json_put_number(object, "saved", saved);
     json_put_number(object, "processes", info->processes);
     json_put_bool(object, "persist", info->persist);
     json_put_bool(object, "usable", info->usable);
@@ -173,6 +194,7 @@ static int list_blocks(const struct options *options, shmcore_segment *segment)
 {
     struct block_list list = {0};
     struct merged_list merged;
+    int status = STATUS_DONE;
     if (shmcore_for_each(segment, collect_block, &list) != 0) {
         complain("cannot list the blocks: %s", shmcore_error());
         free(list.items);
@@ -180,7 +202,10 @@ static int list_blocks(const struct options *options, shmcore_segment *segment)
     }
     if (list.count > 1)
         qsort(list.items, list.count, sizeof *list.items, compare_blocks);
-    int status = merged_collect(segment, &merged) == 0 ? STATUS_DONE : STATUS_FAILED;
+    if (merged_collect(segment, &merged) < 0) {
+        complain("cannot list the merged blocks: %s", shmcore_error());
+        status = STATUS_FAILED;
+    }
     merged_sort(&merged, options->sort);
     if (options->json) {
         print_blocks_json(&list, &merged);
@@ -223,9 +248,10 @@ const struct command command_ls = {
             "      --job JOB       segments of this job only; '' for those without a job\n"
             "  -h, --help          this text\n"
             "\n"
-            "SIZE of a segment is what it may grow to, USED the memory it occupies now. Its STATE is\n"
-            "live (processes have it open), kept (persistent), dead (nobody has it open: `gc` removes\n"
-            "it) or unusable (half made, damaged, or of another version).\n"
+            "SIZE of a segment is what it may grow to, USED the memory it occupies now, SAVED what its\n"
+            "processes would occupy more if nothing had been merged. Its STATE is live (processes have it\n"
+            "open), kept (persistent), dead (nobody has it open: `gc` removes it) or unusable (half made,\n"
+            "damaged, or of another version).\n"
             "\n"
             "Blocks under `merge` rules come last: how many processes have each (RANKS), how much of what\n"
             "these have of it is shared, and the memory that saves. Those of less than 2 MiB are added\n"

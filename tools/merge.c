@@ -33,15 +33,19 @@ static shmcore_segment *open_for_asking(const struct shmcore_segment_info *info)
     return segment;
 }
 
-/* How many have merged, at least one; -1 after a message. */
+/* How many have merged; -1 after a message. */
 static int ask(const struct options *options, shmcore_segment *segment)
 {
     int count = shmcore_ask_merge(segment, (unsigned)options->wait * 1000);
     if (count < 0)
         complain("cannot ask the processes of '%s': %s", shmcore_segment_name(segment), shmcore_error());
-    else if (count == 0)
-        complain("no process of '%s' has memory to merge", shmcore_segment_name(segment));
-    return count > 0 ? count : -1;
+    return count;
+}
+
+static const char *why_nobody(const struct merged_list *list)
+{
+    return list->count == 0 ? "has memory to merge"
+                            : "has merged: those with memory for it do not listen, or do not run";
 }
 
 static void print_result(int count, const struct merged_list *list)
@@ -64,14 +68,20 @@ static int merge(const struct options *options, shmcore_segment *segment)
 {
     struct merged_list list;
     int count = ask(options, segment);
-    if (count < 0 || merged_collect(segment, &list) < 0)
+    if (count < 0)
         return STATUS_FAILED;
-    if (options->json)
+    if (merged_collect(segment, &list) < 0) {
+        complain("cannot tell what is merged in '%s': %s", shmcore_segment_name(segment), shmcore_error());
+        return STATUS_FAILED;
+    }
+    if (count == 0)
+        complain("no process of '%s' %s", shmcore_segment_name(segment), why_nobody(&list));
+    else if (options->json)
         print_result_json(count, &list);
     else
         print_result(count, &list);
     free(list.items);
-    return STATUS_DONE;
+    return count > 0 ? STATUS_DONE : STATUS_FAILED;
 }
 
 static int perform(const struct options *options)

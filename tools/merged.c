@@ -28,7 +28,6 @@ int merged_collect(shmcore_segment *segment, struct merged_list *list)
     *list = (struct merged_list){0};
     if (shmcore_for_each_merged(segment, collect, list) == 0)
         return 0;
-    complain("cannot list the merged blocks: %s", shmcore_error());
     free(list->items);
     *list = (struct merged_list){0};
     return -1;

@@ -16,7 +16,7 @@ struct merged_list {
     uint64_t merged, saved; /* bytes, of all of them */
 };
 
-/* 0, or -1 after a message, with an empty list. */
+/* 0, or -1 with shmcore_error() and an empty list. */
 int merged_collect(shmcore_segment *segment, struct merged_list *list);
 
 void merged_sort(struct merged_list *list, enum tool_sort order);
