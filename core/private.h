@@ -69,7 +69,10 @@ bool private_wants(enum private_when when, uint64_t *quiet);
 bool private_wait(uint64_t patience);
 /* This process listens for requests, or does not any more. */
 void private_listen(bool listens);
-void private_answer(void);
+/* What is asked for now, for private_answer() after a pass: a request that comes during it is not met by it.
+ */
+uint32_t private_asked(void);
+void private_answer(uint32_t asked);
 
 /* Around process_vm_writev() to another process: waits until none of its memory is being replaced, or for a
  * tenth of a second. */

@@ -14,6 +14,7 @@
 /* What is awaited is looked at again after so long, so many times. */
 #define AWAIT_STEP     UINT64_C(1000000)
 #define AWAIT_ROUNDS   1000u
+#define BUSY_ROUNDS    64u
 /* A chunk that would not merge is left alone for twice as long each time, up to so many doublings. */
 #define DOUBLINGS_MOST 6u
 #define RETRY_LEAST    UINT64_C(100000000)
@@ -198,8 +199,13 @@ static void run(struct sweep *sweep)
 
 void private_pass_over(struct private_space *space, uint32_t first, uint32_t end, struct private_tally *tally)
 {
-    struct sweep sweep = {
-        .space = space, .tally = tally, .when = PRIVATE_MANUAL, .now = true, .first = first, .end = end};
+    struct sweep sweep = {.space = space,
+                          .tally = tally,
+                          .when = PRIVATE_MANUAL,
+                          .now = true,
+                          .first = first,
+                          .end = end,
+                          .busy_left = BUSY_ROUNDS};
     *tally = (struct private_tally){0};
     run(&sweep);
 }
@@ -212,7 +218,8 @@ void private_pass(enum private_when when, bool now, struct private_tally *out)
     *tally = (struct private_tally){0};
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         struct private_space *space = private_space_of(i);
-        struct sweep sweep = {.space = space, .tally = tally, .when = when, .now = now};
+        struct sweep sweep = {
+            .space = space, .tally = tally, .when = when, .now = now, .busy_left = BUSY_ROUNDS};
         if (takes_part(space))
             run(&sweep);
     }
@@ -280,14 +287,21 @@ void private_listen(bool listens)
     }
 }
 
-void private_answer(void)
+uint32_t private_asked(void)
+{
+    const struct private_space *space = first_space();
+    return space != NULL ? atomic_load(&space->index.file->header.wanted) : 0;
+}
+
+void private_answer(uint32_t asked)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         struct private_space *space = private_space_of(i);
         if (!takes_part(space))
             continue;
         struct merge_header *header = &space->index.file->header;
-        atomic_store(&space->index.file->rows[space->segment->row].answered, atomic_load(&header->wanted));
+        atomic_store(&space->index.file->rows[space->segment->row].answered,
+                     space == first_space() ? asked : atomic_load(&header->wanted));
         atomic_fetch_add(&header->done, 1);
         os_wake(&header->done);
     }

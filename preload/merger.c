@@ -71,9 +71,10 @@ static bool sleep_until(uint64_t end)
         struct private_tally tally;
         private_listen(true);
         if (private_wait(now < end ? least(end - now, LOOK_MOST) : 0)) {
+            const uint32_t asked = private_asked();
             private_pass(PRIVATE_MANUAL, true, &tally);
             report(&tally);
-            private_answer();
+            private_answer(asked);
         } else if (os_clock() >= end) {
             return true;
         }
