@@ -310,6 +310,11 @@ bool export_was_said(const char *sentence)
     return registry_was_said(key_of(sentence));
 }
 
+void export_say_again(const char *sentence)
+{
+    registry_say_again(key_of(sentence));
+}
+
 void export_forget_said(void)
 {
     registry_tidy(true);

@@ -66,6 +66,8 @@ void export_learn_job(void);
  * is to say it. */
 bool export_first_to_say(const char *sentence);
 bool export_was_said(const char *sentence);
+/* As if it had been said just now: at the end of a process, for those who outlive it. */
+void export_say_again(const char *sentence);
 
 /* At the end of the last process that could want to know what was said: leaves nothing behind. */
 void export_forget_said(void);

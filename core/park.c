@@ -8,7 +8,7 @@
 #include "os.h"
 
 /* Others wait meanwhile, but only those that came already. */
-#define PATIENCE     UINT64_C(20000000)
+#define PATIENCE     UINT64_C(50000000)
 /* What a parked thread may write below its stack pointer, or above. */
 #define STACK_MARGIN (64 * KIBI)
 
@@ -27,6 +27,7 @@ static struct {
     _Atomic uint32_t moment;  /* odd: they are to stand still; a futex */
     _Atomic uint32_t arrived; /* a futex */
     _Atomic uint32_t count;
+    _Atomic int32_t excepted; /* thread */
     struct place *place;
     uint32_t room;
 } lot;
@@ -179,10 +180,15 @@ static bool make_room(void)
     return true;
 }
 
+static bool goes_on(int32_t thread, int32_t self)
+{
+    return thread == self || thread == atomic_load_explicit(&lot.excepted, memory_order_relaxed);
+}
+
 static int signal_one(int32_t thread, void *argument)
 {
     struct round *round = argument;
-    if (thread == round->self || is_known(thread))
+    if (goes_on(thread, round->self) || is_known(thread))
         return 0;
     const enum os_thread_state state = os_thread_state(thread, lot.signal);
     if (state == OS_THREAD_ENDED)
@@ -266,7 +272,7 @@ static bool stacks_lie_elsewhere(const void *address, uint64_t bytes)
 
 static int find_blocked(int32_t thread, void *argument)
 {
-    return thread != *(const int32_t *)argument &&
+    return !goes_on(thread, *(const int32_t *)argument) &&
            os_thread_state(thread, lot.signal) == OS_THREAD_BLOCKS_SIGNAL;
 }
 
@@ -303,8 +309,14 @@ void park_end(void)
     os_wake(&lot.moment);
 }
 
+void park_except_this(void)
+{
+    atomic_store(&lot.excepted, os_thread());
+}
+
 void park_after_fork(void)
 {
+    atomic_store(&lot.excepted, 0);
     const uint32_t moment = atomic_load(&lot.moment);
     atomic_store(&lot.moment, moment + (moment & 1));
     atomic_store(&lot.count, 0);

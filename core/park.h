@@ -33,6 +33,10 @@ enum park_answer {
 enum park_answer park_begin(const void *address, uint64_t bytes);
 void park_end(void);
 
+/* The calling thread is the library's own: it writes to nothing of the program's, blocks all signals, and
+ * goes on while others stand still. One in a process. */
+void park_except_this(void);
+
 /* In a forked child, which has one thread. */
 void park_after_fork(void);
 

@@ -67,7 +67,8 @@ bool private_wants(enum private_when when, uint64_t *quiet);
 
 /* Sleeps until somebody asks for a merge, or `patience` ns. True: asked; private_answer() is due. */
 bool private_wait(uint64_t patience);
-/* This process listens for requests, or does not any more. */
+/* This process listens for requests, in the calling thread, which is the shim's own and blocks all signals;
+ * or does not any more. */
 void private_listen(bool listens);
 /* What is asked for now, for private_answer() after a pass: a request that comes during it is not met by it.
  */

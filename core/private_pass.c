@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "os.h"
+#include "park.h"
 #include "private.h"
 #include "private_own.h"
 
@@ -276,6 +277,8 @@ bool private_wait(uint64_t patience)
 
 void private_listen(bool listens)
 {
+    if (listens)
+        park_except_this();
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         struct private_space *space = private_space_of(i);
         if (!takes_part(space))

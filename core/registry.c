@@ -191,6 +191,31 @@ bool registry_was_said(uint64_t key)
     return said;
 }
 
+static void write_said(const struct registry *registry, uint32_t index, uint64_t key)
+{
+    bool ended;
+    struct entry said = {.kind = ENTRY_SAID, .pid = os_process(), .key = key, .since = os_clock()};
+    os_process_start(said.pid, &said.start, &ended);
+    write_entry(registry, index, &said);
+}
+
+void registry_say_again(uint64_t key)
+{
+    struct entry entry;
+    struct registry registry = registry_open(true);
+    if (registry.descriptor < 0)
+        return;
+    uint32_t index = 0;
+    while (index < ENTRIES && read_entry(&registry, index, &entry) &&
+           (entry.kind != ENTRY_SAID || entry.key != key))
+        index++;
+    if (index == ENTRIES || !read_entry(&registry, index, &entry))
+        index = free_entry(&registry);
+    if (index < ENTRIES)
+        write_said(&registry, index, key);
+    registry_close(&registry);
+}
+
 bool registry_first_to_say(uint64_t key)
 {
     struct registry registry = registry_open(true);
@@ -198,12 +223,8 @@ bool registry_first_to_say(uint64_t key)
         return true;
     const bool first = !is_said(&registry, key);
     const uint32_t index = first ? free_entry(&registry) : ENTRIES;
-    if (index < ENTRIES) {
-        bool ended;
-        struct entry said = {.kind = ENTRY_SAID, .pid = os_process(), .key = key, .since = os_clock()};
-        os_process_start(said.pid, &said.start, &ended);
-        write_entry(&registry, index, &said);
-    }
+    if (index < ENTRIES)
+        write_said(&registry, index, key);
     registry_close(&registry);
     return first;
 }

@@ -412,12 +412,25 @@ void router_fork_child(void)
     leave();
 }
 
+/* The parent may end long after this process first said so. */
+static void renew_matches(void)
+{
+    for (size_t i = 0; log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i++) {
+        char note[96];
+        if (!atomic_load(&router.matched[i]))
+            continue;
+        match_note(note, &router.policy->rules[i]);
+        export_say_again(note);
+    }
+}
+
 bool router_end(void)
 {
     if (router.policy == NULL || !is_adopted())
         return false;
     enter();
     pending_drain(release_pending);
+    renew_matches();
     leave();
     if (router.child || router.check_file[0] != '\0')
         return false;
