@@ -146,8 +146,10 @@ static int extend(struct arena *arena, uint32_t pages, uint32_t alignment)
     return 0;
 }
 
-/* Cuts a piece of `pages` out of the first free one that holds it. NULL: *error. */
-static struct arena_piece *take(struct arena *arena, uint32_t pages, uint32_t alignment, int *error)
+/* Cuts a piece of `pages` out of the first free one that holds it, of which `wanted` are going to be used.
+ * NULL: *error. */
+static struct arena_piece *take(struct arena *arena, uint32_t pages, uint32_t wanted, uint32_t alignment,
+                                int *error)
 {
     uint32_t index = 0;
     *error = -ENOMEM;
@@ -165,7 +167,7 @@ static struct arena_piece *take(struct arena *arena, uint32_t pages, uint32_t al
     struct arena_piece piece = arena->pieces[index];
     const uint32_t start = start_in(&piece, alignment);
     const uint32_t before = start - piece.page, after = piece.pages - before - pages;
-    *error = arena->ground->use(arena->ground, start, pages);
+    *error = arena->ground->use(arena->ground, start, wanted);
     if (*error != 0)
         return NULL;
     arena->pieces[index] = (struct arena_piece){.page = start, .pages = pages, .kind = PIECE_BLOCK};
@@ -212,7 +214,8 @@ static struct arena_slab *new_slab(struct arena *arena, unsigned class, int *err
     const size_t words = divide_up(slots, 64);
     struct arena_slab *slab =
         arena->ground->memory(arena->ground, sizeof *slab + 2 * words * sizeof(uint64_t));
-    struct arena_piece *piece = slab != NULL ? take(arena, PAGES_OF(ARENA_SLAB), 1, error) : NULL;
+    struct arena_piece *piece =
+        slab != NULL ? take(arena, PAGES_OF(ARENA_SLAB), PAGES_OF(ARENA_SLAB), 1, error) : NULL;
     if (piece == NULL)
         return NULL;
     *slab = (struct arena_slab){.page = piece->page, .slot_bytes = slot_bytes, .slots = slots};
@@ -308,11 +311,10 @@ void *arena_allocate(struct arena *arena, size_t bytes, size_t alignment, bool z
         return allocate_slot(arena, class, zero, error);
     if (bytes > MERGE_SPACE || alignment > MERGE_SPACE)
         return NULL;
-    uint32_t pages = (uint32_t)most(divide_up(bytes, PAGE_BYTES), 1);
-    const uint32_t own = piece_alignment(pages);
-    if (own > 1)
-        pages = (uint32_t)align_up(pages, own == CHUNK_PAGES ? 1 : own);
-    struct arena_piece *piece = take(arena, pages, (uint32_t)most(own, PAGES_OF(alignment)), error);
+    const uint32_t wanted = (uint32_t)most(divide_up(bytes, PAGE_BYTES), 1);
+    const uint32_t own = piece_alignment(wanted);
+    const uint32_t pages = own == CHUNK_PAGES ? wanted : (uint32_t)align_up(wanted, own);
+    struct arena_piece *piece = take(arena, pages, wanted, (uint32_t)most(own, PAGES_OF(alignment)), error);
     if (piece == NULL)
         return NULL;
     piece->bytes = bytes;

@@ -69,13 +69,24 @@ int merge_index_use(struct merge_index *index, uint32_t row, uint32_t first, uin
     return error == 0 ? 0 : -ENOMEM;
 }
 
-static bool has_holder(const struct merge_index *index, uint32_t chunk)
+/* Is there a row with at least so much in held[]? */
+static bool has_row(const struct merge_index *index, uint32_t chunk, uint32_t least_held)
 {
     const uint32_t rows = (uint32_t)least(process_rows_used(&index->segment->view), MERGE_ROWS);
     for (uint32_t row = 0; row < rows; row++)
-        if (merge_index_held(index, row, chunk) >= HELD_SHARED)
+        if (merge_index_held(index, row, chunk) >= least_held)
             return true;
     return false;
+}
+
+static bool has_holder(const struct merge_index *index, uint32_t chunk)
+{
+    return has_row(index, chunk, HELD_SHARED);
+}
+
+bool merge_index_is_used(const struct merge_index *index, uint32_t chunk)
+{
+    return has_row(index, chunk, HELD_USED);
 }
 
 /* ---------------------------------------------------------------- chunks */

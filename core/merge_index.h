@@ -86,6 +86,9 @@ void merge_index_release(struct merge_index *index, uint32_t row, uint32_t chunk
 /* Everything of a row that is dead or leaves. */
 void merge_index_drop_row(struct merge_index *index, uint32_t row);
 
+/* Has any process memory there? */
+bool merge_index_is_used(const struct merge_index *index, uint32_t chunk);
+
 /* held[row][chunk], HELD_NOTHING where that was never reserved. */
 uint32_t merge_index_held(const struct merge_index *index, uint32_t row, uint32_t chunk);
 

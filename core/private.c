@@ -109,6 +109,8 @@ static void leave_chunk(struct private_space *space, uint32_t chunk)
     struct merge_local *local = &space->chunks[chunk];
     if (local->used && space->segment->row != ROW_NONE)
         merge_index_release(&space->index, space->segment->row, chunk, false);
+    if (!merge_index_is_used(&space->index, chunk))
+        atomic_store_explicit(&space->index.file->chunks[chunk].block_bytes, 0, memory_order_relaxed);
     *local = (struct merge_local){.barred = local->barred};
 }
 

@@ -222,6 +222,29 @@ static bool is_sound(const struct merge_index *index, const struct merge_span *s
     return span->first < grains && grains <= MERGE_GRAINS && span->count <= grains - span->first;
 }
 
+/* The span of the same arena that begins where this one ends (or, not `after`, ends where it begins). */
+static const struct merge_span *neighbour(const struct merge_index *index, uint32_t spans,
+                                          const struct merge_span *span, bool after)
+{
+    for (uint32_t i = 0; i < spans; i++) {
+        const struct merge_span *other = &index->file->spans[i];
+        const bool touches =
+            after ? other->first == span->first + span->count : other->first + other->count == span->first;
+        if (touches && is_sound(index, other) && other->length == span->length &&
+            memcmp(other->label, span->label, sizeof span->label) == 0)
+            return other;
+    }
+    return NULL;
+}
+
+/* A block may lie across spans. */
+static void take_in_neighbours(const struct merge_index *index, uint32_t spans, struct merge_span *span)
+{
+    const struct merge_span *next;
+    for (uint32_t i = 0; i < spans && (next = neighbour(index, spans, span, true)) != NULL; i++)
+        span->count += next->count;
+}
+
 int shmcore_for_each_merged(shmcore_segment *segment,
                             int (*visit)(const shmcore_merged *merged, void *argument), void *argument)
 {
@@ -242,9 +265,11 @@ int shmcore_for_each_merged(shmcore_segment *segment,
     error_format(show.merged.segment, sizeof show.merged.segment, "%s", segment->file.name);
     const uint32_t spans = (uint32_t)least(atomic_load(&index.file->header.spans), MERGE_SPANS);
     for (uint32_t i = 0; i < spans && answer == 0; i++) {
-        const struct merge_span span = index.file->spans[i];
-        if (is_sound(&index, &span))
+        struct merge_span span = index.file->spans[i];
+        if (is_sound(&index, &span) && neighbour(&index, spans, &span, false) == NULL) {
+            take_in_neighbours(&index, spans, &span);
             answer = show_span(&show, &span);
+        }
     }
     merge_index_close(&index);
     return answer;
