@@ -338,6 +338,11 @@ static enum merge_outcome join_file(struct chunk_work *work, uint32_t file, int 
     const enum hold_answer answer = hold_watch(&pass->hold, work->here, MERGE_CHUNK);
     if (answer != HOLD_YES)
         return outcome_of(answer);
+    /* what has been written since look() is noticed by nobody: hold_watch() notes only what comes later */
+    if (os_pages_own(pass->hold.pagemap, work->here, CHUNK_PAGES, work->own) != 0) {
+        hold_forget(&pass->hold, work->here, MERGE_CHUNK);
+        return MERGE_NEVER;
+    }
     bring_all_up_to_date(work);
     enum merge_outcome outcome = MERGE_DIFFERS;
     if (is_worth(work))
