@@ -103,10 +103,13 @@ static int use(struct arena_ground *ground, uint32_t page, uint32_t pages)
     return error;
 }
 
-/* Nothing lives in it any more: its canonical copy, if it has one, is not this process's business. */
+/* Nothing lives in it any more: its canonical copy, if it has one, is not this process's business. What lay
+ * beside the last block is a mapping of it as well, and would keep the whole file. */
 static void leave_chunk(struct private_space *space, uint32_t chunk)
 {
     struct merge_local *local = &space->chunks[chunk];
+    if (local->file != 0)
+        (void)os_map_private_over(space->ground.base + chunk * MERGE_CHUNK, MERGE_CHUNK);
     if (local->used && space->segment->row != ROW_NONE)
         merge_index_release(&space->index, space->segment->row, chunk, false);
     if (!merge_index_is_used(&space->index, chunk))
