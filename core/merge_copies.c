@@ -69,12 +69,25 @@ int merge_index_use(struct merge_index *index, uint32_t row, uint32_t first, uin
     return error == 0 ? 0 : -ENOMEM;
 }
 
+/* One that has been killed holds nothing, though nobody has given it back yet. */
+static bool is_killed(const struct view *view, uint32_t row)
+{
+    const enum row_state state = process_state(view, row);
+    return (state == ROW_ALIVE || state == ROW_EXITING) &&
+           process_is_gone(view->rows[row].pid, view->rows[row].start_time);
+}
+
 /* Is there a row with at least so much in held[]? */
 static bool has_row(const struct merge_index *index, uint32_t chunk, uint32_t least_held)
 {
-    const uint32_t rows = (uint32_t)least(process_rows_used(&index->segment->view), MERGE_ROWS);
+    const struct view *view = &index->segment->view;
+    const uint32_t rows = (uint32_t)least(process_rows_used(view), MERGE_ROWS);
     for (uint32_t row = 0; row < rows; row++)
+<<<<<<< HEAD
         if (merge_index_held(index, row, chunk) >= least_held)
+=======
+        if (merge_index_held(index, row, chunk) >= least_held && !is_killed(view, row))
+>>>>>>> 24652d0 (A killed process does not keep canonical copies from being replaced)
             return true;
     return false;
 }
