@@ -10,7 +10,7 @@ static int is_ring(const char *name, void *argument)
 {
     char target[64];
     (void)argument;
-    return os_read_link("/proc/self/fd", name, target, sizeof target) > 0 &&
+    return os_read_link("/proc/thread-self/fd", name, target, sizeof target) > 0 &&
            strcmp(target, "anon_inode:[io_uring]") == 0;
 }
 
@@ -25,7 +25,7 @@ static bool open_watch(struct hold *hold, enum hold_way best)
         return true;
     }
     hold->way = HOLD_COMPARE;
-    return os_list("/proc/self/fd", is_ring, NULL) <= 0;
+    return os_list("/proc/thread-self/fd", is_ring, NULL) <= 0;
 }
 
 bool hold_open(struct hold *hold, enum hold_way best)
@@ -35,7 +35,7 @@ bool hold_open(struct hold *hold, enum hold_way best)
         return false;
     bool possible = open_watch(hold, best);
     if (possible && hold->way == HOLD_SCAN)
-        possible = os_list("/proc/self/fd", is_ring, NULL) <= 0;
+        possible = os_list("/proc/thread-self/fd", is_ring, NULL) <= 0;
     if (!possible)
         hold_close(hold);
     return possible;

@@ -79,7 +79,7 @@ void os_announce(void *address, uint64_t bytes)
 
 int os_pagemap_open(void)
 {
-    return os_open_file("/proc/self/pagemap", OS_READ);
+    return os_open_file("/proc/thread-self/pagemap", OS_READ);
 }
 
 int os_pages_own(int pagemap, const void *address, uint32_t count, uint64_t *bits)
@@ -204,7 +204,7 @@ uint64_t os_mappings_limit(void)
 uint64_t os_locked_bytes(void)
 {
     char text[4096];
-    if (os_read_text("/proc/self/status", text, sizeof text) <= 0)
+    if (os_read_text("/proc/thread-self/status", text, sizeof text) <= 0)
         return 0;
     return os_number_after(text, "VmLck:", 0) * KIBI;
 }
@@ -229,7 +229,7 @@ int os_each_mapping(int (*visit)(uint64_t start, uint64_t end, bool plain, void 
     size_t kept = 0;
     uint64_t offset = 0;
     int answer = 0;
-    const int descriptor = os_open_file("/proc/self/maps", OS_READ);
+    const int descriptor = os_open_file("/proc/thread-self/maps", OS_READ);
     if (descriptor < 0)
         return descriptor;
     for (;;) {
