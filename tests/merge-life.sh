@@ -15,11 +15,24 @@ fi
 . "$(dirname "$0")/tap.sh"
 tap_begin merge-life "${1-}"
 policy='program merge-life; program merge-fork; merge module=exe size>=64K when=manual'
-lives=(realloc free calloc again protect lock advice blocked sigwait pending identity leaderless exit exit-now exec)
+lives=(realloc free calloc again protect advice wipe blocked sigwait pending identity leaderless exit exec)
 forks=(copy nested stay raw orphan busy)
 
+# Until it makes no difference any more: the first time only lets go of a copy of what all have changed since, and
+# threads that are late are waited for another time.
 ask() {
-    "$tool" merge --job "$SHM_JOB" SHARED::node >"$work/merge.out" 2>&1
+    local same=0 before=
+    for _ in {1..40}; do
+        "$tool" merge --json --job "$SHM_JOB" SHARED::node >"$work/merge.out" 2>&1
+        [ "$(<"$work/merge.out")" = "$before" ] && same=$((same + 1)) || same=0
+        [ "$same" -lt 3 ] || break
+        before=$(<"$work/merge.out")
+    done
+}
+
+# without_shim COMMAND…: where nothing is merged, nothing is said of it.
+without_shim() {
+    bare env -u VICTIM_MERGED -u VICTIM_MERGED_BLOCKED "$@"
 }
 
 # used: kilobytes in /dev/shm.
@@ -61,7 +74,7 @@ ends_as_without() { # ends_as_without ID WHAT
 alike() {
     local what=$1 pause pauses
     shift
-    bare "$@"
+    without_shim "$@"
     mapfile -t pauses < <(grep -Ex '[a-z]+' "$work/bare.out")
     new_job
     begin a "$@"
@@ -78,9 +91,32 @@ alike() {
     nothing_left "$what"
 }
 
+# While one has locked memory, none of its is merged, and one of them says so.
+test_lock() {
+    without_shim "$victims/merge-life" lock
+    new_job
+    begin a "$victims/merge-life" lock
+    begin b "$victims/merge-life" lock
+    both_await ready
+    ask
+    go a
+    go b
+    both_await again
+    ask
+    finish a
+    cp "$work/a.out" "$work/out"
+    unchanged "$1"
+    finish b
+    cp "$work/b.out" "$work/out"
+    unchanged "$1, the other"
+    cat "$work/a.err" "$work/b.err" >"$work/err"
+    one_line "$1" 'locked'
+    nothing_left "$1"
+}
+
 # Each has pages that the other has not.
 test_differ() {
-    bare "$victims/merge-life" differ
+    without_shim "$victims/merge-life" differ
     new_job
     begin a "$victims/merge-life" differ 1
     begin b "$victims/merge-life" differ 2
@@ -148,6 +184,21 @@ test_last() {
 
 # ---------------------------------------------------------------- killed
 
+# One that ends so that nothing of the shim's is called is as one that is killed.
+test_exit_now() {
+    new_job
+    begin a "$victims/merge-life" exit-now
+    begin b "$victims/merge-life" exit-now
+    both_await ready
+    ask
+    finish a
+    exits 0 "$1"
+    finish b
+    exits 0 "$1, the other"
+    "$tool" gc >"$work/gc.out" 2>&1
+    nothing_left "$1, after gc"
+}
+
 kill_process() {
     kill -9 "${held_pid[$1]}"
     wait "${held_pid[$1]}" 2>/dev/null
@@ -158,7 +209,7 @@ start_three() {
     local id
     new_job
     for id in a b c; do
-        start "$id" "$policy" "$victims/merge-life" again
+        start "$id" "$policy" env -u VICTIM_MERGED "$victims/merge-life" again
     done
     for id in a b c; do
         await "$id" ready
@@ -166,15 +217,23 @@ start_three() {
     ask
 }
 
+# saves WHAT: some of those who are left share something.
+saves() {
+    grep -Eq '"saved": *[1-9]' "$work/merge.out"
+    verdict $? "$1" "$work/merge.out"
+}
+
 test_killed_one() {
-    bare "$victims/merge-life" again
+    without_shim "$victims/merge-life" again
     start_three
+    saves "$1: three share"
     kill_process a
     go b
     go c
     await b again
     await c again
     ask
+    saves "$1: the two that are left share what they have now"
     go b
     await b again
     kill_process b
@@ -210,9 +269,11 @@ all() {
     for name in "${forks[@]}"; do
         alike "$1, fork-$name" "$victims/merge-fork" "$name"
     done
+    test_lock "$1, lock"
     test_differ "$1, differences"
     test_room "$1, room"
     test_last "$1, the last child"
+    test_exit_now "$1, exit-now"
     test_killed_one "$1, one after another is killed"
     test_killed_all "$1, all are killed"
     unset SHM_MERGE_HOLD VICTIM_ROUTED VICTIM_MERGED VICTIM_MERGED_BLOCKED

@@ -254,16 +254,29 @@ static void life_advice(void)
     check(is_all(range, 2 * RANGE, 9), "both can be written again");
     await_go("again");
     check(is_all(range, 2 * RANGE, 9), "and merged");
-    check(madvise(range, RANGE, MADV_WIPEONFORK) == 0, "a child is to have zeros");
-    check(first_byte_in_child(range) == 0, "it has");
-    check(madvise(range, RANGE, MADV_KEEPONFORK) == 0 && first_byte_in_child(range) == 9,
-          "it is to have the bytes");
     check(madvise(range, RANGE, MADV_DONTFORK) == 0 && first_byte_in_child(range) == -1,
           "it is to have nothing");
     await_go("again");
     check(first_byte_in_child(range) == -1, "it still has nothing");
     check(madvise(range, RANGE, MADV_DOFORK) == 0 && first_byte_in_child(range) == 9, "it is to have all");
     check(is_all(range, 2 * RANGE, 9), "the parent has all");
+    free(block);
+}
+
+/* Before it is merged, and after. */
+static void life_wipe(void)
+{
+    unsigned char *block = make_table(), *range = first_page(block) + RANGE;
+    check(madvise(range, RANGE, MADV_WIPEONFORK) == 0, "a child is to have zeros");
+    await_go("ready");
+    check(first_byte_in_child(range) == 0, "it has");
+    check(madvise(range, RANGE, MADV_KEEPONFORK) == 0, "it is to have the bytes");
+    memset(range, 9, RANGE);
+    check(first_byte_in_child(range) == 9, "it has");
+    await_go("again");
+    check(madvise(range + RANGE, RANGE, MADV_WIPEONFORK) == 0, "a child is to have zeros for what is merged");
+    check(first_byte_in_child(range + RANGE) == 0, "it has");
+    check(is_all(range, RANGE, 9), "the parent has all");
     free(block);
 }
 
@@ -452,23 +465,15 @@ static const struct {
     const char *name;
     void (*run)(void);
 } lives[] = {
-    {"realloc", life_realloc},
-    {"free", life_free},
-    {"calloc", life_calloc},
-    {"again", life_again},
-    {"differ", life_differ},
-    {"protect", life_protect},
-    {"lock", life_lock},
-    {"advice", life_advice},
-    {"blocked", life_blocked},
-    {"sigwait", life_sigwait},
-    {"pending", life_pending},
-    {"identity", life_identity},
-    {"leaderless", life_leaderless},
-    {"exit", life_exit},
-    {"exit-now", life_exit_now},
-    {"exec", life_exec},
-    {"stay", life_stay},
+    {"realloc", life_realloc},   {"free", life_free},
+    {"calloc", life_calloc},     {"again", life_again},
+    {"differ", life_differ},     {"protect", life_protect},
+    {"lock", life_lock},         {"advice", life_advice},
+    {"wipe", life_wipe},         {"blocked", life_blocked},
+    {"sigwait", life_sigwait},   {"pending", life_pending},
+    {"identity", life_identity}, {"leaderless", life_leaderless},
+    {"exit", life_exit},         {"exit-now", life_exit_now},
+    {"exec", life_exec},         {"stay", life_stay},
 };
 
 int main(int count, char **arguments)

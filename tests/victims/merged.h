@@ -34,7 +34,8 @@ static inline size_t merged_pages_of(int pagemap, uintptr_t from, uintptr_t to)
     return merged;
 }
 
-/* How many of the whole pages between two addresses are merged. */
+/* How many of the whole pages between two addresses are merged. (Where the first thread has ended, /proc/self
+ * knows of no memory.) */
 static inline size_t merged_pages(const void *memory, size_t bytes)
 {
     const uintptr_t first = ((uintptr_t)memory + MERGED_PAGE - 1) & -(uintptr_t)MERGED_PAGE;
@@ -42,8 +43,8 @@ static inline size_t merged_pages(const void *memory, size_t bytes)
     char line[512], rights[8];
     size_t merged = 0;
     unsigned long from, to, inode;
-    const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    FILE *maps = fopen("/proc/self/maps", "re");
+    const int pagemap = open("/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC);
+    FILE *maps = fopen("/proc/thread-self/maps", "re");
     while (maps != NULL && pagemap >= 0 && fgets(line, sizeof line, maps) != NULL)
         if (sscanf(line, "%lx-%lx %7s %*s %*s %lu", &from, &to, rights, &inode) == 4 && inode != 0 &&
             rights[3] == 'p')
