@@ -3,15 +3,24 @@
 
 #include <string.h>
 
+#include "error.h"
 #include "os.h"
 #include "park.h"
 
 static int is_ring(const char *name, void *argument)
 {
     char target[64];
-    (void)argument;
-    return os_read_link("/proc/thread-self/fd", name, target, sizeof target) > 0 &&
+    return os_read_link(argument, name, target, sizeof target) > 0 &&
            strcmp(target, "anon_inode:[io_uring]") == 0;
+}
+
+/* Each thread may have a table of its own, as the one has that merges. */
+static int has_ring(int32_t thread, void *argument)
+{
+    char path[64];
+    (void)argument;
+    error_format(path, sizeof path, "/proc/self/task/%d/fd", thread);
+    return os_list(path, is_ring, path) > 0;
 }
 
 static bool open_watch(struct hold *hold, enum hold_way best)
@@ -25,7 +34,7 @@ static bool open_watch(struct hold *hold, enum hold_way best)
         return true;
     }
     hold->way = HOLD_COMPARE;
-    return os_list("/proc/thread-self/fd", is_ring, NULL) <= 0;
+    return os_each_thread(has_ring, NULL) <= 0;
 }
 
 bool hold_open(struct hold *hold, enum hold_way best)
@@ -35,7 +44,7 @@ bool hold_open(struct hold *hold, enum hold_way best)
         return false;
     bool possible = open_watch(hold, best);
     if (possible && hold->way == HOLD_SCAN)
-        possible = os_list("/proc/thread-self/fd", is_ring, NULL) <= 0;
+        possible = os_each_thread(has_ring, NULL) <= 0;
     if (!possible)
         hold_close(hold);
     return possible;

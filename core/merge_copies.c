@@ -83,11 +83,7 @@ static bool has_row(const struct merge_index *index, uint32_t chunk, uint32_t le
     const struct view *view = &index->segment->view;
     const uint32_t rows = (uint32_t)least(process_rows_used(view), MERGE_ROWS);
     for (uint32_t row = 0; row < rows; row++)
-<<<<<<< HEAD
-        if (merge_index_held(index, row, chunk) >= least_held)
-=======
         if (merge_index_held(index, row, chunk) >= least_held && !is_killed(view, row))
->>>>>>> 24652d0 (A killed process does not keep canonical copies from being replaced)
             return true;
     return false;
 }
