@@ -292,6 +292,8 @@ static void open_gate(const struct merge_pass *pass)
 
 static enum merge_outcome outcome_of(enum hold_answer answer)
 {
+    if (answer == HOLD_YES)
+        return MERGE_DONE;
     return answer == HOLD_LATER ? MERGE_BUSY : MERGE_NEVER;
 }
 
@@ -319,9 +321,14 @@ static enum merge_outcome replace(struct chunk_work *work, int (*take_its_place)
     return error == 0 ? MERGE_DONE : error == -EAGAIN ? MERGE_BUSY : MERGE_FULL;
 }
 
+static int move_over(struct chunk_work *work)
+{
+    return os_take_place(work->replica, MERGE_CHUNK, work->here);
+}
+
 static int move_replica(struct chunk_work *work)
 {
-    const int error = os_take_place(work->replica, MERGE_CHUNK, work->here);
+    const int error = move_over(work);
     if (error == 0)
         work->pass->replica_gone |= 1u << work->chunk % SHEET_CHUNKS;
     return error;
@@ -451,6 +458,27 @@ enum merge_outcome merge_chunk(struct merge_pass *pass, uint32_t chunk, struct m
         return MERGE_FULL;
     }
     return join(&work, local);
+}
+
+enum merge_outcome merge_restore(struct merge_pass *pass, uint32_t chunk, struct merge_local *local)
+{
+    struct chunk_work work;
+    void *memory;
+    if (!look(&work, pass, chunk, local) || os_map_private(2 * MERGE_CHUNK, &memory) != 0)
+        return MERGE_FULL;
+    work.replica = (unsigned char *)align_up((uintptr_t)memory, MERGE_CHUNK);
+    memset(work.zero, 0xff, sizeof work.zero); /* the replica has nothing yet */
+    enum merge_outcome outcome = outcome_of(hold_watch(&pass->hold, work.here, MERGE_CHUNK));
+    if (outcome == MERGE_DONE) {
+        bring_all_up_to_date(&work);
+        outcome = replace(&work, move_over);
+    }
+    os_unmap(memory, 2 * MERGE_CHUNK);
+    if (outcome == MERGE_DONE) {
+        merge_index_release(pass->index, pass->row, chunk, true);
+        *local = (struct merge_local){.used = local->used, .barred = local->barred};
+    }
+    return outcome;
 }
 
 GLANCES uint64_t merge_signature(const struct merge_pass *pass, uint32_t chunk)

@@ -36,7 +36,8 @@ struct merge_local {
     uint16_t failures;   /* in a row */
     bool used;           /* memory of this process lies in it */
     bool holds;          /* is a holder of its canonical copy */
-    bool barred;         /* the program has changed how it is mapped */
+    bool barred;         /* the program wants it as it is: for good, or until it says otherwise */
+    bool altered;        /* the program has changed its protection: is it plain memory? */
 };
 
 enum merge_outcome {
@@ -67,6 +68,9 @@ bool merge_pass_begin(struct merge_pass *pass, struct merge_index *index, uint32
 void merge_pass_end(struct merge_pass *pass);
 
 enum merge_outcome merge_chunk(struct merge_pass *pass, uint32_t chunk, struct merge_local *local);
+
+/* The chunk becomes the process's own memory again as a whole. */
+enum merge_outcome merge_restore(struct merge_pass *pass, uint32_t chunk, struct merge_local *local);
 
 /* A value that changes when the chunk's own pages do, most likely: a line of each is looked at. */
 uint64_t merge_signature(const struct merge_pass *pass, uint32_t chunk);

@@ -82,6 +82,9 @@ int os_map_private_at(uint64_t address, uint64_t bytes);
 /* The same over what is there, which is given back. */
 int os_map_private_over(void *address, uint64_t bytes);
 
+/* May be read and written again, whatever was said before. */
+int os_allow(void *address, uint64_t bytes);
+
 /* Gives memory to every page of the range, so that no later touch can fail. -ENOMEM when the file
  * system or the memory is full; what was given by then stays. -EINVAL before Linux 5.14: then the same
  * through the file. */

@@ -332,12 +332,23 @@ bool private_owns(const void *pointer)
     return arena_at(pointer) != NULL;
 }
 
+/* Whoever gets its memory next expects to read and write it. */
+static void lift_protection(const struct arena *arena, void *pointer)
+{
+    const struct private_space *space = space_of(arena->ground);
+    const uintptr_t start = align_up((uintptr_t)pointer, PAGE_BYTES);
+    const uintptr_t end = align_down((uintptr_t)pointer + arena_usable(arena, pointer), PAGE_BYTES);
+    if (UNLIKELY(space->chunks[private_chunk_of(space, pointer)].altered) && end > start)
+        os_allow((void *)start, end - start);
+}
+
 bool private_free(void *pointer, const void *owner)
 {
     struct arena *arena = arena_at(pointer);
     if (arena == NULL)
         return false;
     pthread_mutex_lock(&arena->lock);
+    lift_protection(arena, pointer);
     const bool freed = arena_free(arena, pointer, arena->owner == NULL || arena->owner == owner);
     pthread_mutex_unlock(&arena->lock);
     return freed;
@@ -371,15 +382,23 @@ size_t private_left(const void *pointer)
     return bytes;
 }
 
-void private_bar(const void *address, size_t bytes)
+struct arena *private_alter_begin(const void *address, size_t bytes)
 {
     struct private_space *space = private_space_at(address);
-    if (space == NULL || bytes == 0)
-        return;
-    const uint32_t first = private_chunk_of(space, address);
+    struct arena *arena = bytes != 0 ? arena_at(address) : NULL;
+    if (arena == NULL)
+        return NULL;
+    pthread_mutex_lock(&arena->lock);
     const uint32_t last = private_chunk_of(space, (const unsigned char *)address + bytes - 1);
-    for (uint32_t chunk = first; chunk <= last && chunk < MERGE_CHUNKS; chunk++)
-        space->chunks[chunk].barred = true;
+    for (uint32_t chunk = private_chunk_of(space, address); chunk <= last && chunk < MERGE_CHUNKS; chunk++)
+        space->chunks[chunk].altered = true;
+    return arena;
+}
+
+void private_alter_end(struct arena *arena)
+{
+    if (arena != NULL)
+        pthread_mutex_unlock(&arena->lock);
 }
 
 int private_forget(void *address, size_t bytes)

@@ -44,8 +44,12 @@ bool private_fits(const void *pointer, size_t bytes);
 /* Bytes to the end of the live block that it lies in. */
 size_t private_left(const void *pointer);
 
-/* The program has changed how these pages are mapped: they are not merged. */
-void private_bar(const void *address, size_t bytes);
+/* Around a change of the protection of these pages by the program. NULL: nothing of ours. */
+struct arena *private_alter_begin(const void *address, size_t bytes);
+void private_alter_end(struct arena *arena);
+/* The program wants these pages as they are, in its own memory, or does not any more. False: they could not all be
+ * taken out of merged memory now. */
+bool private_bar(void *address, size_t bytes, bool barred);
 /* Whole pages of it become untouched memory, as by MADV_DONTNEED. 0 or -errno. */
 int private_forget(void *address, size_t bytes);
 

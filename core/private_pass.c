@@ -98,6 +98,26 @@ static bool settle(struct sweep *sweep, struct merge_local *local, uint32_t chun
     return false;
 }
 
+struct plainness {
+    uint64_t start, end;
+    bool plain;
+};
+
+static int look_at_mapping(uint64_t start, uint64_t end, bool plain, void *argument)
+{
+    struct plainness *range = argument;
+    range->plain &= plain || end <= range->start || start >= range->end;
+    return !range->plain;
+}
+
+/* With its arena locked: is it readable and writable as a whole? */
+static bool is_plain(const struct private_space *space, uint32_t chunk)
+{
+    struct plainness range = {.start = space->index.base + chunk * MERGE_CHUNK, .plain = true};
+    range.end = range.start + MERGE_CHUNK;
+    return os_each_mapping(look_at_mapping, &range) >= 0 && range.plain;
+}
+
 /* True: look again soon. */
 static bool look_at(struct sweep *sweep, uint32_t chunk)
 {
@@ -108,7 +128,9 @@ static bool look_at(struct sweep *sweep, uint32_t chunk)
     if (arena == NULL || (sweep->when != PRIVATE_MANUAL && arena->when != (uint32_t)sweep->when))
         return false;
     pthread_mutex_lock(&arena->lock);
-    if (local->used && !local->barred) {
+    if (UNLIKELY(local->altered))
+        local->altered = !is_plain(space, chunk);
+    if (local->used && !local->barred && !local->altered) {
         sweep->tally->looked++;
         if (merge_index_held(&space->index, space->segment->row, chunk) == HELD_NOTHING)
             merge_index_use(&space->index, space->segment->row, chunk, 1); /* a forked child's first look */
@@ -144,16 +166,10 @@ static bool list_chunks(struct sweep *sweep)
     return true;
 }
 
-/* What the program has mapped otherwise, past our hooks, is not touched. */
-static int note_mapping(uint64_t start, uint64_t end, bool plain, void *argument)
+static int count_mapping(uint64_t start, uint64_t end, bool plain, void *argument)
 {
-    struct sweep *sweep = argument;
-    const uint64_t base = sweep->space->index.base;
-    sweep->mappings++;
-    if (!plain && end > base && start < base + MERGE_SPACE) {
-        const uint64_t from = most(start, base), to = least(end, base + MERGE_SPACE);
-        private_bar((const void *)(uintptr_t)from, to - from);
-    }
+    (void)start, (void)end, (void)plain;
+    ++*(uint32_t *)argument;
     return 0;
 }
 
@@ -185,7 +201,7 @@ static void run(struct sweep *sweep)
     if (list_chunks(sweep)) {
         if (merge_pass_begin(&sweep->pass, &space->index, space->segment->row,
                              (enum hold_way)private_hold())) {
-            os_each_mapping(note_mapping, sweep);
+            os_each_mapping(count_mapping, &sweep->mappings);
             const uint64_t limit = os_mappings_limit() / 4 * 3;
             sweep->pass.mappings_left = limit > sweep->mappings ? (uint32_t)(limit - sweep->mappings) : 0;
             sweep_all(sweep);
@@ -241,6 +257,49 @@ bool private_wants(enum private_when when, uint64_t *quiet)
             }
     }
     return wanted;
+}
+
+/* ---------------------------------------------------------------- out of merged memory */
+
+/* With the arena locked. */
+static bool restore(struct private_space *space, uint32_t first, uint32_t last)
+{
+    struct merge_pass pass;
+    bool whole = true;
+    if (!merge_pass_begin(&pass, &space->index, space->segment->row, (enum hold_way)private_hold()))
+        return false;
+    for (uint32_t chunk = first; chunk <= last; chunk++) {
+        enum merge_outcome outcome = MERGE_BUSY;
+        for (unsigned i = 0; i < BUSY_ROUNDS && outcome == MERGE_BUSY && space->chunks[chunk].file != 0; i++)
+            outcome = merge_restore(&pass, chunk, &space->chunks[chunk]);
+        whole &= space->chunks[chunk].file == 0;
+    }
+    merge_pass_end(&pass);
+    return whole;
+}
+
+bool private_bar(void *address, size_t bytes, bool barred)
+{
+    struct private_space *space = private_space_at(address);
+    struct arena *arena = private_alter_begin(address, bytes);
+    bool whole = true, merged = false;
+    private_alter_end(arena);
+    if (arena == NULL)
+        return true;
+    const uint32_t first = private_chunk_of(space, address);
+    const uint32_t last =
+        (uint32_t)least(private_chunk_of(space, (unsigned char *)address + bytes - 1), MERGE_CHUNKS - 1);
+    pthread_mutex_lock(&space->passing);
+    pthread_mutex_lock(&arena->lock);
+    for (uint32_t chunk = first; chunk <= last; chunk++) {
+        space->chunks[chunk].barred = barred;
+        merged |= space->chunks[chunk].file != 0;
+    }
+    if (barred && merged && takes_part(space))
+        whole = restore(space, first, last);
+    pthread_mutex_unlock(&arena->lock);
+    pthread_mutex_unlock(&space->passing);
+    return whole;
 }
 
 /* ---------------------------------------------------------------- requests */

@@ -32,8 +32,15 @@ static int take_for_private(void *address, size_t bytes, int advice)
     case MADV_FREE:
         return 0;
     case MADV_DONTFORK:
-    case MADV_WIPEONFORK:
-        private_bar(address, bytes);
+    case MADV_WIPEONFORK: /* the kernel knows it for a process's own memory only */
+        if (!private_bar(address, bytes, true)) {
+            errno = EAGAIN;
+            return -1;
+        }
+        return real.madvise(address, bytes, advice);
+    case MADV_DOFORK:
+    case MADV_KEEPONFORK:
+        private_bar(address, bytes, false);
         return real.madvise(address, bytes, advice);
     default:
         return real.madvise(address, bytes, advice);
@@ -63,11 +70,14 @@ int advice_take(void *address, size_t bytes, int advice)
     }
 }
 
-void advice_note_protection(const void *address, size_t bytes)
+int advice_protect(void *address, size_t bytes, int protection)
 {
-    private_bar(address, bytes);
-    if (export_segment_of(address) != NULL)
+    struct arena *arena = private_alter_begin(address, bytes);
+    if (arena == NULL && export_segment_of(address) != NULL)
         atomic_store_explicit(&protections_changed, true, memory_order_relaxed);
+    const int result = real.mprotect(address, bytes, protection);
+    private_alter_end(arena);
+    return result;
 }
 
 /* Extents have their last page for themselves, slots may share it. */

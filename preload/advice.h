@@ -15,8 +15,8 @@
 /* For addresses that router_owns(); the rules of madvise(2). */
 int advice_take(void *address, size_t bytes, int advice);
 
-/* The program has changed the protection of this memory. */
-void advice_note_protection(const void *address, size_t bytes);
+/* The same for mprotect(2): it is noted what was changed. */
+int advice_protect(void *address, size_t bytes, int protection);
 
 /* Before a block is freed: whoever gets its memory next expects to read and write it. */
 void advice_free_of_protection(const void *block);

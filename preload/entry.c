@@ -166,7 +166,7 @@ EXPORT int mprotect(void *address, size_t bytes, int protection)
     if (UNLIKELY(real.mprotect == NULL))
         real_resolve();
     if (UNLIKELY(router_owns(address)))
-        advice_note_protection(address, bytes);
+        return advice_protect(address, bytes, protection);
     return real.mprotect(address, bytes, protection);
 }
 

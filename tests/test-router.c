@@ -254,8 +254,7 @@ static void test_advice(void **state)
     errno = 0;
     assert_int_equal(advice_take(block, 4096, MADV_REMOVE), -1);
     assert_int_equal(errno, EINVAL);
-    assert_int_equal(mprotect(block + 4096, 4096, PROT_NONE), 0);
-    advice_note_protection(block + 4096, PAGE_BYTES);
+    assert_int_equal(advice_protect(block + 4096, 4096, PROT_NONE), 0);
     drop(block, NULL);
     assert_true(router_allocate(&request, &pointer));
     memset(pointer, 1, 100000);
