@@ -76,7 +76,7 @@ static bool has_contents(const struct chunk_work *work, uint32_t page)
 
 bool merge_pass_begin(struct merge_pass *pass, struct merge_index *index, uint32_t row, enum hold_way best)
 {
-    *pass = (struct merge_pass){.index = index, .row = row, .replica_sheet = NO_SHEET};
+    *pass = (struct merge_pass){.index = index, .row = row, .replica = replica_none()};
     pass->mappings_left = UINT32_MAX;
     if (os_locked_bytes() != 0) {
         error_set(ENOTSUP, "memory of this process is locked (mlock), so none of it is merged");
@@ -90,64 +90,10 @@ bool merge_pass_begin(struct merge_pass *pass, struct merge_index *index, uint32
     return false;
 }
 
-static void drop_replica(struct merge_pass *pass)
-{
-    for (uint32_t i = 0; i < SHEET_CHUNKS && pass->replica_sheet != NO_SHEET; i++)
-        if ((pass->replica_gone >> i & 1) == 0)
-            os_unmap(pass->replica + i * MERGE_CHUNK, MERGE_CHUNK);
-    pass->replica_sheet = NO_SHEET;
-}
-
 void merge_pass_end(struct merge_pass *pass)
 {
-    drop_replica(pass);
+    replica_drop(&pass->replica);
     hold_close(&pass->hold);
-}
-
-/* A sheet at once, so that its chunks, moved side by side, become one mapping again. */
-static int make_replica(struct merge_pass *pass, uint32_t sheet, uint32_t file, int descriptor)
-{
-    void *memory;
-    drop_replica(pass);
-    int error = os_map_private(MERGE_SHEET + MERGE_CHUNK, &memory);
-    if (error != 0)
-        return error;
-    unsigned char *start = memory, *aligned = (unsigned char *)align_up((uintptr_t)start, MERGE_CHUNK);
-    if (aligned != start)
-        os_unmap(start, (uint64_t)(aligned - start));
-    os_unmap(aligned + MERGE_SHEET, MERGE_CHUNK - (uint64_t)(aligned - start));
-    error = os_map_over(descriptor, 0, MERGE_SHEET, aligned);
-    if (error != 0) {
-        os_unmap(aligned, MERGE_SHEET);
-        return error;
-    }
-    pass->replica = aligned;
-    pass->replica_sheet = sheet;
-    pass->replica_file = file;
-    pass->replica_gone = 0;
-    return 0;
-}
-
-static int replica_for(struct chunk_work *work, uint32_t file, int descriptor)
-{
-    struct merge_pass *pass = work->pass;
-    const uint32_t sheet = work->chunk / SHEET_CHUNKS, place = work->chunk % SHEET_CHUNKS;
-    if (pass->replica_sheet != sheet || pass->replica_file != file ||
-        (pass->replica_gone >> place & 1) != 0) {
-        const int error = make_replica(pass, sheet, file, descriptor);
-        if (error != 0)
-            return error;
-    }
-    work->replica = pass->replica + place * MERGE_CHUNK;
-    return 0;
-}
-
-/* What was written into it is of no use any more. */
-static void spoil_replica(struct chunk_work *work)
-{
-    const uint32_t place = work->chunk % SHEET_CHUNKS;
-    os_unmap(work->replica, MERGE_CHUNK);
-    work->pass->replica_gone |= 1u << place;
 }
 
 /* ---------------------------------------------------------------- publishing */
@@ -330,14 +276,14 @@ static int move_replica(struct chunk_work *work)
 {
     const int error = move_over(work);
     if (error == 0)
-        work->pass->replica_gone |= 1u << work->chunk % SHEET_CHUNKS;
+        replica_moved(&work->pass->replica, work->chunk);
     return error;
 }
 
 static enum merge_outcome join_file(struct chunk_work *work, uint32_t file, int descriptor)
 {
     struct merge_pass *pass = work->pass;
-    const int error = replica_for(work, file, descriptor);
+    const int error = replica_for(&pass->replica, work->chunk, file, descriptor, &work->replica);
     if (error != 0) {
         errno = -error;
         return MERGE_FULL;
@@ -357,7 +303,7 @@ static enum merge_outcome join_file(struct chunk_work *work, uint32_t file, int 
     else
         hold_forget(&pass->hold, work->here, MERGE_CHUNK);
     if (outcome != MERGE_DONE)
-        spoil_replica(work);
+        replica_spoilt(&pass->replica, work->chunk);
     return outcome;
 }
 

@@ -24,6 +24,7 @@
 
 #include "hold.h"
 #include "merge_index.h"
+#include "replica.h"
 
 /* What this process knows of a chunk. */
 struct merge_local {
@@ -55,10 +56,7 @@ struct merge_pass {
     uint32_t row;
     struct hold hold;
     uint32_t mappings_left; /* that this process may still make; UINT32_MAX until the caller knows */
-    /* the replica: a sheet of which chunks are moved away one by one */
-    unsigned char *replica;
-    uint32_t replica_sheet, replica_file;
-    uint32_t replica_gone;        /* a bit for each chunk that was moved away */
+    struct replica replica;
     uint64_t published, joined;   /* bytes */
     uint64_t publishing, joining; /* ns */
 };
