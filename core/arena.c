@@ -208,17 +208,36 @@ static bool bit_of(const uint64_t *bits, uint32_t slot)
     return (bits[slot / 64] >> slot % 64 & 1) != 0;
 }
 
+/* A table without a slab, for the next one of its class: memory for tables is never given back. */
+static void put_aside(struct arena *arena, unsigned class, struct arena_slab *slab)
+{
+    slab->next = arena->idle[class];
+    arena->idle[class] = slab;
+}
+
+static struct arena_slab *table_for(struct arena *arena, unsigned class, size_t bytes)
+{
+    struct arena_slab *slab = arena->idle[class];
+    if (slab == NULL)
+        return arena->ground->memory(arena->ground, bytes);
+    arena->idle[class] = slab->next;
+    return slab;
+}
+
 static struct arena_slab *new_slab(struct arena *arena, unsigned class, int *error)
 {
     const uint32_t slot_bytes = class_bytes(class), slots = (uint32_t)(ARENA_SLAB / slot_bytes);
-    const size_t words = divide_up(slots, 64);
-    struct arena_slab *slab =
-        arena->ground->memory(arena->ground, sizeof *slab + 2 * words * sizeof(uint64_t));
-    struct arena_piece *piece =
-        slab != NULL ? take(arena, PAGES_OF(ARENA_SLAB), PAGES_OF(ARENA_SLAB), 1, error) : NULL;
-    if (piece == NULL)
+    const size_t bits = 2 * divide_up(slots, 64) * sizeof(uint64_t);
+    struct arena_slab *slab = table_for(arena, class, sizeof *slab + bits);
+    if (slab == NULL)
         return NULL;
+    struct arena_piece *piece = take(arena, PAGES_OF(ARENA_SLAB), PAGES_OF(ARENA_SLAB), 1, error);
+    if (piece == NULL) {
+        put_aside(arena, class, slab);
+        return NULL;
+    }
     *slab = (struct arena_slab){.page = piece->page, .slot_bytes = slot_bytes, .slots = slots};
+    memset(slab->bits, 0, bits);
     piece->kind = PIECE_SLAB;
     piece->slab = slab;
     struct arena_slab **end = &arena->slabs[class];
@@ -295,6 +314,7 @@ static void free_slot_of(struct arena *arena, struct arena_piece *piece, uint32_
     if (slab->live == 0 && (slab->spent == 0 || slab->spent == slab->slots)) {
         unlist(arena, slab);
         give_back(arena, piece, slab->spent == 0);
+        put_aside(arena, class_of(slab->slot_bytes), slab);
     } else if (was_full && by_owner) {
         relist(arena, slab);
     }

@@ -80,6 +80,7 @@ struct arena {
     struct arena_piece *pieces; /* by address */
     uint32_t piece_count, piece_room;
     struct arena_slab *slabs[ARENA_CLASSES];
+    struct arena_slab *idle[ARENA_CLASSES]; /* tables of slabs that were given back */
 };
 
 /* NULL: no memory or no addresses (errno is not set; *error is -errno). */
