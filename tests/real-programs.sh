@@ -5,9 +5,10 @@
 #
 #     tests/real-programs.sh BUILD_DIR
 #
-# Real programs, each without the shim and then with it, under each of three policies; see real.sh.
+# Real programs, each without the shim and then with it, under each of four policies; see real.sh.
 #
 #   export  every malloc is a block of the segment, whatever its size
+#   merge   likewise, in private memory that is merged whenever it is quiet for a moment
 #   share   every malloc from 64 KiB on. The names hold the pid, because processes of one program that are not meant
 #           to cooperate must not get one block
 #   pass    the shim is there and does nothing
@@ -31,7 +32,7 @@ needs=(
     [perl_fork]=perl [gcc]=gcc [gxx]=g++ [git]=git [git_log]="git source:repository" [xz]=xz
     [make]="make gcc" [awk]=awk [tar]="tar gzip" [find]="find xargs sed grep" [routing]=$python [gc]=$python)
 
-policy=([export]='export size>=0' [share]='share size>=64K name={module}+{offset}.{pid}.{thread}#{seq}' [pass]='pass')
+policy=([export]='export size>=0' [merge]='merge size>=0 when=quiet:100ms' [share]='share size>=64K name={module}+{offset}.{pid}.{thread}#{seq}' [pass]='pass')
 
 # A forked child shares such blocks with its parent, as the word says. These rely on copies of large ones.
 not_under=([fork]=share [numpy]=share [perl_fork]=share)

@@ -115,7 +115,7 @@ check_log() {
     cat "$work"/logs/* >"$work/log" 2>/dev/null
     case $1 in
         pass) cat "$work/log" ;;
-        export) grep -q "info: attached segment" "$work/log" || echo "no process attached to a segment" ;;
+        export | merge) grep -q "info: attached segment" "$work/log" || echo "no process attached to a segment" ;;
     esac
     grep -v '^shmpreload: info: ' "$work/log" | grep -v 'never matched'
 }
