@@ -243,6 +243,62 @@ test_killed_one() {
     nothing_left "$1, after gc"
 }
 
+saved() {
+    "$tool" ls --json --job "$SHM_JOB" SHARED::node 2>"$work/ls.err" | grep -Eq '"saved": *[1-9]'
+}
+
+# own_kilobytes ID: of what is mapped from canonical copies, how much the process has for itself.
+own_kilobytes() {
+    awk '/^[0-9a-f]+-[0-9a-f]+ / { merged = /shmcore-merge/ && / rw-p / }
+         /^Private_Dirty:/ && merged { sum += $2 }
+         END { print sum + 0 }' "/proc/${held_pid[$1]}/smaps"
+}
+
+comes_to() { # comes_to COMPARISON…: until that is so of what b and c have for themselves; 1: not in half a minute
+    local tries
+    for ((tries = 0; tries < 300; tries++)); do
+        [ "$(own_kilobytes b)" "$@" ] && [ "$(own_kilobytes c)" "$@" ] && return
+        sleep 0.1
+    done
+    return 1
+}
+
+# Nobody reaps the one that was killed; the others go on merging what they have since.
+test_killed_unseen() {
+    local policy='program merge-life; merge module=exe size>=64K when=quiet:100ms' id tries=0
+    new_job
+    for id in a b c; do
+        start "$id" "$policy" env -u VICTIM_MERGED "$victims/merge-life" again
+    done
+    for id in a b c; do
+        await "$id" ready
+    done
+    until saved || ((tries++ == 300)); do # when=quiet, so that nobody needs to be asked
+        sleep 0.1
+    done
+    [ "$tries" -lt 300 ] && comes_to -lt 100
+    verdict $? "$1: all are merged"
+    kill_process a
+    go b
+    go c
+    await b again
+    await c again
+    comes_to -lt 100
+    verdict $? "$1: what the others have written since is merged"
+    for _ in 2 3 4 5; do # their other rounds
+        go b
+        go c
+        await b again
+        await c again
+    done
+    finish b
+    exits 0 "$1"
+    finish c
+    exits 0 "$1, the other"
+    "$tool" gc >"$work/gc.out" 2>&1
+    nothing_left "$1, after gc"
+}
+
 test_killed_all() {
     local id full
     start_three
@@ -275,6 +331,7 @@ all() {
     test_last "$1, the last child"
     test_exit_now "$1, exit-now"
     test_killed_one "$1, one after another is killed"
+    test_killed_unseen "$1, one is killed and nobody sees it"
     test_killed_all "$1, all are killed"
     unset SHM_MERGE_HOLD VICTIM_ROUTED VICTIM_MERGED VICTIM_MERGED_BLOCKED
 }
