@@ -168,7 +168,7 @@ listing = subprocess.run([os.environ["VIEWER"], "ls", "SHARED::node", "--job", o
                          env=environment, capture_output=True)
 if listing.returncode != 0:
     raise SystemExit("no segment")
-mine = [b for b in json.loads(listing.stdout) if b["owner"] == os.getpid() and b["kind"] == "export"]
+mine = [b for b in json.loads(listing.stdout)["blocks"] if b["owner"] == os.getpid() and b["kind"] == "export"]
 inside = {b["bytes"] for b in mine}
 print(len(mine) > 300, sum(100001 + i in inside for i in range(50)), any(b["bytes"] < 64 for b in mine),
       len({b["name"] for b in mine}) == len(mine))'
