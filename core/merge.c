@@ -225,7 +225,8 @@ static bool close_gate(const struct merge_pass *pass)
     atomic_store(&pass->index->file->rows[pass->row].closed, 1);
     for (uint32_t row = 0; row < rows; row++)
         if (row != pass->row && atomic_load(&pass->index->file->rows[row].writing) != 0 &&
-            process_state(view, row) == ROW_ALIVE)
+            process_state(view, row) == ROW_ALIVE &&
+            !process_is_gone(view->rows[row].pid, view->rows[row].start_time))
             return false;
     return true;
 }

@@ -16,6 +16,7 @@ static struct {
     pthread_mutex_t lock; /* spaces are made */
     _Atomic(struct private_space *) space[STORE_HANDLES];
     _Atomic unsigned best; /* enum hold_way */
+    _Atomic bool ended;    /* the process is about to end: no more passes */
 } privates = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct private_space *private_space_of(uint32_t index)
@@ -23,7 +24,7 @@ struct private_space *private_space_of(uint32_t index)
     return atomic_load_explicit(&privates.space[index], memory_order_acquire);
 }
 
-uint32_t private_end(const struct private_space *space)
+uint32_t private_chunks_end(const struct private_space *space)
 {
     return (uint32_t)least(atomic_load(&space->index.file->header.grains), MERGE_GRAINS) * GRAIN_CHUNKS;
 }
@@ -413,8 +414,25 @@ int private_forget(void *address, size_t bytes)
     return error;
 }
 
-/* ---------------------------------------------------------------- fork */
+/* ---------------------------------------------------------------- the end, a fork */
 
+void private_end(void)
+{
+    atomic_store(&privates.ended, true);
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        struct private_space *space = private_space_of(i);
+        if (space != NULL &&
+            space->segment->self.pid == os_process()) /* a child of _Fork has nobody's pass to await */
+            pthread_mutex_lock(&space->passing);      /* for good */
+    }
+}
+
+bool private_has_ended(void)
+{
+    return atomic_load_explicit(&privates.ended, memory_order_relaxed);
+}
+
+/* A pass may take long, and goes on: with the arenas locked it is between two chunks. */
 void private_fork_prepare(void)
 {
     pthread_mutex_lock(&privates.lock);
@@ -422,7 +440,6 @@ void private_fork_prepare(void)
         struct private_space *space = private_space_of(i);
         if (space == NULL)
             continue;
-        pthread_mutex_lock(&space->passing);
         pthread_mutex_lock(&space->lock);
         for (struct arena *arena = atomic_load(&space->arenas); arena != NULL; arena = arena->next)
             pthread_mutex_lock(&arena->lock);
@@ -440,7 +457,6 @@ void private_fork_parent(void)
         for (struct arena *arena = atomic_load(&space->arenas); arena != NULL; arena = arena->next)
             pthread_mutex_unlock(&arena->lock);
         pthread_mutex_unlock(&space->lock);
-        pthread_mutex_unlock(&space->passing);
     }
     pthread_mutex_unlock(&privates.lock);
 }
@@ -453,6 +469,7 @@ void private_fork_child(void)
         struct private_space *space = private_space_of(i);
         if (space == NULL)
             continue;
+        pthread_mutex_init(&space->passing, NULL); /* the thread that made a pass is not here */
         for (uint32_t grain = 0; grain < MERGE_GRAINS; grain++)
             for (uint32_t c = 0; c < GRAIN_CHUNKS && space->by_grain[grain] != NULL; c++)
                 space->chunks[grain * GRAIN_CHUNKS + c].holds = false;

@@ -47,8 +47,8 @@ size_t private_left(const void *pointer);
 /* Around a change of the protection of these pages by the program. NULL: nothing of ours. */
 struct arena *private_alter_begin(const void *address, size_t bytes);
 void private_alter_end(struct arena *arena);
-/* The program wants these pages as they are, in its own memory, or does not any more. False: they could not all be
- * taken out of merged memory now. */
+/* The program wants these pages as they are, in its own memory, or does not any more. False: they could not
+ * all be taken out of merged memory now. */
 bool private_bar(void *address, size_t bytes, bool barred);
 /* Whole pages of it become untouched memory, as by MADV_DONTNEED. 0 or -errno. */
 int private_forget(void *address, size_t bytes);
@@ -86,6 +86,10 @@ void private_write_end(uint32_t gates);
 
 /* The segment is closed: its private memory goes. Called by shmcore_close(). */
 void private_close(shmcore_segment *segment);
+
+/* The process is about to end: a pass that goes on stops at the next chunk, and there is none any more. What
+ * it made after the segment's files are removed would stay for ever. */
+void private_end(void);
 
 /* What a dead process had merged, by row: given back. */
 void private_drop_row(shmcore_segment *segment, uint32_t row);

@@ -38,12 +38,14 @@ struct private_space *private_space_or_join(uint32_t index);
 /* NULL: the segment has none in this process. */
 struct private_space *private_space_for(const shmcore_segment *segment);
 /* Chunks from this one on are not used. */
-uint32_t private_end(const struct private_space *space);
+uint32_t private_chunks_end(const struct private_space *space);
 /* A pass over some chunks, `end` 0: all, whatever they have been like lately. */
 void private_pass_over(struct private_space *space, uint32_t first, uint32_t end,
                        struct private_tally *tally);
 
 unsigned private_hold(void);
+/* See private_end(). */
+bool private_has_ended(void);
 
 static inline uint32_t private_chunk_of(const struct private_space *space, const void *pointer)
 {

@@ -147,8 +147,8 @@ static bool look_at(struct sweep *sweep, uint32_t chunk)
 static bool list_chunks(struct sweep *sweep)
 {
     struct private_space *space = sweep->space;
-    const uint32_t end = sweep->end != 0 ? sweep->end : private_end(space);
-    const uint32_t grains = private_end(space) / GRAIN_CHUNKS;
+    const uint32_t end = sweep->end != 0 ? sweep->end : private_chunks_end(space);
+    const uint32_t grains = private_chunks_end(space) / GRAIN_CHUNKS;
     void *memory;
     sweep->list_bytes = align_up(grains * GRAIN_CHUNKS * 2 * sizeof(uint32_t), PAGE_BYTES);
     if (grains == 0 || os_map_private(sweep->list_bytes, &memory) != 0)
@@ -175,8 +175,8 @@ static int count_mapping(uint64_t start, uint64_t end, bool plain, void *argumen
 
 static bool takes_part(const struct private_space *space)
 {
-    return space != NULL && atomic_load(&space->arenas) != NULL && space->segment->row < MERGE_ROWS &&
-           space->segment->self.pid == os_process();
+    return space != NULL && !private_has_ended() && atomic_load(&space->arenas) != NULL &&
+           space->segment->row < MERGE_ROWS && space->segment->self.pid == os_process();
 }
 
 static void sweep_all(struct sweep *sweep)
@@ -184,11 +184,11 @@ static void sweep_all(struct sweep *sweep)
     uint32_t left = sweep->count;
     for (unsigned round = 0; round < AWAIT_ROUNDS && left > 0; round++) {
         uint32_t again = 0;
-        for (uint32_t i = 0; i < left; i++)
+        for (uint32_t i = 0; i < left && !private_has_ended(); i++)
             if (look_at(sweep, sweep->chunks[i]))
                 sweep->chunks[again++] = sweep->chunks[i];
         left = again;
-        if (left > 0)
+        if (left > 0 && !private_has_ended())
             os_pause(AWAIT_STEP);
     }
     sweep->tally->waiting += left;

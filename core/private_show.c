@@ -66,7 +66,7 @@ ssize_t shmcore_merge(shmcore_segment *segment, void *pointer)
         errno = tally.error;
         return -1;
     }
-    return (ssize_t)shared_in(space, first, pointer != NULL ? end : private_end(space));
+    return (ssize_t)shared_in(space, first, pointer != NULL ? end : private_chunks_end(space));
 }
 
 /* ---------------------------------------------------------------- asking */

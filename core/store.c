@@ -282,7 +282,8 @@ static void leave(shmcore_segment *segment)
 {
     struct os_file file;
     segment_leave(&segment->file, others_are_gone, segment);
-    /* somebody has removed the name while it was in use: nobody can come any more, and nobody else tidies up */
+    /* somebody has removed the name while it was in use: nobody can come any more, and nobody else tidies up
+     */
     if (merge_index_is_there(&segment->file) &&
         (os_stat_path(segment->file.path, &file) != 0 || file.inode != segment->file.inode))
         others_are_gone(&segment->file, segment);
@@ -313,6 +314,7 @@ int shmcore_close(shmcore_segment *segment)
  * is reaped by whoever comes next; the file goes when nobody else is there. */
 static __attribute__((destructor)) void leave_at_exit(void)
 {
+    private_end();
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
         shmcore_segment *segment = segment_handle(i);
         struct guarded pool;
