@@ -38,12 +38,12 @@ test_program() {
     equals "$bare_status" 0 'without the shim: exit status 0'
     cp "$work/bare.out" "$work/out"
     lacks out '^NO' 'without the shim: no kind of thread finds anything'
-    NAIVE_MERGE=swap LD_PRELOAD=$public/merge-naive.so "$public/merge-writers" 2 >"$work/out" 2>"$work/err"
+    NAIVE_MERGE=swap LD_PRELOAD=$public/merge-naive.so timeout 60 "$public/merge-writers" 2 >"$work/out" 2>"$work/err"
     status=$?
     exits 1 'pages swapped under the threads'
     has out '^NO  stores: .* lost' 'pages swapped under the threads: stores are lost'
     has out '^NO  readv of a pipe: .* (lost|torn)' 'pages swapped under the threads: what is read is lost'
-    NAIVE_MERGE=signal LD_PRELOAD=$public/merge-naive.so "$public/merge-writers" 2 >"$work/out" 2>"$work/err"
+    NAIVE_MERGE=signal LD_PRELOAD=$public/merge-naive.so timeout 60 "$public/merge-writers" 2 >"$work/out" 2>"$work/err"
     status=$?
     exits 1 'all threads interrupted'
     has out '^NO  epoll_wait: .* EINTR' 'all threads interrupted: epoll_wait says so'
@@ -84,7 +84,7 @@ hammer() {
     new_job
     export SHM_MERGE_HOLD=$3 SHM_LOG=error # the launcher has nothing that a rule matches
     start writers "program merge-writers; merge module=exe size>=64K when=$when" \
-        "${as[@]}" "$public/merge-writers" "$seconds"
+        "${as[@]}" timeout $((seconds * 10 + 60)) "$public/merge-writers" "$seconds" # or it hangs: 124
     await writers started
     verdict $? "$what: the ranks start" "$work/writers.out" "$work/writers.err"
     watch "$2"
