@@ -112,6 +112,12 @@ static uint32_t file_of(uint64_t word)
     return (uint32_t)(word >> CHUNK_FILE_SHIFT & SHEET_FILE_MASK);
 }
 
+static bool is_being_changed(uint64_t word)
+{
+    const enum chunk_state state = (enum chunk_state)(word & CHUNK_STATE_MASK);
+    return state == CHUNK_PUBLISHING || state == CHUNK_CLOSING;
+}
+
 static bool owner_is_dead(const struct merge_index *index, uint64_t word)
 {
     const struct view *view = &index->segment->view;
@@ -126,7 +132,7 @@ struct chunk_status merge_index_status(const struct merge_index *index, uint32_t
 {
     const uint64_t word = atomic_load(&index->file->chunks[chunk].state);
     struct chunk_status status = {(enum chunk_state)(word & CHUNK_STATE_MASK), file_of(word)};
-    if ((status.state == CHUNK_PUBLISHING || status.state == CHUNK_CLOSING) && owner_is_dead(index, word))
+    if (is_being_changed(word) && owner_is_dead(index, word))
         status.state = CHUNK_EMPTY;
     return status;
 }
@@ -185,22 +191,36 @@ static int open_sheet(struct merge_index *index, uint32_t sheet, uint32_t number
     return error != 0 ? error : descriptor;
 }
 
+/* With the lock: a dead process was publishing or closing. Whoever said that he holds the copy before it was
+ * to be closed keeps it. False: it is not dead, or somebody else has gone on from there. */
+static bool go_on_from_dead(struct merge_index *index, uint32_t chunk, uint64_t word)
+{
+    const bool kept = (word & CHUNK_STATE_MASK) == CHUNK_CLOSING && has_holder(index, chunk);
+    return owner_is_dead(index, word) &&
+           atomic_compare_exchange_strong(&index->file->chunks[chunk].state, &word,
+                                          kept ? (word & ~CHUNK_STATE_MASK) | CHUNK_READY : CHUNK_EMPTY);
+}
+
 int merge_index_begin(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t *number)
 {
     const int locked = merge_index_lock(index);
     if (locked < 0)
         return locked;
-    uint64_t word = atomic_load(&index->file->chunks[chunk].state);
+    _Atomic uint64_t *state = &index->file->chunks[chunk].state;
+    uint64_t word = atomic_load(state);
     int descriptor = -EBUSY;
-    if (merge_index_status(index, chunk).state == CHUNK_EMPTY) {
+    if (is_being_changed(word) && go_on_from_dead(index, chunk, word)) {
+        tidy_sheet(index, chunk / SHEET_CHUNKS);
+        word = atomic_load(state);
+    }
+    if ((word & CHUNK_STATE_MASK) == CHUNK_EMPTY) {
         *number = take_place(index, chunk);
         if (*number > SHEET_FILE_MASK)
             descriptor = -ENOSPC;
-        else if (atomic_compare_exchange_strong(&index->file->chunks[chunk].state, &word,
-                                                pack(index, CHUNK_PUBLISHING, *number, row))) {
+        else if (atomic_compare_exchange_strong(state, &word, pack(index, CHUNK_PUBLISHING, *number, row))) {
             descriptor = open_sheet(index, chunk / SHEET_CHUNKS, *number);
             if (descriptor < 0)
-                atomic_store(&index->file->chunks[chunk].state, CHUNK_EMPTY);
+                atomic_store(state, CHUNK_EMPTY);
         }
     }
     merge_index_unlock(locked);
@@ -217,9 +237,8 @@ void merge_index_publish(struct merge_index *index, uint32_t row, uint32_t chunk
     atomic_compare_exchange_strong(&this->state, &word, pack(index, CHUNK_READY, number, row));
 }
 
-static void empty(struct merge_index *index, uint32_t chunk)
+static void tidy(struct merge_index *index, uint32_t chunk)
 {
-    atomic_store(&index->file->chunks[chunk].state, CHUNK_EMPTY);
     const int locked = merge_index_lock(index);
     if (locked < 0)
         return; /* the file goes with the next one of its sheet, or with the segment */
@@ -229,23 +248,23 @@ static void empty(struct merge_index *index, uint32_t chunk)
 
 void merge_index_abandon(struct merge_index *index, uint32_t chunk)
 {
-    empty(index, chunk);
+    atomic_store(&index->file->chunks[chunk].state, CHUNK_EMPTY);
+    tidy(index, chunk);
 }
 
-/* When nobody holds the copy it goes. */
-static void close_if_last(struct merge_index *index, uint32_t row, uint32_t chunk)
+/* When nobody holds the copy it goes. True: it has, and its file may be tidied away. Should the row's process
+ * be taken for dead meanwhile, somebody else goes on from CLOSING, and what he did is not touched. */
+static bool close_if_last(struct merge_index *index, uint32_t row, uint32_t chunk)
 {
     _Atomic uint64_t *state = &index->file->chunks[chunk].state;
     uint64_t ready = atomic_load(state);
     if ((ready & CHUNK_STATE_MASK) != CHUNK_READY || has_holder(index, chunk))
-        return;
+        return false;
     uint64_t closing = pack(index, CHUNK_CLOSING, file_of(ready), row);
     if (!atomic_compare_exchange_strong(state, &ready, closing))
-        return;
-    if (has_holder(index, chunk))
-        atomic_compare_exchange_strong(state, &closing, ready);
-    else
-        empty(index, chunk);
+        return false;
+    const bool last = !has_holder(index, chunk);
+    return atomic_compare_exchange_strong(state, &closing, last ? CHUNK_EMPTY : ready) && last;
 }
 
 int merge_index_hold(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t *number)
@@ -277,8 +296,28 @@ void merge_index_release(struct merge_index *index, uint32_t row, uint32_t chunk
 {
     const uint32_t before = merge_index_held(index, row, chunk);
     set_held(index, row, chunk, used ? HELD_USED : HELD_NOTHING);
-    if (before >= HELD_SHARED)
+    if (before >= HELD_SHARED && close_if_last(index, row, chunk))
+        tidy(index, chunk);
+}
+
+/* A process that was killed may have left a chunk in any state, or a file that is not needed, without it
+ * being said that it had anything to do with them. */
+static void clear_up(struct merge_index *index, uint32_t row)
+{
+    const uint32_t grains = (uint32_t)least(atomic_load(&index->file->header.grains), MERGE_GRAINS);
+    const int locked = merge_index_lock(index);
+    if (locked < 0)
+        return; /* whoever is dropped next */
+    for (uint32_t chunk = 0; chunk < grains * GRAIN_CHUNKS; chunk++) {
+        const uint64_t word = atomic_load(&index->file->chunks[chunk].state);
+        if (is_being_changed(word))
+            go_on_from_dead(index, chunk, word);
         close_if_last(index, row, chunk);
+    }
+    for (uint32_t sheet = 0; sheet < grains * (GRAIN_CHUNKS / SHEET_CHUNKS); sheet++)
+        if (atomic_load(&index->file->sheets[sheet]) != 0)
+            tidy_sheet(index, sheet);
+    merge_index_unlock(locked);
 }
 
 void merge_index_drop_row(struct merge_index *index, uint32_t row)
@@ -292,8 +331,9 @@ void merge_index_drop_row(struct merge_index *index, uint32_t row)
         const uint32_t first = (uint32_t)__builtin_ctzll(pages) * each;
         for (uint32_t chunk = first; chunk < first + each; chunk++)
             if (atomic_load_explicit(&index->file->held[row][chunk], memory_order_relaxed) != HELD_NOTHING)
-                merge_index_release(index, row, chunk, false);
+                set_held(index, row, chunk, HELD_NOTHING);
     }
+    clear_up(index, row);
     atomic_store(&this->listens, 0);
     atomic_store(&this->writing, 0);
     atomic_store(&this->closed, 0);

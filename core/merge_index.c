@@ -189,6 +189,7 @@ bool merge_index_is_there(const struct segment *segment)
 struct sweep {
     const char *directory;
     const char *prefix; /* names that begin so … */
+    bool sheets;        /* … and are not the index's */
     uid_t uid;          /* … or, NULL: this user's whose segment is not there */
     uint64_t bytes;
 };
@@ -198,7 +199,8 @@ static int remove_one(const char *name, void *argument)
     struct sweep *sweep = argument;
     char path[512];
     struct os_file file;
-    if (strncmp(name, sweep->prefix, strlen(sweep->prefix)) != 0)
+    const size_t length = strlen(sweep->prefix);
+    if (strncmp(name, sweep->prefix, length) != 0 || (sweep->sheets && strcmp(name + length, "index") == 0))
         return 0;
     error_format(path, sizeof path, "%s/%s", sweep->directory, name);
     if (os_stat_path(path, &file) == 0 && os_unlink(path) == 0)
@@ -215,9 +217,12 @@ void merge_index_remove_files(const struct segment *segment)
     const size_t length = strlen(prefix);
     prefix[length] = '.';
     prefix[length + 1] = '\0';
-    struct sweep sweep = {.directory = segment->directory, .prefix = prefix + directory};
-    if (merge_index_is_there(segment)) /* it is made first: without it there is nothing */
-        os_list(segment->directory, remove_one, &sweep);
+    struct sweep sweep = {.directory = segment->directory, .prefix = prefix + directory, .sheets = true};
+    if (!merge_index_is_there(segment)) /* it is made first and removed last: without it there is nothing */
+        return;
+    os_list(segment->directory, remove_one, &sweep);
+    sweep.sheets = false; /* a new index must never find copies that it does not know of */
+    os_list(segment->directory, remove_one, &sweep);
 }
 
 /* Does a segment with this nonce lie in the directory? */
