@@ -124,6 +124,50 @@ FAULTS = {
         ("        return header->ready == LAYOUT_READY ? STAGE_READY : STAGE_UNBORN;\n",
          "        return header->ready == LAYOUT_READY ? STAGE_READY : STAGE_FOREIGN;\n"),
     ]),
+    # of merging: the scenes are those of merge-scenes.c
+    "hold-after-looking": ("merge_copies.c", "join, the last holder lets go", [
+        ("    if (before < HELD_SHARED)\n"
+         "        set_held(index, row, chunk, HELD_SHARED);\n"
+         "    const uint64_t word = atomic_load(&index->file->chunks[chunk].state);\n",
+         "    const uint64_t word = atomic_load(&index->file->chunks[chunk].state);\n"
+         "    if (before < HELD_SHARED)\n"
+         "        set_held(index, row, chunk, HELD_SHARED);\n"),
+    ]),
+    "close-without-looking-again": ("merge_copies.c", "free as the last holder, the other joins", [
+        ("    const bool last = !has_holder(index, chunk);\n", "    const bool last = true;\n"),
+    ]),
+    "close-before-the-last": ("merge_copies.c", "free, not the last holder", [
+        ("    if ((ready & CHUNK_STATE_MASK) != CHUNK_READY || has_holder(index, chunk))\n",
+         "    if ((ready & CHUNK_STATE_MASK) != CHUNK_READY)\n"),
+        ("    const bool last = !has_holder(index, chunk);\n", "    const bool last = true;\n"),
+    ]),
+    "new-holder-forgotten": ("merge_copies.c", "the other joins, then it dies", [
+        ("    const bool kept = (word & CHUNK_STATE_MASK) == CHUNK_CLOSING && has_holder(index, chunk);\n",
+         "    const bool kept = false;\n"),
+    ]),
+    "ready-before-copy": ("merge.c", "publish, the other has something else", [
+        ("    const int error = copy_out(work, descriptor, zero, &pages);\n",
+         "    merge_index_publish(pass->index, pass->row, work->chunk, number, 0, zero);\n"
+         "    const int error = copy_out(work, descriptor, zero, &pages);\n"),
+    ]),
+    "ready-before-zero-pages": ("merge_copies.c", "publish anew", [
+        ("    memcpy(this->zero, zero, sizeof this->zero);\n"
+         "    atomic_compare_exchange_strong(&this->state, &word, pack(index, CHUNK_READY, number, row));\n",
+         "    atomic_compare_exchange_strong(&this->state, &word, pack(index, CHUNK_READY, number, row));\n"
+         "    memcpy(this->zero, zero, sizeof this->zero);\n"),
+    ]),
+    "dead-publisher-awaited": ("merge_copies.c", "one who was publishing", [
+        ("    return owner_is_dead(index, word) &&\n", "    return false &&\n"),
+    ]),
+    "copies-of-the-dead-stay": ("merge_copies.c", "publish", [
+        ("    clear_up(index, row);\n", "    if (false)\n        clear_up(index, row);\n"),
+    ]),
+    "files-of-the-dead-stay": ("merge_copies.c", "free, the last holder", [
+        ("        if (atomic_load(&index->file->sheets[sheet]) != 0)\n", "        if (false)\n"),
+    ]),
+    "the-dead-hold": ("merge_copies.c", "reap a holder", [
+        ("                set_held(index, row, chunk, HELD_NOTHING);\n", "                continue;\n"),
+    ]),
 }
 
 
