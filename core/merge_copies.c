@@ -163,7 +163,8 @@ static void tidy_sheet(struct merge_index *index, uint32_t sheet)
     atomic_store(&index->file->sheets[sheet], word);
 }
 
-/* With the lock: the file that has the chunk's place still free. */
+/* With the lock: the file that has the chunk's place still free. Above SHEET_FILE_MASK: there are no more
+ * numbers. */
 static uint32_t take_place(struct merge_index *index, uint32_t chunk)
 {
     _Atomic uint64_t *sheet = &index->file->sheets[chunk / SHEET_CHUNKS];
@@ -173,8 +174,9 @@ static uint32_t take_place(struct merge_index *index, uint32_t chunk)
         current++;
         written = 0;
     }
-    atomic_store(sheet,
-                 written | bit | current << SHEET_FILE_SHIFT | (word & SHEET_FILE_MASK << SHEET_OLD_SHIFT));
+    if (current <= SHEET_FILE_MASK)
+        atomic_store(sheet, written | bit | current << SHEET_FILE_SHIFT |
+                                (word & SHEET_FILE_MASK << SHEET_OLD_SHIFT));
     return (uint32_t)current;
 }
 
