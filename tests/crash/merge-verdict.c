@@ -126,7 +126,7 @@ const char *index_verdict(const uint32_t *living, unsigned count)
 {
     const struct private_space *space = private_space_for(actor_segment);
     const char *wrong = look_at_rows(&actor_segment->file.view, living, count);
-    for (uint32_t chunk = 0; wrong == NULL && space != NULL && chunk < private_end(space); chunk++)
+    for (uint32_t chunk = 0; wrong == NULL && space != NULL && chunk < private_chunks_end(space); chunk++)
         wrong = look_at_chunk(&space->index, chunk, living, count);
     if (wrong == NULL)
         wrong = mapping_verdict();
@@ -136,7 +136,7 @@ const char *index_verdict(const uint32_t *living, unsigned count)
 const char *mapping_verdict(void)
 {
     const struct private_space *space = private_space_for(actor_segment);
-    for (uint32_t chunk = 0; space != NULL && chunk < private_end(space); chunk++) {
+    for (uint32_t chunk = 0; space != NULL && chunk < private_chunks_end(space); chunk++) {
         const struct merge_local *local = &space->chunks[chunk];
         const uint32_t number = number_of(state_of(&space->index, chunk));
         if (local->holds && local->shared != 0 && local->file != number)
