@@ -57,11 +57,12 @@ static bool is_due(struct sweep *sweep, struct merge_local *local, uint32_t chun
     return true;
 }
 
-static void put_off(struct sweep *sweep, struct merge_local *local, uint32_t chunk, uint64_t quiet)
+static void put_off(struct sweep *sweep, struct merge_local *local, uint32_t chunk, uint64_t quiet,
+                    unsigned doublings_most)
 {
     local->tried = merge_signature(&sweep->pass, chunk);
     local->failures = (uint16_t)least(local->failures + 1u, 1000);
-    const unsigned doublings = (unsigned)least(local->failures, DOUBLINGS_MOST);
+    const unsigned doublings = (unsigned)least(local->failures, doublings_most);
     local->not_before = sweep->now ? 0 : os_clock() + (most(quiet, RETRY_LEAST) << doublings);
 }
 
@@ -83,8 +84,9 @@ static bool settle(struct sweep *sweep, struct merge_local *local, uint32_t chun
             sweep->busy_left--;
             return true;
         }
-        tally->busy++;
-        break;
+        tally->busy++; /* that may be otherwise soon, whatever the chunk is like */
+        put_off(sweep, local, chunk, quiet, 1);
+        return false;
     case MERGE_FULL:
         tally->full++;
         tally->error = errno;
@@ -94,7 +96,7 @@ static bool settle(struct sweep *sweep, struct merge_local *local, uint32_t chun
         tally->differing++;
         break;
     }
-    put_off(sweep, local, chunk, quiet);
+    put_off(sweep, local, chunk, quiet, DOUBLINGS_MOST);
     return false;
 }
 
