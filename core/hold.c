@@ -23,18 +23,17 @@ static int has_ring(int32_t thread, void *argument)
     return os_list(path, is_ring, path) > 0;
 }
 
-static bool open_watch(struct hold *hold, enum hold_way best)
+static void open_watch(struct hold *hold, enum hold_way best)
 {
     if (best == HOLD_USERFAULT && (hold->watch = os_watch_open(OS_WATCH_WAITING)) >= 0) {
         hold->way = HOLD_USERFAULT;
-        return true;
+        return;
     }
     if (best <= HOLD_SCAN && (hold->watch = os_watch_open(OS_WATCH_NOTING)) >= 0) {
         hold->way = HOLD_SCAN;
-        return true;
+        return;
     }
     hold->way = HOLD_COMPARE;
-    return os_each_thread(has_ring, NULL) <= 0;
 }
 
 bool hold_open(struct hold *hold, enum hold_way best)
@@ -42,9 +41,8 @@ bool hold_open(struct hold *hold, enum hold_way best)
     *hold = (struct hold){.watch = -1, .pagemap = os_pagemap_open()};
     if (hold->pagemap < 0)
         return false;
-    bool possible = open_watch(hold, best);
-    if (possible && hold->way == HOLD_SCAN)
-        possible = os_each_thread(has_ring, NULL) <= 0;
+    open_watch(hold, best);
+    const bool possible = os_each_thread(has_ring, NULL) <= 0; /* it writes past all page faults */
     if (!possible)
         hold_close(hold);
     return possible;
