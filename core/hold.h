@@ -3,10 +3,13 @@
  * Nobody writes to a range of this process's private memory while it is replaced by something equal.
  *
  * Two ways, the best that the process may use:
- *   userfaultfd  the pages are write-protected and every writer, the kernel and other processes included,
- * waits in its page fault. Needs a privilege on most systems parking      the other threads stand still
- * (park.h). What they wrote between the comparison and then is found by PAGEMAP_SCAN (Linux 6.7), or by
- * comparing again. Other processes' process_vm_writev is kept out by a gate, see merge_index.h
+ *
+ * userfaultfd: the pages are write-protected, and every writer, the kernel and other processes included,
+ * waits in its page fault. Needs a privilege on most systems.
+ *
+ * Parking: the other threads stand still (park.h). What they wrote between the comparison and then is found
+ * by PAGEMAP_SCAN (Linux 6.7), or by comparing again. Other processes' process_vm_writev is kept out by a
+ * gate, see private.h.
  *
  *   hold_watch()     from here on writes are noticed; compare at leisure
  *   hold_begin()     from here on there are none
@@ -14,8 +17,9 @@
  *   hold_end()       all go on
  *
  * Between begin and end no lock may be taken that a thread of the program might hold, and nothing allocated.
- * What neither way sees: devices that write into memory (RDMA, O_DIRECT reads in flight), ptrace,
- * /proc/PID/mem, and, while parking, io_uring: hold_open() refuses a process that has a ring.
+ * What neither way sees: devices that write into memory (RDMA, O_DIRECT reads in flight), io_uring into
+ * buffers that are registered with it (hold_open() refuses a process that has a ring), and, while parking,
+ * ptrace and /proc/PID/mem.
  */
 #ifndef SHM_HOLD_H
 #define SHM_HOLD_H

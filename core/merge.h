@@ -15,9 +15,9 @@
  * A chunk that has changed so much that little of the copy is left is let go of; when all have done so, it
  * can be published anew.
  *
- * Not thread-safe: one pass at a time in a process, and nobody maps or unmaps the chunk meanwhile (private.c
- * holds the arena's lock). Never called while the caller's threads may hold a lock that this needs: it takes
- * none.
+ * Not thread-safe: one pass at a time in a process, and nobody maps or unmaps the chunk meanwhile
+ * (private_pass.c holds the arena's lock). No lock is taken but the index file's, and none while writers are
+ * held.
  */
 #ifndef SHM_MERGE_H
 #define SHM_MERGE_H

@@ -8,12 +8,16 @@
  * segment.
  *
  * A chunk's state goes by compare-and-swap:
- *   EMPTY → PUBLISHING(row)   its publisher copies its own pages into the file
- *   PUBLISHING → READY        from now on that part of the file is never changed, and never punched
- *   READY → CLOSING(row)      by the last holder, who looks again: a new holder says first that he is one and
- * then looks at the state, so one of the two sees the other CLOSING → EMPTY or READY PUBLISHING or CLOSING of
- * a dead process is anybody's to go on from. A file is unlinked when no chunk needs it any more; the kernel
- * frees it with the last mapping, so a child that nobody knows of keeps what it sees.
+ *
+ *   EMPTY → PUBLISHING(row)     its publisher copies its own pages into the file
+ *   PUBLISHING → READY          from now on that part of the file is never changed, and never punched
+ *   READY → CLOSING(row)        by the last holder, who then looks for holders again
+ *   CLOSING → EMPTY, or READY   there is none, or there is one
+ *
+ * A new holder says first that he is one and looks at the state then, so one of the two sees the other. From
+ * PUBLISHING or CLOSING of a dead process anybody may go on as from EMPTY. A file is unlinked when no chunk
+ * needs it any more; the kernel frees it with the last mapping, so a child that nobody knows of keeps what it
+ * sees.
  *
  * Lock order: the segment file's lock, then the index file's lock; nothing else is locked inside.
  */

@@ -4,20 +4,24 @@
  *
  * Merged memory has addresses of its own, the *merge space*: MERGE_SPACE bytes that no file lies behind as a
  * whole. It is divided four ways:
- *   page    4 KiB    the unit of comparison
- *   chunk   2 MiB    the unit of merging: one canonical copy, one state
- *   sheet   8 MiB    the unit of files: the canonical copies of its chunks lie in one, at their place, so
- * that chunks side by side become one mapping grain   16 MiB   the unit of agreement: a *span* is a run of
- * grains that has one owner, an arena, in every process that has that arena
+ *   page   4 KiB    the unit of comparison
+ *   chunk  2 MiB    the unit of merging: one canonical copy, one state
+ *   sheet  8 MiB    the unit of files: the copies of its chunks lie in one, at their place
+ *   grain  16 MiB   the unit of agreement
+ *
+ * Chunks side by side in a file become one mapping. A *span* is a run of grains that has one owner, an arena,
+ * in every process that has that arena.
  *
  * The index is a sparse file beside the segment's; everybody who uses merge maps it whole. What is not
  * reserved is not touched: the spans, and the chunks and sheets of spans that exist, by who adds the span; a
  * row's part of `held` by the process of the row, page by page, which row.held_pages tells.
  *
  * Who may write what:
- *   header, spans, sheets         holder of the index file's lock
- *   chunk.state                   anyone by compare-and-swap: see merge_index.h; the rest of a chunk its
- * publisher row, held[row]                the process of the row, and who reaps it
+ *   header, spans, sheets   holder of the index file's lock; header.wanted and done anyone
+ *   chunk.state             anyone by compare-and-swap, see merge_index.h
+ *   chunk.pages, zero       the chunk's publisher
+ *   chunk.block_*           whoever has the block; for listings only
+ *   row, held[row]          the process of the row, and who reaps it
  */
 #ifndef SHM_MERGE_LAYOUT_H
 #define SHM_MERGE_LAYOUT_H

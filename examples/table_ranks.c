@@ -9,8 +9,7 @@
  * what they send and looks meanwhile how much memory they take. The checksums that are printed are the same
  * each time; how much memory it takes is another matter under a rule such as `merge size>=32`:
  *
- *     SHM_POLICY='program table_ranks; merge size>=32 when=quiet:200ms' LD_PRELOAD=libshmpreload.so
- * table_ranks -q 2
+ *     shmpreload run -p 'program table_ranks; merge size>=32' -- table_ranks -q 6
  */
 #include "memory.h"
 #include "ranks.h"
