@@ -84,9 +84,9 @@ bool merge_pass_begin(struct merge_pass *pass, struct merge_index *index, uint32
     }
     if (hold_open(&pass->hold, best))
         return true;
-    error_set(ENOTSUP,
-              "this process's writers cannot be held (no descriptor left, or it uses io_uring), so its "
-              "memory is not merged");
+    error_set(ENOTSUP, "this process's writers cannot be held (it uses io_uring, has no descriptor left, or "
+                       "may not read what "
+                       "/proc says of it), so its memory is not merged");
     return false;
 }
 

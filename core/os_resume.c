@@ -18,6 +18,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -219,6 +220,60 @@ static int64_t call_for_the_rest_of_time(const struct resumption *it, const stru
     }
 }
 
+/* ---------------------------------------------------------------- timeouts of sockets */
+
+/* Which of a socket's timeouts a call that waits for it obeys, and what it waits for. 0: none. */
+static int socket_timeout_of(int64_t number, short *events)
+{
+    switch (number) {
+    case SYS_read:
+    case SYS_readv:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_accept:
+    case SYS_accept4:
+        *events = POLLIN;
+        return SO_RCVTIMEO;
+    case SYS_write:
+    case SYS_writev:
+    case SYS_sendto:
+    case SYS_sendmsg:
+        *events = POLLOUT;
+        return SO_SNDTIMEO;
+    default:
+        return 0;
+    }
+}
+
+/* The call would wait for the socket's whole time again: the handler waits for what is left. False: it has no
+ * such timeout, or there is something for it now, so it is to be made again. */
+static bool socket_runs_out(const struct resumption *it, int64_t *result)
+{
+    struct timeval whole;
+    socklen_t bytes = sizeof whole;
+    struct pollfd socket = {.fd = (int)it->registers.argument[0]};
+    const int option = socket_timeout_of(it->number, &socket.events);
+    if (option == 0 || getsockopt(socket.fd, SOL_SOCKET, option, &whole, &bytes) != 0 ||
+        (whole.tv_sec == 0 && whole.tv_usec == 0))
+        return false;
+    const uint64_t end = os_clock() + (uint64_t)whole.tv_sec * 1000000000u + (uint64_t)whole.tv_usec * 1000u;
+    struct resumption waiting = *it;
+    waiting.number = SYS_ppoll;
+    for (;;) {
+        const uint64_t now = os_clock(), left = now < end ? end - now : 0;
+        const struct timespec rest = {.tv_sec = (time_t)(left / 1000000000u),
+                                      .tv_nsec = (long)(left % 1000000000u)};
+        const uint64_t argument[6] = {(uintptr_t)&socket, 1, (uintptr_t)&rest, 0, KERNEL_SIGNALS, 0};
+        *result = call_for_it(&waiting, argument);
+        if (*result == BROKEN_OFF_BY_US && !ended_by_another(it, true))
+            continue;
+        if (*result > 0)
+            return false;
+        *result = *result == 0 ? -EAGAIN : -EINTR;
+        return true;
+    }
+}
+
 /* ---------------------------------------------------------------- transfers */
 
 /* Calls that go on until all is transferred, and that a signal ends with what was by then. */
@@ -343,7 +398,7 @@ static void resume_broken_off(struct resumption *it)
     const struct timeout *timeout = timeout_of(it->number, it->registers.argument);
     if (timeout != NULL) {
         *it->registers.result = call_for_the_rest_of_time(it, timeout);
-    } else {
+    } else if (!socket_runs_out(it, it->registers.result)) {
         *it->registers.result = it->number;
         *it->registers.place -= OS_CALL_BYTES;
     }
