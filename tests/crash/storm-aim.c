@@ -2,9 +2,13 @@
 #include "storm-aim.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/futex.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "merge_layout.h"
 #include "segment.h"
 #include "storm-api.h"
 
@@ -12,9 +16,25 @@
 
 static struct {
     int descriptor; /* of the segment's file, when `open` */
+    int index;      /* of the index of merged memory, or -1 */
+    uint64_t index_inode;
     bool open;
     uint64_t opened;
 } eye;
+
+static void see_index(const struct storm_board *board)
+{
+    char path[512];
+    struct header header;
+    struct stat status;
+    eye.index = -1;
+    if (pread(eye.descriptor, &header, sizeof header, 0) != sizeof header)
+        return;
+    snprintf(path, sizeof path, "%s/shmcore-merge.%u.%" PRIx64 ".index", board->directory, geteuid(),
+             header.nonce);
+    eye.index = open(path, O_RDONLY | O_CLOEXEC);
+    eye.index_inode = eye.index >= 0 && fstat(eye.index, &status) == 0 ? status.st_ino : 0;
+}
 
 static bool see(const struct storm_board *board)
 {
@@ -24,10 +44,14 @@ static bool see(const struct storm_board *board)
         return true;
     if (eye.open)
         close(eye.descriptor);
+    if (eye.open && eye.index >= 0)
+        close(eye.index);
     segment_path(path, board->directory, geteuid(), STORM_JOB, STORM_SEGMENT);
     eye.descriptor = open(path, O_RDONLY | O_CLOEXEC);
     eye.open = eye.descriptor >= 0;
     eye.opened = now;
+    if (eye.open)
+        see_index(board);
     return eye.open;
 }
 
@@ -51,6 +75,87 @@ static unsigned place_of(const struct storm_board *board, uint32_t thread)
     return STORM_PLACES;
 }
 
+static unsigned place_of_process(const struct storm_board *board, int32_t pid)
+{
+    unsigned place = 0;
+    while (place < STORM_PLACES && (pid == 0 || atomic_load(&board->place[place].pid) != pid))
+        place++;
+    return place;
+}
+
+/* ---------------------------------------------------------------- merging */
+
+/* Who has locked the index? */
+static int32_t index_holder(void)
+{
+    char line[256];
+    int32_t holder = 0;
+    FILE *locks = fopen("/proc/locks", "re");
+    while (locks != NULL && holder == 0 && fgets(line, sizeof line, locks) != NULL) {
+        int32_t pid;
+        uint64_t inode;
+        if (sscanf(line, "%*s FLOCK %*s %*s %d %*x:%*x:%" SCNu64, &pid, &inode) == 2 &&
+            inode == eye.index_inode)
+            holder = pid;
+    }
+    if (locks != NULL)
+        fclose(locks);
+    return holder;
+}
+
+static int32_t pid_of_row(const struct view *view, uint32_t row)
+{
+    struct process_row entry;
+    const off_t at = (off_t)view_offset(view, &view->rows[row]);
+    return pread(eye.descriptor, &entry, sizeof entry, at) == sizeof entry ? entry.pid : 0;
+}
+
+/* Whose memory is being replaced. */
+static uint32_t replaced_row(void)
+{
+    struct merge_row rows[64];
+    if (pread(eye.index, rows, sizeof rows, offsetof(struct merge_file, rows)) != sizeof rows)
+        return UINT32_MAX;
+    for (uint32_t row = 0; row < COUNT_OF(rows); row++)
+        if (atomic_load(&rows[row].closed) != 0)
+            return row;
+    return UINT32_MAX;
+}
+
+/* Who copies a chunk, or lets go of its copy. */
+static uint32_t copying_row(void)
+{
+    static struct merge_chunk chunks[512];
+    if (pread(eye.index, chunks, sizeof chunks, offsetof(struct merge_file, chunks)) != sizeof chunks)
+        return UINT32_MAX;
+    for (uint32_t i = 0; i < COUNT_OF(chunks); i++) {
+        const uint64_t word = atomic_load(&chunks[i].state);
+        if ((word & CHUNK_STATE_MASK) == CHUNK_PUBLISHING || (word & CHUNK_STATE_MASK) == CHUNK_CLOSING)
+            return (uint32_t)(word >> CHUNK_ROW_SHIFT & CHUNK_ROW_MASK);
+    }
+    return UINT32_MAX;
+}
+
+/* The first one that is in the middle of a merge and is `wanted`, as below. */
+static unsigned look_for_merging(const struct storm_board *board, const struct view *view, unsigned wanted)
+{
+    if (eye.index < 0)
+        return STORM_PLACES;
+    const unsigned locker = place_of_process(board, index_holder());
+    if (locker != STORM_PLACES && (wanted == STORM_PLACES || locker == wanted))
+        return locker;
+    const uint32_t rows[] = {copying_row(), replaced_row()};
+    for (unsigned i = 0; i < COUNT_OF(rows); i++) {
+        const unsigned place =
+            rows[i] < view->row_count ? place_of_process(board, pid_of_row(view, rows[i])) : STORM_PLACES;
+        if (place != STORM_PLACES && (wanted == STORM_PLACES || place == wanted))
+            return place;
+    }
+    return STORM_PLACES;
+}
+
+/* ---------------------------------------------------------------- both */
+
 /* The first one that holds a lock and is `wanted`, or anybody when that is STORM_PLACES. */
 static unsigned look_for(const struct storm_board *board, unsigned wanted)
 {
@@ -66,7 +171,7 @@ static unsigned look_for(const struct storm_board *board, unsigned wanted)
         if (place != STORM_PLACES && (wanted == STORM_PLACES || place == wanted))
             return place;
     }
-    return STORM_PLACES;
+    return look_for_merging(board, &view, wanted);
 }
 
 unsigned storm_holder(const struct storm_board *board)

@@ -20,8 +20,8 @@ const char *const storm_operation_name[STORM_OPERATIONS] = {
     [STORM_CLOSE] = "close",      [STORM_ALLOCATE] = "allocate", [STORM_ATTACH] = "attach",
     [STORM_FREE] = "free",        [STORM_FIND] = "find",         [STORM_DESCRIBE] = "describe",
     [STORM_VISIT] = "visit",      [STORM_STATISTICS] = "stat",   [STORM_RESIZE] = "resize",
-    [STORM_HAMMER] = "hammering", [STORM_FORK] = "fork",         [STORM_EXEC] = "exec",
-    [STORM_EXIT] = "exit"};
+    [STORM_HAMMER] = "hammering", [STORM_MERGE] = "merge",       [STORM_FORK] = "fork",
+    [STORM_EXEC] = "exec",        [STORM_EXIT] = "exit"};
 
 #define SAMPLE_EVERY UINT64_C(2000000)
 

@@ -37,6 +37,7 @@ enum storm_operation {
     STORM_STATISTICS,
     STORM_RESIZE,
     STORM_HAMMER,
+    STORM_MERGE,
     STORM_FORK,
     STORM_EXEC,
     STORM_EXIT,
@@ -75,6 +76,7 @@ struct storm_board {
     _Atomic uint64_t failures, forks, execs, exits;
     _Atomic uint64_t busy, busy_in_calm, full, full_in_calm, apart; /* apart: children without a row */
     _Atomic uint64_t routed, passed;
+    _Atomic uint64_t merged, unmerged; /* pages that were looked at */
     _Atomic uint64_t worst[STORM_WEATHERS][STORM_OPERATIONS];
     _Atomic uint64_t worst_waiting[STORM_WEATHERS]; /* without the time spent in the queue for a processor */
     size_t fresh_size;                              /* shmcore_actual_size() of an untouched segment */

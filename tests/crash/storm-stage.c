@@ -34,10 +34,19 @@ static bool number_after(const char *text, uint64_t *out)
     return *end == '\0' && end != text;
 }
 
+static bool read_kind(const char *kind)
+{
+    storm.merge = strncmp(kind, "merge", 5) == 0;
+    storm.shim = strcmp(kind, "shim") == 0 || strcmp(kind, "merge-shim") == 0;
+    if (storm.merge) /* a table takes longer to make than most lives last in other storms */
+        storm.kills = storm.shim ? 100 : 200;
+    return storm.shim || strcmp(kind, "merge") == 0 || strcmp(kind, "api") == 0;
+}
+
 bool storm_read_arguments(int count, char **arguments)
 {
     uint64_t seed = storm_clock() & 0xffffff, number = 0;
-    bool good = count > 1 && (strcmp(arguments[1], "api") == 0 || strcmp(arguments[1], "shim") == 0);
+    bool good = count > 1 && read_kind(arguments[1]);
     for (int i = 2; i < count && good; i++) {
         const char *name = arguments[i];
         if (strcmp(name, "--hold") == 0) {
@@ -55,7 +64,8 @@ bool storm_read_arguments(int count, char **arguments)
             good = false;
     }
     if (!good || storm.seconds == 0) {
-        fprintf(stderr, "usage: storm api|shim [--seconds N] [--kills N] [--seed N] [--hold]\n");
+        fprintf(stderr,
+                "usage: storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--hold]\n");
         return false;
     }
     storm.dice.state = storm_mix(seed);
@@ -63,7 +73,6 @@ bool storm_read_arguments(int count, char **arguments)
     if (storm.board == NULL)
         return false;
     storm.board->seed = seed;
-    storm.shim = strcmp(arguments[1], "shim") == 0;
     return true;
 }
 
@@ -136,6 +145,8 @@ void storm_look_at_directory(void)
         look_at_log();
         look_at_routes();
     }
+    if (storm.merge && atomic_load(&storm.board->merged) == 0)
+        storm_complain(storm.board, "no page was ever found to be merged");
     if (atomic_load(&storm.board->failures) == 0)
         visit_directory(true, false);
     visit_directory(false, true);
@@ -198,15 +209,25 @@ static bool beside_me(char out[PATH_MAX], const char *name)
 static bool set_environment(void)
 {
     char shim[PATH_MAX], policy[512];
-    if (!beside_me(victim, "storm-victim") || !beside_me(shim, "../../preload/libshmpreload.so"))
+    const char *rules = storm.merge ? "merge size>=64K when=quiet:100ms"
+                                    : "share func=common name=common/{size}; export size>=0";
+    if (!beside_me(shim, "../../preload/libshmpreload.so"))
         return false;
     snprintf(log_file, sizeof log_file, "/tmp/storm-%d.log", (int)getpid());
-    snprintf(policy, sizeof policy,
-             "segment %s size=%zuM dir=%s; share func=common name=common/{size}; export size>=0",
-             STORM_SEGMENT, storm.board->capacity >> 20, storm.board->directory);
+    snprintf(policy, sizeof policy, "segment %s size=%zuM dir=%s; %s", STORM_SEGMENT,
+             storm.board->capacity >> 20, storm.board->directory, rules);
     return setenv("STORM_SHIM", shim, 1) == 0 && setenv("SHM_POLICY", policy, 1) == 0 &&
            setenv("SHM_JOB", STORM_JOB, 1) == 0 && setenv("SHM_LOG", "warn", 1) == 0 &&
            setenv("SHM_LOG_FILE", log_file, 1) == 0;
+}
+
+static bool find_victim(void)
+{
+    if (!storm.shim && !storm.merge)
+        return true;
+    return beside_me(victim, !storm.merge ? "storm-victim"
+                             : storm.shim ? "storm-merge-malloc"
+                                          : "storm-merge-api");
 }
 
 static void ignore(int signal)
@@ -222,7 +243,8 @@ bool storm_prepare(const char *kind)
     board->capacity = CAPACITY;
     snprintf(board->directory, sizeof board->directory, "/dev/shm/shmcore-storm-%s-%d", kind, (int)getpid());
     setpgid(0, 0);
-    if (mkdir(board->directory, 0700) != 0 || !appoint_cleaner() || (storm.shim && !set_environment())) {
+    if (mkdir(board->directory, 0700) != 0 || !appoint_cleaner() || !find_victim() ||
+        (storm.shim && !set_environment())) {
         perror(board->directory);
         return false;
     }
@@ -245,7 +267,7 @@ void storm_become_worker(unsigned place)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (storm.shim)
         setenv("LD_PRELOAD", getenv("STORM_SHIM"), 1);
-    execv(storm.shim ? victim : "/proc/self/exe", arguments);
+    execv(storm.shim || storm.merge ? victim : "/proc/self/exe", arguments);
     storm_complain(storm.board, "exec: %s", strerror(errno));
     _exit(1);
 }

@@ -3,10 +3,12 @@
  * A storm: six processes of three threads each, and their children, do everything they can with one segment
  * while they are killed at random, one every few milliseconds, and now and then stopped for a while.
  *
- *     storm api|shim [--seconds N] [--kills N] [--seed N] [--hold]
+ *     storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--hold]
  *
  *   api    the processes use the C API: storm-api.c
  *   shim   they are a preloaded program that uses malloc: storm-victim.c
+ *   merge, merge-shim
+ *          they have private memory that is merged, from the C API or from malloc: storm-merge.c
  *
  * The supervisor is in no segment. It starts a process again whenever one has ended, kills, stops and lets go
  * on, and watches that no operation takes for ever. It is the subreaper, so it also buries the children of
@@ -395,6 +397,9 @@ static void print_summary(const char *kind)
     if (atomic_load(&board->routed) > 0)
         printf(", blocks %" PRIu64 " in the segment, %" PRIu64 " not", atomic_load(&board->routed),
                atomic_load(&board->passed));
+    if (storm.merge)
+        printf(", %" PRIu64 " pages seen merged, %" PRIu64 " not", atomic_load(&board->merged),
+               atomic_load(&board->unmerged));
     print_worst(STORM_CALM, "wait");
     print_worst(STORM_KILL, "after a kill");
     print_worst(STORM_STOP, "under a stop");

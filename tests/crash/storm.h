@@ -19,7 +19,9 @@ struct storm_stop {
 struct storm {
     struct storm_board *board;
     int descriptor; /* of the board */
-    bool shim, hold;
+    bool shim;      /* preloaded programs */
+    bool merge;     /* … or others, that merge */
+    bool hold;
     unsigned seconds, kills;
     unsigned started, killed, killed_inside, stopped, long_stops;
     uint64_t next_kill, next_stop, next_long_stop;
