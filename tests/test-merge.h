@@ -84,6 +84,49 @@ static inline bool sheet_exists(uint32_t sheet, uint32_t number)
     return lstat(name, &status) == 0;
 }
 
+static const uint64_t no_zeros[CHUNK_WORDS];
+
+/* Another process's row, as if it lived as long as this one. */
+static inline uint32_t second_row(void)
+{
+    const struct process_identity other = process_identify();
+    return take_row(&other);
+}
+
+static inline uint32_t publish(uint32_t of, uint32_t chunk)
+{
+    uint32_t number = 0;
+    const int descriptor = merge_index_begin(&merged, of, chunk, &number);
+    assert_true(descriptor >= 0);
+    assert_int_equal(os_write_at(descriptor, &number, sizeof number, merge_index_offset(chunk)), 0);
+    os_close(descriptor);
+    merge_index_publish(&merged, of, chunk, number, 1, no_zeros);
+    return number;
+}
+
+static inline void hold(uint32_t of, uint32_t chunk, uint32_t expected)
+{
+    uint32_t number = 0, written = 0;
+    const int descriptor = merge_index_hold(&merged, of, chunk, &number);
+    assert_true(descriptor >= 0);
+    assert_int_equal(number, expected);
+    assert_int_equal(os_read_at(descriptor, &written, sizeof written, merge_index_offset(chunk)), 4);
+    assert_int_equal(written, expected); /* what was published into that file */
+    os_close(descriptor);
+}
+
+static inline uint32_t publish_and_hold(uint32_t of, uint32_t chunk)
+{
+    const uint32_t number = publish(of, chunk);
+    hold(of, chunk, number);
+    return number;
+}
+
+static inline void use_all(uint32_t of)
+{
+    assert_int_equal(merge_index_use(&merged, of, 0, 8), 0);
+}
+
 #define MERGED(function) cmocka_unit_test_setup_teardown(function, open_merged, close_merged)
 
 #endif
