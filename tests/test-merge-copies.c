@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * core/merge_copies: the states of a chunk, who holds its copy, which file it lies in, and what a death does
- * to that.
+ * core/merge_copies: the states of a chunk, who holds its copy, and which file it lies in.
  */
 #include <setjmp.h>
 #include <stdarg.h>
