@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,22 +72,46 @@ uint64_t os_hexadecimal_after(const char *text, const char *key)
     }
 }
 
+/* The lines of its state and masks. False: it has ended. */
+static bool read_status(int32_t thread, char *text, size_t bytes)
+{
+    char path[64];
+    error_format(path, sizeof path, "/proc/self/task/%d/status", thread);
+    if (os_read_text(path, text, bytes) <= 0)
+        return false;
+    const char *state = strstr(text, "\nState:\t");
+    return state != NULL && state[8] != 'Z' && state[8] != 'X';
+}
+
+/* While a thread waits for blocked signals, by sigwait() and its like, the kernel shows them as not blocked.
+ */
+static bool waits_for(int32_t thread, int signal)
+{
+    struct os_call call;
+    uint64_t set;
+    os_thread_call(thread, &call);
+    if (call.number != SYS_rt_sigtimedwait)
+        return false;
+    const struct iovec here = {&set, sizeof set}, there = {(void *)(uintptr_t)call.argument[0], sizeof set};
+    return ANSWER(syscall(SYS_process_vm_readv, os_process(), &here, 1, &there, 1, 0)) != sizeof set ||
+           (set >> (signal - 1) & 1) != 0;
+}
+
+/* It may come from such a wait, or begin one, while it is looked at: so a look before and one after. */
 enum os_thread_state os_thread_state(int32_t thread, int signal)
 {
-    char path[64], text[4096];
-    error_format(path, sizeof path, "/proc/self/task/%d/status", thread);
-    if (os_read_text(path, text, sizeof text) <= 0)
+    char text[4096];
+    const bool waited = waits_for(thread, signal);
+    if (!read_status(thread, text, sizeof text))
         return OS_THREAD_ENDED;
-    const char *state = strstr(text, "\nState:\t");
-    if (state == NULL || state[8] == 'Z' || state[8] == 'X')
-        return OS_THREAD_ENDED;
-    return (os_hexadecimal_after(text, "\nSigBlk:") >> (signal - 1) & 1) != 0 ? OS_THREAD_BLOCKS_SIGNAL
-                                                                              : OS_THREAD_RUNS;
+    const bool blocks = (os_hexadecimal_after(text, "\nSigBlk:") >> (signal - 1) & 1) != 0;
+    return waited || blocks || waits_for(thread, signal) ? OS_THREAD_BLOCKS_SIGNAL : OS_THREAD_RUNS;
 }
 
 static int count_living(int32_t thread, void *argument)
 {
-    *(uint32_t *)argument += os_thread_state(thread, 1) != OS_THREAD_ENDED;
+    char text[4096];
+    *(uint32_t *)argument += read_status(thread, text, sizeof text);
     return 0;
 }
 
