@@ -126,11 +126,19 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
+/* Only what is read is sure to be mapped, and nothing else counts. */
+static void read_and_measure(struct run *run, enum phase phase)
+{
+    run->checksum[phase] = replica_checksum(run->replica);
+    measure(run, run->total[phase], false);
+}
+
 /* Measures again and again until there is no use in waiting any longer, which rank 0 decides. What other
  * programs that use the same libraries do changes the sum by a little all the time. */
-static void settle(struct run *run, uint64_t total[TOTALS])
+static void settle(struct run *run)
 {
     const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+    uint64_t total[TOTALS];
     uint64_t least = UINT64_MAX;
     double least_at = now();
     bool enough = run->options->patience <= 0;
@@ -210,15 +218,14 @@ int ranks_run(const struct ranks_options *options, unsigned rank)
         return EXIT_FAILURE;
     }
     write_to(&run, 0, options->differ);
-    measure(&run, run.total[BUILT], false);
-    run.checksum[BUILT] = replica_checksum(run.replica);
+    read_and_measure(&run, BUILT);
     if (options->pause)
         pause_here(&run);
-    settle(&run, run.total[MERGED]);
-    run.checksum[MERGED] = replica_checksum(run.replica);
+    settle(&run);
+    read_and_measure(&run, MERGED);
     write_to(&run, 1, options->write);
-    settle(&run, run.total[WRITTEN_TO]);
-    run.checksum[WRITTEN_TO] = replica_checksum(run.replica);
+    settle(&run);
+    read_and_measure(&run, WRITTEN_TO);
     if (rank == 0)
         print_memory(&run);
     print_checksums(&run);

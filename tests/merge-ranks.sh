@@ -73,7 +73,8 @@ good() {
     checksums "$out" | diff "$work/bare.sums" - >"$work/diff"
     verdict $? "$what: the same checksums" "$work/diff" "$work/$err"
     equals "$status" 0 "$what: exit status 0"
-    diff "$work/bare.err" "$work/$err" >"$work/diff"
+    # The process that starts the ranks is a process of the job as well, and builds nothing.
+    grep -v 'never matched' "$work/$err" | diff "$work/bare.err" - >"$work/diff"
     verdict $? "$what: the same on standard error" "$work/diff"
     for row in merged written; do
         holds "$what, $row: one copy, 3 % of it for each rank, and what is different" "$(figure "$out" $row 2)" \
