@@ -144,6 +144,7 @@ static void what_a_dead_one_held_goes(void **state)
     (void)state;
     ON_ISLAND();
     use_all(row);
+    atomic_store(&merged.file->header.grains, 1); /* what is cleared up */
     publish(row, 0);
     publish_and_hold(row, 1);
     struct child child = start(holds_all, NULL);
@@ -179,86 +180,6 @@ static void a_dead_holder_keeps_nothing(void **state)
     child_kill(&child);
     merge_index_release(&merged, row, 1, true);
     assert_int_equal(state_of(1), CHUNK_EMPTY);
-}
-
-/* ---------------------------------------------------------------- races */
-
-struct race {
-    uint32_t dead[60];
-    unsigned count;
-    _Atomic uint32_t *rounds; /* a word of the index that serves to count here */
-};
-
-/* Gives back again and again what a dead process holds, and looks each time at many others. */
-static int reaps(struct child *self, void *argument)
-{
-    const struct race *race = argument;
-    child_say(self, 'h');
-    while (getppid() != 1) { /* until it is killed */
-        for (unsigned i = 0; i < race->count; i++)
-            atomic_store(&merged.file->held[race->dead[i]][0], HELD_SHARED);
-        merge_index_drop_row(&merged, race->dead[0]);
-        atomic_fetch_add(race->rounds, 1);
-    }
-    return 0;
-}
-
-static enum chunk_state raw_state(void)
-{
-    return (enum chunk_state)(atomic_load(&merged.file->chunks[0].state) & CHUNK_STATE_MASK);
-}
-
-static struct race many_dead(void)
-{
-    struct race race = {.rounds = &merged.file->rows[row].answered};
-    struct child gone = start(publishes, NULL); /* takes the next row */
-    const struct process_row *its = &segment.view.rows[row + 1];
-    const struct process_identity identity = {its->pid, its->start_time, its->nonce};
-    child_kill(&gone);
-    while (race.count < COUNT_OF(race.dead)) {
-        const uint32_t taken = race.count == 0 ? row + 1 : take_row(&identity);
-        assert_true(taken < segment.view.row_count);
-        assert_int_equal(merge_index_use(&merged, taken, 0, 1), 0);
-        race.dead[race.count++] = taken;
-    }
-    return race;
-}
-
-static void go_on(const struct child *child, const struct race *race)
-{
-    const uint32_t before = atomic_load(race->rounds);
-    assert_int_equal(kill(child->pid, SIGCONT), 0);
-    while (atomic_load(race->rounds) - before < 2)
-        sched_yield();
-}
-
-/* Who closes in the name of a dead one is taken over, and must not take back what is another's by then. */
-static void who_reaps_takes_nothing_from_the_living(void **state)
-{
-    (void)state;
-    ON_ISLAND();
-    uint32_t number;
-    use_all(row);
-    struct race race = many_dead();
-    publish(row, 0); /* over what that one had begun */
-    struct child reaper = start(reaps, &race);
-    for (unsigned taken_over = 0; taken_over < 2;) {
-        if (raw_state() == CHUNK_EMPTY)
-            publish(row, 0);
-        child_stop(&reaper);
-        if (raw_state() == CHUNK_CLOSING) {
-            const int descriptor = merge_index_begin(&merged, row, 0, &number);
-            assert_true(descriptor >= 0);
-            os_close(descriptor);
-            go_on(&reaper, &race);
-            assert_int_equal(raw_state(), CHUNK_PUBLISHING);
-            merge_index_abandon(&merged, 0);
-            taken_over++;
-        } else {
-            assert_int_equal(kill(reaper.pid, SIGCONT), 0);
-        }
-    }
-    child_kill(&reaper);
 }
 
 int main(void)
