@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
-#include <sys/wait.h>
+#include <sys/syscall.h>
 
 #include "test-merge-pair.h"
 
@@ -116,13 +116,13 @@ static void locked_memory_is_not_merged(void **state)
     ON_ISLAND();
     struct merge_pass pass;
     fill_all(HERE, 1);
-    if (mlock(page_at(0, 0), PAGE_BYTES) != 0)
+    if (syscall(SYS_mlock, page_at(0, 0), PAGE_BYTES) != 0) /* a sanitizer makes mlock() do nothing */
         SKIP("this user may not lock memory");
     errno = 0;
     assert_false(merge_pass_begin(&pass, &merged, row, way));
     assert_int_equal(errno, ENOTSUP);
     assert_non_null(strstr(error_last(), "mlock"));
-    assert_int_equal(munlock(page_at(0, 0), PAGE_BYTES), 0);
+    assert_int_equal(syscall(SYS_munlock, page_at(0, 0), PAGE_BYTES), 0);
     expect_merge(HERE, MERGE_DONE);
 }
 
