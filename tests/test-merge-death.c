@@ -9,8 +9,6 @@
 
 #include <cmocka.h>
 
-#include <sched.h>
-
 #include "test-merge.h"
 
 static int publishes(struct child *self, void *argument)
@@ -191,7 +189,6 @@ int main(void)
         MERGED(one_that_dies_while_it_closes_is_taken_over),
         MERGED(what_a_dead_one_held_goes),
         MERGED(a_dead_holder_keeps_nothing),
-        MERGED(who_reaps_takes_nothing_from_the_living),
     };
     return cmocka_run_group_tests_name("merge-death", tests, land, NULL);
 }
