@@ -254,9 +254,9 @@ own_kilobytes() {
          END { print sum + 0 }' "/proc/${held_pid[$1]}/smaps"
 }
 
-comes_to() { # comes_to COMPARISON…: until that is so of what b and c have for themselves; 1: not in half a minute
+comes_to() { # comes_to COMPARISON…: until that is so of what b and c have for themselves; 1: not in two minutes
     local tries
-    for ((tries = 0; tries < 300; tries++)); do
+    for ((tries = 0; tries < 1200; tries++)); do
         [ "$(own_kilobytes b)" "$@" ] && [ "$(own_kilobytes c)" "$@" ] && return
         sleep 0.1
     done
