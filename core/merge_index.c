@@ -37,7 +37,7 @@ int merge_index_open_own(const char *path, enum os_open how)
     return ours ? descriptor : -EACCES;
 }
 
-int merge_index_lock(const struct merge_index *index)
+int merge_index_lock(struct merge_index *index)
 {
     char path[MERGE_PATH_BYTES];
     struct os_file file;
@@ -45,7 +45,10 @@ int merge_index_lock(const struct merge_index *index)
     const int descriptor = merge_index_open_own(path, OS_WRITE);
     if (descriptor < 0)
         return descriptor;
-    int error = os_lock_file(descriptor, LOCK_PATIENCE_FILE);
+    const bool is_wary = os_clock() < atomic_load(&index->wary);
+    int error = os_lock_file(descriptor, is_wary ? 0 : LOCK_PATIENCE_FILE);
+    if (error == -EBUSY && !is_wary)
+        atomic_store(&index->wary, os_clock() + LOCK_PATIENCE_FILE);
     if (error == 0 &&
         (os_stat_file(descriptor, &file) != 0 || file.inode != index->inode || file.device != index->device))
         error = -ENOENT; /* removed, with its segment */

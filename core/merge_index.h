@@ -33,6 +33,7 @@ struct merge_index {
     uint64_t base;
     uint64_t device, inode;
     const struct segment *segment;
+    _Atomic uint64_t wary; /* until then nobody waits for the lock: its holder does not run */
     char prefix[320];
 };
 

@@ -16,8 +16,11 @@ void merge_index_path(const struct merge_index *index, char out[MERGE_PATH_BYTES
 /* Opens a file that is this user's, and that nobody else may read. A descriptor or -errno. */
 int merge_index_open_own(const char *path, enum os_open how);
 
-/* A descriptor for merge_index_unlock(), or -errno. */
-int merge_index_lock(const struct merge_index *index);
+/* A descriptor for merge_index_unlock(), or -errno: -EBUSY after a second, or, when somebody has just waited
+ * in vain, at once. So a pass over many chunks, or a free of many, does not wait for a stopped process for
+ * each.
+ */
+int merge_index_lock(struct merge_index *index);
 void merge_index_unlock(int descriptor);
 
 /* Gives memory to a range of the file. 0 or -errno. */

@@ -34,6 +34,8 @@ void *private_allocate(struct arena *arena, size_t bytes, size_t alignment, bool
 
 /* Does the pointer lie in the merge space of a segment that is open here? */
 bool private_owns(const void *pointer);
+/* Whose space that is. NULL: of none. */
+shmcore_segment *private_segment_of(const void *pointer);
 
 /* False: no live block begins there. `owner` as in the rule. */
 bool private_free(void *pointer, const void *owner);

@@ -118,8 +118,10 @@ int shmcore_deallocate(shmcore_segment *segment, void *pointer)
         return -1;
     if (pointer == NULL)
         return 0;
-    if (private_owns(pointer))
-        return private_free(pointer, NULL) ? 0 : no_such_block(segment, pointer);
+    if (private_owns(pointer)) {
+        const bool freed = private_segment_of(pointer) == segment && private_free(pointer, NULL);
+        return freed ? 0 : no_such_block(segment, pointer);
+    }
     const uint64_t offset = view_offset(&segment->file.view, pointer);
     if (offset >= segment->file.view.capacity)
         return no_such_block(segment, pointer);
