@@ -333,7 +333,6 @@ bool private_owns(const void *pointer)
     return arena_at(pointer) != NULL;
 }
 
-<<<<<<< HEAD
 /* Whoever gets its memory next expects to read and write it. */
 static void lift_protection(const struct arena *arena, void *pointer)
 {
@@ -342,12 +341,12 @@ static void lift_protection(const struct arena *arena, void *pointer)
     const uintptr_t end = align_down((uintptr_t)pointer + arena_usable(arena, pointer), PAGE_BYTES);
     if (UNLIKELY(space->chunks[private_chunk_of(space, pointer)].altered) && end > start)
         os_allow((void *)start, end - start);
-=======
+}
+
 shmcore_segment *private_segment_of(const void *pointer)
 {
     const struct private_space *space = private_space_at(pointer);
     return space != NULL ? space->segment : NULL;
->>>>>>> 85067f1 (Private memory of another segment is not freed through this one's handle)
 }
 
 bool private_free(void *pointer, const void *owner)
