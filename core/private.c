@@ -477,8 +477,11 @@ void private_fork_child(void)
             continue;
         pthread_mutex_init(&space->passing, NULL); /* the thread that made a pass is not here */
         for (uint32_t grain = 0; grain < MERGE_GRAINS; grain++)
-            for (uint32_t c = 0; c < GRAIN_CHUNKS && space->by_grain[grain] != NULL; c++)
-                space->chunks[grain * GRAIN_CHUNKS + c].holds = false;
+            for (uint32_t c = 0; c < GRAIN_CHUNKS && space->by_grain[grain] != NULL; c++) {
+                struct merge_local *local = &space->chunks[grain * GRAIN_CHUNKS + c];
+                local->holds = false;
+                local->tried = 0; /* by this process not yet */
+            }
     }
     private_fork_parent();
     park_after_fork();
