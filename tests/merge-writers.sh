@@ -77,13 +77,13 @@ left_over() {
     compgen -G "$ours" | grep -v '\.registry$'
 }
 
-# run_ranks WHAT WHEN HOW HOLD: WHO is in `as`. 1: nothing was seen to be merged.
+# run_ranks WHAT WHEN HOW HOLD STEP: WHO is in `as`. 1: nothing was seen to be merged.
 run_ranks() {
     local what=$1 shown
     new_job
     export SHM_MERGE_HOLD=$4 SHM_LOG=error # the launcher has nothing that a rule matches
     start writers "program merge-writers; merge module=exe size>=64K when=$2" \
-        "${as[@]}" timeout $((seconds * 10 + 60)) "$public/merge-writers" "$seconds" # or it hangs: 124
+        "${as[@]}" timeout $((seconds * 10 + 60)) "$public/merge-writers" "$seconds" "$5" # or it hangs: 124
     await writers started
     verdict $? "$what: the ranks start" "$work/writers.out" "$work/writers.err"
     watch "$3"
@@ -99,14 +99,15 @@ run_ranks() {
     [ "$shown" = 0 ] && grep -Eq 'bursts, [1-9][0-9]* of them into parts that had been merged' "$work/out"
 }
 
-# hammer WHO HOW HOLD: where a machine has so much else to do that threads do not come when they are to stand still,
-# nothing is merged, so another time may be needed.
+# hammer WHO HOW HOLD: where a machine has so much else to do that threads do not come when they are to stand still, or
+# that the shim's thread looks seldom, nothing is merged: then again, with parts that rest longer.
 hammer() {
-    local what="$1, $2, $3" when=quiet:100ms tries merged=1
-    [ "$2" != asking ] || when=manual
+    local what="$1, $2, $3" when=quiet:100ms step=60 tries merged=1
+    [ "$2" != asking ] || { when=manual step=25; }
     for ((tries = 1; tries < 5 && merged != 0; tries++)); do
-        run_ranks "$what, time $tries" "$when" "$2" "$3"
+        run_ranks "$what, time $tries" "$when" "$2" "$3" "$step"
         merged=$?
+        step=$((step * 2))
     done
     if [ "$merged" != 0 ] && [ "$3" != userfaultfd ]; then
         skip "$what: merged again and again" 'this machine is too busy'

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Victim: `merge-writers SECONDS [RANKS]`, see merge-writers.h. This file is the launcher: it starts the
- * ranks, each a fresh process, wakes their threads at the start of each step, and says at the end for each
- * kind of thread what it did; a line that begins with "NO" names a kind that lost a write, or saw what it
- * would not have seen in memory that nobody moves.
+ * Victim: `merge-writers SECONDS [STEP [RANKS]]`, see merge-writers.h; a step takes so many milliseconds.
+ * This file is the launcher: it starts the ranks, each a fresh process, wakes their threads at the start of
+ * each step, and says at the end for each kind of thread what it did; a line that begins with "NO" names a
+ * kind that lost a write, or saw what it would not have seen in memory that nobody moves.
  *
  * A rank that dies ends the run; the others are killed then.
  */
@@ -340,9 +340,10 @@ int main(int count, char **arguments)
     if (count < 2 || atoi(arguments[1]) < 1)
         return 2;
     const int descriptor = make_control();
-    const int ranks = count > 2 ? atoi(arguments[2]) : 3;
+    const int ranks = count > 3 ? atoi(arguments[3]) : 3, step = count > 2 ? atoi(arguments[2]) : 25;
     control->ranks = ranks < 1 || ranks > RANKS_MOST ? 1 : (unsigned)ranks;
-    control->steps = (unsigned)((uint64_t)atoi(arguments[1]) * SECOND / STEP);
+    control->step = (uint64_t)(step < 10 ? 10 : step) * MILLISECOND;
+    control->steps = (unsigned)((uint64_t)atoi(arguments[1]) * SECOND / control->step);
     control->semaphores = semget(IPC_PRIVATE, 1, 0600);
     for (unsigned i = 0; i < control->ranks; i++)
         start_rank(i, descriptor);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Victim `merge-writers SECONDS [RANKS]`: several processes, equal at first, each with a block that threads
- * of every kind write into while it is merged again and again. What the four files of this program share.
+ * Victim `merge-writers SECONDS [STEP [RANKS]]`: several processes, equal at first, each with a block that
+ * threads of every kind write into while it is merged again and again. What the four files of this program
+ * share.
  *
  * The launcher (merge-writers.c) starts the ranks and wakes their threads; a rank (merge-writers-rank.c) has
  * one thread for each row of the table of kinds (merge-writers-kinds.c). Time is cut into steps that all
@@ -46,7 +47,6 @@ enum {
 };
 
 static const uint64_t MILLISECOND = 1000000, SECOND = 1000000000;
-static const uint64_t STEP = 25 * MILLISECOND;
 
 enum fault {
     FAULT_LOST,   /* a place does not hold what was written there last */
@@ -113,7 +113,7 @@ struct rank {
 
 struct control {
     unsigned ranks, steps;
-    uint64_t start; /* CLOCK_MONOTONIC, in nanoseconds */
+    uint64_t start, step; /* CLOCK_MONOTONIC, in nanoseconds */
     sem_t arrived;
     int semaphores; /* System V's, or -1 */
     struct rank rank[RANKS_MOST];
@@ -188,7 +188,7 @@ static inline unsigned part_of(unsigned step)
 
 static inline uint64_t start_of(unsigned step)
 {
-    return control->start + step * STEP + mix(step) % (STEP / 2);
+    return control->start + step * control->step + mix(step) % (control->step / 2);
 }
 
 static inline uint64_t end_of_burst(unsigned step)
