@@ -195,7 +195,8 @@ static void operate(void)
         actor_kill(&now.victim);
         return;
     }
-    if (now.marks.locks && !now.play->with_locks)
+    const bool with_locks = now.play->with_locks || (now.scene->flags & MERGE_LOCKED) != 0;
+    if (now.marks.locks > 0 && (!with_locks || (now.scene->flags & MERGE_NEEDS_LOCK) != 0))
         be_done_with_nothing();
     now.scene->meanwhile();
     complain("the survivor, between", actor_contents());

@@ -16,11 +16,13 @@
 #define STAGE_CHUNKS 2u
 
 enum merge_scene_flags {
-    MERGE_ALONE = 1,      /* the survivor opens the segment only when the victim is dead or done */
-    MERGE_OTHER_DIES = 2, /* the other is killed before operate() */
-    MERGE_ENDS = 4,       /* the victim has left the segment after operate() */
-    MERGE_FRESH = 8,      /* it opens the segment in operate() */
-    MERGE_DIES_NEXT = 16, /* it stands still, and goes on to the next mark, and is killed there */
+    MERGE_ALONE = 1,       /* the survivor opens the segment only when the victim is dead or done */
+    MERGE_OTHER_DIES = 2,  /* the other is killed before operate() */
+    MERGE_ENDS = 4,        /* the victim has left the segment after operate() */
+    MERGE_FRESH = 8,       /* it opens the segment in operate() */
+    MERGE_LOCKED = 64,     /* it always stands still with a file locked, too */
+    MERGE_NEEDS_LOCK = 32, /* the survivor cannot do what it does while a file is locked */
+    MERGE_DIES_NEXT = 16,  /* it stands still, and goes on to the next mark, and is killed there */
 };
 
 struct merge_scene {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "merge-actors.h"
+#include "merge_index_own.h"
 #include "private_own.h"
 
 /* ---------------------------------------------------------------- parts */
@@ -117,6 +118,13 @@ static uint32_t first_chunk(void)
     return 0;
 }
 
+static void lock_index(void)
+{
+    const int locked = merge_index_lock(index_here());
+    MUST(locked >= 0);
+    merge_index_unlock(locked);
+}
+
 /* As one who is killed while it copies … */
 static void be_publishing(void)
 {
@@ -170,11 +178,14 @@ static const struct merge_scene scenes[] = {
     {"go on from one who was closing", MERGE_OTHER_DIES, 'A', .survivor = have_a, .other = be_closing,
      .prepare = have_a, .operate = actor_merge},
     /* nobody dies: at every mark somebody else comes between */
-    {"the index is made by two", MERGE_FRESH, 'A', .operate = open_and_merge, .meanwhile = merge_a},
+    {"the index is made by two", MERGE_FRESH | MERGE_NEEDS_LOCK, 'A', .operate = open_and_merge,
+     .meanwhile = merge_a},
     {"publish, the other publishes", 0, 'A', .survivor = have_a, .prepare = have_a, .operate = actor_merge,
      .meanwhile = actor_merge},
     {"publish, the other has something else", 0, 'C', .survivor = have_c, .prepare = have_published,
      .operate = actor_merge, .meanwhile = actor_merge},
+    {"the index stays locked, the other merges", MERGE_LOCKED, 'A', .survivor = have_a, .prepare = have_a,
+     .operate = lock_index, .meanwhile = actor_merge},
     {"join, the last holder frees", 0, 'A', .survivor = merge_a, .prepare = have_a, .operate = actor_merge,
      .meanwhile = actor_free},
     {"join, the last holder lets go", 0, 'A', .survivor = merge_a, .prepare = have_a, .operate = actor_merge,

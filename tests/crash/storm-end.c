@@ -11,6 +11,7 @@
 
 #include "directory.h"
 #include "heap.h"
+#include "merge_index.h"
 #include "pool.h"
 #include "process.h"
 #include "segment.h"
@@ -107,6 +108,34 @@ static void look_at_pool(struct storm_board *board, const struct view *view)
     }
 }
 
+/* Copies without a holder, and holders that are dead. */
+static void look_at_chunk(struct storm_board *board, const struct merge_index *index, uint32_t chunk)
+{
+    const uint64_t word = atomic_load(&index->file->chunks[chunk].state);
+    if ((word & CHUNK_STATE_MASK) != CHUNK_EMPTY)
+        storm_complain(board, "chunk %u of merged memory is left in state %u, file %u", chunk,
+                       (unsigned)(word & CHUNK_STATE_MASK),
+                       (unsigned)(word >> CHUNK_FILE_SHIFT & SHEET_FILE_MASK));
+    for (uint32_t row = 0; row < MERGE_ROWS; row++)
+        if (merge_index_held(index, row, chunk) != HELD_NOTHING)
+            storm_complain(board, "row %u is said to have chunk %u", row, chunk);
+}
+
+static void look_at_merged(struct storm_board *board, const struct segment *file)
+{
+    struct merge_index index;
+    if (!merge_index_is_there(file))
+        return;
+    if (merge_index_open(&index, file, false) != 0) {
+        storm_complain(board, "merged memory cannot be looked into: %s", shmcore_error());
+        return;
+    }
+    const uint32_t grains = atomic_load(&index.file->header.grains);
+    for (uint32_t chunk = 0; chunk < grains * GRAIN_CHUNKS && chunk < MERGE_CHUNKS; chunk++)
+        look_at_chunk(board, &index, chunk);
+    merge_index_close(&index);
+}
+
 static void look_inside(struct storm_board *board, const struct view *view)
 {
     look_at_rows(board, view);
@@ -125,7 +154,8 @@ static int complain_of(const shmcore_block *block, void *argument)
 }
 
 /* The segment lies at the address in its header, in this process too. */
-static bool find_view(struct storm_board *board, const shmcore_segment *segment, struct view *view)
+static bool find_view(struct storm_board *board, const shmcore_segment *segment, struct view *view,
+                      bool merged)
 {
     struct segment file;
     const struct segment_request request = {.name = STORM_SEGMENT,
@@ -137,6 +167,8 @@ static bool find_view(struct storm_board *board, const shmcore_segment *segment,
         storm_complain(board, "the segment cannot be looked into: %s", shmcore_error());
         return false;
     }
+    if (merged)
+        look_at_merged(board, &file);
     view_make(view, (unsigned char *)(uintptr_t)file.view.header->base, file.view.capacity);
     segment_unmap(&file);
     return true;
@@ -156,7 +188,7 @@ void storm_look_at_the_end(struct storm_board *board)
     shmcore_collected collected;
     shmcore_statistics statistics = {0};
     shmcore_segment *segment = open_segment(board);
-    if (segment == NULL || !find_view(board, segment, &view))
+    if (segment == NULL || !find_view(board, segment, &view, false))
         return;
     board->left_rows = rows_of_others(&view, &board->left_promises);
     if (shmcore_collect(board->directory, &collected) != 0)
@@ -167,6 +199,7 @@ void storm_look_at_the_end(struct storm_board *board)
         storm_complain(board, "%zu blocks, %zu processes and %zu bytes are left; an empty segment has %zu",
                        statistics.blocks, statistics.processes, statistics.used, board->fresh_size);
     look_inside(board, &view);
+    find_view(board, segment, &view, true);
     board->left_loose = count_loose(&view);
     shmcore_close(segment);
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "export.h"
+#include "hold.h"
+#include "private.h"
 #include "shmcore.h"
 #include "storm-api.h"
 
@@ -21,6 +23,7 @@ bool storm_memory_begin(struct storm_board *board)
     traits.dir = board->directory;
     traits.job = STORM_JOB;
     here.board = board;
+    private_set_hold(storm_place() % (HOLD_COMPARE + 1)); /* each way of holding writers */
     while (here.segment == NULL && !storm_is_over(board)) {
         storm_begin(STORM_OPEN);
         here.segment = shmcore_open(STORM_SEGMENT, &traits);

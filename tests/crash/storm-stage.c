@@ -46,11 +46,16 @@ static bool read_kind(const char *kind)
 bool storm_read_arguments(int count, char **arguments)
 {
     uint64_t seed = storm_clock() & 0xffffff, number = 0;
+    bool exec = false;
     bool good = count > 1 && read_kind(arguments[1]);
     for (int i = 2; i < count && good; i++) {
         const char *name = arguments[i];
         if (strcmp(name, "--hold") == 0) {
             storm.hold = true;
+            continue;
+        }
+        if (strcmp(name, "--exec") == 0) {
+            exec = true;
             continue;
         }
         good = number_after(i + 1 < count ? arguments[++i] : NULL, &number);
@@ -65,7 +70,8 @@ bool storm_read_arguments(int count, char **arguments)
     }
     if (!good || storm.seconds == 0) {
         fprintf(stderr,
-                "usage: storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--hold]\n");
+                "usage: storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--hold] "
+                "[--exec]\n");
         return false;
     }
     storm.dice.state = storm_mix(seed);
@@ -73,6 +79,7 @@ bool storm_read_arguments(int count, char **arguments)
     if (storm.board == NULL)
         return false;
     storm.board->seed = seed;
+    storm.board->exec = exec;
     return true;
 }
 
@@ -259,14 +266,17 @@ bool storm_prepare(const char *kind)
 
 void storm_become_worker(unsigned place)
 {
+    static const char *const holds[] = {"userfaultfd", "scan", "compare"};
     char descriptor[16], number[16];
     char *const arguments[] = {
         (char[]){"storm"}, (char[]){"worker"}, descriptor, number, (char[]){"0"}, NULL};
     snprintf(descriptor, sizeof descriptor, "%d", storm.descriptor);
     snprintf(number, sizeof number, "%u", place);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (storm.shim)
+    if (storm.shim) {
         setenv("LD_PRELOAD", getenv("STORM_SHIM"), 1);
+        setenv("SHM_MERGE_HOLD", holds[place % (sizeof holds / sizeof holds[0])], 1);
+    }
     execv(storm.shim || storm.merge ? victim : "/proc/self/exe", arguments);
     storm_complain(storm.board, "exec: %s", strerror(errno));
     _exit(1);
