@@ -189,7 +189,8 @@ static inline void *sleep_in_call(void *argument)
     return NULL;
 }
 
-/* It is in the call when this returns; or it is over already. */
+/* It is in the call when this returns, or in the wait for the rest of a timeout that a handler of ours makes
+ * for it; or it is over already. */
 static inline void await_call(struct sleeper *sleeper, struct os_call *out)
 {
     do {
@@ -197,7 +198,8 @@ static inline void await_call(struct sleeper *sleeper, struct os_call *out)
         out->number = -1;
         if (atomic_load(&sleeper->tid) != 0)
             os_thread_call(sleeper->tid, out);
-    } while (out->number != sleeper->kind->number && !atomic_load(&sleeper->over));
+    } while (out->number != sleeper->kind->number && out->number != SYS_ppoll &&
+             !atomic_load(&sleeper->over));
 }
 
 static inline void start_sleeper(struct sleeper *sleeper, const struct kind *kind)
