@@ -90,18 +90,18 @@ static void expect_rest(struct counter *counter)
 static void threads_in_user_code(void **state)
 {
     (void)state;
-    struct counter counters[4];
-    for (unsigned i = 0; i < 4; i++)
+    struct counter counters[3];
+    for (unsigned i = 0; i < 3; i++)
         start_counter(&counters[i], NULL);
-    for (unsigned round = 0; round < 20; round++) {
+    for (unsigned round = 0; round < 6; round++) {
         park();
-        for (unsigned i = 0; i < 4; i++)
+        for (unsigned i = 0; i < 3; i++)
             expect_rest(&counters[i]);
         park_end();
-        for (unsigned i = 0; i < 4; i++)
+        for (unsigned i = 0; i < 3; i++)
             await_progress(&counters[i]);
     }
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 3; i++)
         end_counter(&counters[i]);
 }
 
