@@ -319,11 +319,12 @@ static enum merge_outcome join(struct chunk_work *work, struct merge_local *loca
         return descriptor == -EAGAIN ? MERGE_AWAITED : MERGE_FULL;
     }
     memcpy(work->zero, pass->index->file->chunks[work->chunk].zero, sizeof work->zero);
-    work->same_file = local->file == file;
+    work->same_file = local->file == file && !local->has_holes;
     const enum merge_outcome outcome = join_file(work, file, descriptor);
     os_close(descriptor);
     if (outcome == MERGE_DONE) {
         local->file = file;
+        local->has_holes = false;
         local->shared = (uint16_t)shared_pages(work);
         local->holds = true;
         merge_index_note_shared(pass->index, pass->row, work->chunk, local->shared);
@@ -364,6 +365,7 @@ static enum merge_outcome drop_zeros(struct chunk_work *work, struct merge_local
         if (local->holds)
             merge_index_release(work->pass->index, work->pass->row, work->chunk, true);
         local->file = 0;
+        local->has_holes = false;
         local->shared = 0;
         local->holds = false;
     }
@@ -387,8 +389,8 @@ enum merge_outcome merge_chunk(struct merge_pass *pass, uint32_t chunk, struct m
         return MERGE_NEVER;
     struct chunk_status status = merge_index_status(pass->index, chunk);
     const bool nothing_own = count(work.own) == 0;
-    if (nothing_own &&
-        (!work.mapped || (status.state == CHUNK_READY && status.file == local->file && local->holds)))
+    if (nothing_own && (!work.mapped || (status.state == CHUNK_READY && status.file == local->file &&
+                                         local->holds && !local->has_holes)))
         return MERGE_DONE;
     const bool all_own = count(work.own) == CHUNK_PAGES; /* to read a hole of a file would fill it */
     if ((all_own || !work.mapped) && all_is_zero(&work))

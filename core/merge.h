@@ -37,6 +37,7 @@ struct merge_local {
     uint16_t failures;   /* in a row */
     bool used;           /* memory of this process lies in it */
     bool holds;          /* is a holder of its canonical copy */
+    bool has_holes;      /* pages of it were taken back since: they are no file's, but untouched and zero */
     bool barred;         /* the program wants it as it is: for good, or until it says otherwise */
     bool altered;        /* the program has changed its protection: is it plain memory? */
 };

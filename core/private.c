@@ -118,12 +118,21 @@ static void leave_chunk(struct private_space *space, uint32_t chunk)
     *local = (struct merge_local){.barred = local->barred};
 }
 
+/* With the arena's lock: these pages have become untouched memory. */
+static void note_holes(struct private_space *space, const void *address, uint64_t bytes)
+{
+    const uint32_t last = private_chunk_of(space, (const unsigned char *)address + bytes - 1);
+    for (uint32_t chunk = private_chunk_of(space, address); chunk <= last; chunk++)
+        space->chunks[chunk].has_holes |= space->chunks[chunk].file != 0;
+}
+
 static void drop(struct arena_ground *ground, struct arena *arena, uint32_t page, uint32_t pages)
 {
     struct private_space *space = space_of(ground);
     unsigned char *address = ground->base + page * PAGE_BYTES;
     if (os_map_private_over(address, pages * PAGE_BYTES) != 0)
         memset(address, 0, pages * PAGE_BYTES); /* no mapping is left: at least it is zero, as it must be */
+    note_holes(space, address, pages * PAGE_BYTES);
     for (uint32_t chunk = page / CHUNK_PAGES; chunk <= (page + pages - 1) / CHUNK_PAGES; chunk++)
         if (!arena_lives_in(arena, chunk * CHUNK_PAGES, CHUNK_PAGES))
             leave_chunk(space, chunk);
@@ -416,6 +425,8 @@ int private_forget(void *address, size_t bytes)
         return -EINVAL;
     pthread_mutex_lock(&arena->lock);
     const int error = os_map_private_over(address, least(bytes, left));
+    if (error == 0)
+        note_holes(space_of(arena->ground), address, least(bytes, left));
     pthread_mutex_unlock(&arena->lock);
     return error;
 }
