@@ -102,10 +102,13 @@ bool ranks_options(int count, char **words, struct ranks_options *out)
 
 /* ---------------------------------------------------------------- memory */
 
-/* Of all ranks together. `enough`: what rank 0 says to itself and the others. */
+/* Of all ranks together. A page counts from when it was read in its place, so all are. `enough`: what rank 0
+ * says to itself and the others. */
 static void measure(struct run *run, uint64_t total[TOTALS], bool enough)
 {
     struct memory own = {0};
+    if (run->replica != NULL)
+        replica_touch(run->replica);
     company_meet();
     if (!memory_measure(&own))
         perror("/proc/self/smaps_rollup");
@@ -126,7 +129,6 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* Only what is read is sure to be mapped, and nothing else counts. */
 static void read_and_measure(struct run *run, enum phase phase)
 {
     run->checksum[phase] = replica_checksum(run->replica);

@@ -184,6 +184,16 @@ size_t replica_write(struct replica *replica, uint64_t seed, double percent)
 
 /* ---------------------------------------------------------------- read */
 
+void replica_touch(const struct replica *replica)
+{
+    const volatile struct record *records = replica->records;
+    struct node *const volatile *nodes = replica->nodes;
+    for (size_t i = 0; i < replica->node_count * RECORDS_EACH; i += PAGE / sizeof *records)
+        (void)records[i].key;
+    for (size_t i = 0; i < replica->node_count; i += PAGE / NODE_BYTES / 2)
+        (void)((const volatile struct node *)nodes[i])->key;
+}
+
 static uint64_t add(uint64_t sum, uint64_t number)
 {
     return (sum << 7 | sum >> 57) * 0x9e3779b97f4a7c15u ^ number;

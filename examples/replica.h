@@ -26,6 +26,9 @@ size_t replica_bytes(const struct replica *replica);
  * seed. Returns how many pages were written to. */
 size_t replica_write(struct replica *replica, uint64_t seed, double percent);
 
+/* Reads a little of every page. */
+void replica_touch(const struct replica *replica);
+
 /* Of all records, of the whole tree, and of what is found at random places. */
 uint64_t replica_checksum(const struct replica *replica);
 
