@@ -107,10 +107,11 @@ run_and_keep() { # run_and_keep CASE MODE POLICY
     cp "$work/room/memory" "$work/$1.$2.memory"
 }
 
-# What the processes take without their tables, one table, and 3 % of it for each process. MiB.
+# What the processes take without their tables when they have built them (temporary arrays are a part of that), one
+# table, and 3 % of it for each process. MiB.
 find_limit() {
-    awk -v start="$(noted "$1" plain start 2)" -v bytes="$(noted "$1" plain built 3)" -v processes=$processes \
-        'BEGIN { print start + bytes / 1048576 * (1 + 0.03 * processes) }'
+    awk -v built="$(noted "$1" plain built 2)" -v bytes="$(noted "$1" plain built 3)" -v processes=$processes \
+        'BEGIN { print built - bytes / 1048576 * (processes - 1 - 0.03 * processes) }'
 }
 
 takes_little() { # takes_little CASE STEP MORE: at most MORE bytes for each process above the limit
