@@ -38,7 +38,8 @@ void registry_tidy(bool to_the_last);
 #define REGISTRY_SILENCE UINT64_C(2000000000)
 bool registry_first_to_say(uint64_t key);
 
-/* As if this process had said it just now, whoever said it before: for what those who outlive it want to know. */
+/* As if this process had said it just now, whoever said it before: for what those who outlive it want to
+ * know. */
 void registry_say_again(uint64_t key);
 
 /* Has somebody, in the same sense? Says nothing. */
