@@ -208,12 +208,15 @@ struct writer {
     _Atomic bool over;
 };
 
+/* So many pages are written to; the rest stays equal, or the chunk would not be worth its mapping. */
+#define WRITTEN_PAGES 128u
+
 static uint64_t *counter(uint32_t number, uint64_t place)
 {
-    return page_at(0, (uint32_t)(place % CHUNK_PAGES)) + 64 * (number + 1);
+    return page_at(0, (uint32_t)(place % WRITTEN_PAGES) * 4) + 64 * (number + 1);
 }
 
-/* Counts up in each page in turn. */
+/* Counts up in each of those pages in turn. */
 static void *write_on(void *argument)
 {
     struct writer *writer = argument;
@@ -230,28 +233,27 @@ static void no_write_is_lost(void **state)
     unsigned done = 0;
     fill_all(HERE, 1);
     for (uint32_t number = 0; number < 2; number++)
-        for (uint32_t page = 0; page < CHUNK_PAGES; page++)
+        for (uint32_t page = 0; page < WRITTEN_PAGES; page++)
             *counter(number, page) = 0;
     expect_merge(HERE, MERGE_DONE);
     for (uint32_t number = 0; number < 2; number++) {
         writer[number] = (struct writer){.number = number};
         assert_int_equal(pthread_create(&writer[number].thread, NULL, write_on, &writer[number]), 0);
     }
-    for (unsigned round = 0; round < 100; round++)
+    while (done < 50) /* a busy machine may hold them only now and then */
         done += merge(0) == MERGE_DONE;
     for (uint32_t number = 0; number < 2; number++) {
         writer[number].over = true;
         pthread_join(writer[number].thread, NULL);
-        for (uint32_t page = 0; page < CHUNK_PAGES; page++) {
-            const uint64_t each = writer[number].written / CHUNK_PAGES,
-                           rest = writer[number].written % CHUNK_PAGES;
+        for (uint32_t page = 0; page < WRITTEN_PAGES; page++) {
+            const uint64_t each = writer[number].written / WRITTEN_PAGES,
+                           rest = writer[number].written % WRITTEN_PAGES;
             uint64_t expected = each;
             for (uint64_t i = 0; i < rest; i++)
-                expected += i * 37 % CHUNK_PAGES == page;
+                expected += i * 37 % WRITTEN_PAGES == page;
             assert_int_equal(*counter(number, page), expected);
         }
     }
-    print_message("%u of 100 merges while two threads wrote\n", done);
 }
 
 int main(void)
