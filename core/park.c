@@ -12,6 +12,9 @@
 /* What a parked thread may write below its stack pointer, or above. */
 #define STACK_MARGIN (64 * KIBI)
 
+/* In the order in which they are taken. */
+static const int signals[] = {SIGURG, SIGWINCH};
+
 struct place {
     _Atomic int32_t thread;
     _Atomic uint32_t parked;       /* the moment it is parked for */
@@ -140,9 +143,9 @@ static bool have_signal(void)
     if (lot.signal > 0 && is_ours(lot.signal))
         return lot.handled == before || set_handler(lot.signal, lot.handled);
     lot.signal = -1;
-    for (int signal = SIGRTMAX; signal > SIGRTMIN && lot.signal < 0 && os_can_resume(); signal--)
-        if (take_signal(signal))
-            lot.signal = signal;
+    for (unsigned i = 0; i < COUNT_OF(signals) && lot.signal < 0 && os_can_resume(); i++)
+        if (take_signal(signals[i]))
+            lot.signal = signals[i];
     return lot.signal > 0;
 }
 

@@ -8,8 +8,10 @@
  * blocks the signal (it may be waiting for all signals, and must never see ours), or does not come in time
  * (asleep in the kernel where no signal wakes, or stopped).
  *
- * The signal is the highest real-time signal that nobody has a handler for, so that of several pending
- * signals the program's own are delivered first. It stays ours once taken, unless the program takes it away.
+ * The signal is one that does nothing where nobody handles it: SIGURG, else SIGWINCH, whichever the program
+ * has left alone. For a thread that calls exec just when it is sent the signal carries it, pending, into the
+ * new program, and any other would end that. It stays ours once taken, unless the program takes it away. One
+ * that comes from elsewhere (a terminal, a socket) is as good as ignored: the handler goes on with the call.
  *
  * While they stand still the caller must take no lock, and call nothing that might: its holder may be parked.
  * One thread of a process at a time (the caller sees to it). Threads that other processes run in this memory
@@ -24,7 +26,7 @@ enum park_answer {
     PARKED,
     PARK_BLOCKED, /* a thread blocks the signal */
     PARK_LATE,    /* a thread did not come in time */
-    PARK_NEVER,   /* no signal is free, or this kind of machine cannot */
+    PARK_NEVER,   /* neither signal is free, or this kind of machine cannot */
     PARK_IN_USE,  /* a thread's stack lies in the range */
 };
 

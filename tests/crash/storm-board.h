@@ -67,7 +67,6 @@ struct storm_place {
 struct storm_board {
     int32_t supervisor;
     uint64_t seed;
-    bool exec;       /* processes that merge call exec, too */
     size_t capacity; /* of the segment */
     char directory[128];
     _Atomic uint32_t ending;     /* places below it come to an end */

@@ -189,13 +189,8 @@ static void look_at_all(const struct actor *actor, const char *when)
 
 /* ---------------------------------------------------------------- exec, exit, fork */
 
-/* Only when asked for: whoever calls exec while another thread parks it takes the signal into the new
- * program.
- */
 static void start_over(unsigned steps)
 {
-    if (!process.board->exec)
-        return;
     char place[16], descriptor[16], count[16];
     char *const arguments[] = {(char[]){"storm-merge"}, (char[]){"worker"}, descriptor, place, count, NULL};
     snprintf(place, sizeof place, "%u", storm_place());

@@ -46,16 +46,11 @@ static bool read_kind(const char *kind)
 bool storm_read_arguments(int count, char **arguments)
 {
     uint64_t seed = storm_clock() & 0xffffff, number = 0;
-    bool exec = false;
     bool good = count > 1 && read_kind(arguments[1]);
     for (int i = 2; i < count && good; i++) {
         const char *name = arguments[i];
         if (strcmp(name, "--hold") == 0) {
             storm.hold = true;
-            continue;
-        }
-        if (strcmp(name, "--exec") == 0) {
-            exec = true;
             continue;
         }
         good = number_after(i + 1 < count ? arguments[++i] : NULL, &number);
@@ -70,8 +65,7 @@ bool storm_read_arguments(int count, char **arguments)
     }
     if (!good || storm.seconds == 0) {
         fprintf(stderr,
-                "usage: storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--hold] "
-                "[--exec]\n");
+                "usage: storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--hold]\n");
         return false;
     }
     storm.dice.state = storm_mix(seed);
@@ -79,7 +73,6 @@ bool storm_read_arguments(int count, char **arguments)
     if (storm.board == NULL)
         return false;
     storm.board->seed = seed;
-    storm.board->exec = exec;
     return true;
 }
 
@@ -114,7 +107,8 @@ static bool is_excused(const char *line)
         "still being filled",
         "had no row for this process when it was forked",
         "has no room for", /* until the dead are looked for again, see reap_for_room() */
-        "never matched",   /* in a process that ended early */
+        ".index: it is in use",
+        "never matched", /* in a process that ended early */
     };
     for (unsigned i = 0; i < sizeof excuses / sizeof excuses[0]; i++)
         if (strstr(line, excuses[i]) != NULL)
