@@ -181,32 +181,33 @@ static double best_read(const uint64_t *words)
     return best;
 }
 
-/* Where the kernel finds its pages has more influence than anything else, so each kind of memory is taken
- * anew a few times. What is merged is one copy, and so it has the pages that it has. */
-static double usual_read_of(int advice, double *least, double *most)
+static double best_read_of_fresh(int advice)
 {
-    double each[ROUNDS];
-    for (int round = 0; round < ROUNDS; round++) {
-        uint64_t *words = plain_memory(advice);
-        fill(words);
-        each[round] = best_read(words);
-        munmap(words, bytes);
-    }
-    const double middle = median(each);
-    *least = each[0];
-    *most = each[ROUNDS - 1];
-    return middle;
+    uint64_t *words = plain_memory(advice);
+    fill(words);
+    const double each = best_read(words);
+    munmap(words, bytes);
+    return each;
 }
 
+/* Where the kernel finds its pages has more influence than anything else, so private memory is taken anew for
+ * each round. What is merged is one copy, and has the pages that it has: bench/merge begins anew for those.
+ */
 static void compare_reads(const uint64_t *merged)
 {
-    double least, most;
-    const double base = usual_read_of(MADV_NOHUGEPAGE, &least, &most), of_merged = best_read(merged);
-    printf("%-44s %8.1f ns     %5.2f x … %.2f x\n", "random read, private 4 KiB pages", base, least / base,
-           most / base);
-    printf("%-44s %8.1f ns     %5.2f x\n", "random read, merged", of_merged, of_merged / base);
-    const double large = usual_read_of(MADV_HUGEPAGE, &least, &most);
-    printf("%-44s %8.1f ns     %5.2f x\n", "random read, private huge pages", large, large / base);
+    double base[ROUNDS], of_merged[ROUNDS], large[ROUNDS];
+    for (int round = 0; round < ROUNDS; round++) {
+        base[round] = best_read_of_fresh(MADV_NOHUGEPAGE);
+        of_merged[round] = best_read(merged);
+        large[round] = best_read_of_fresh(MADV_HUGEPAGE);
+    }
+    const double middle = median(base);
+    printf("%-44s %8.1f ns     %5.2f x … %.2f x\n", "random read, private 4 KiB pages", middle,
+           base[0] / middle, base[ROUNDS - 1] / middle);
+    printf("%-44s %8.1f ns     %5.2f x\n", "random read, merged", median(of_merged),
+           median(of_merged) / middle);
+    printf("%-44s %8.1f ns     %5.2f x\n", "random read, private huge pages", median(large),
+           median(large) / middle);
 }
 
 /* ns for a write to a page, in pages that were not written to before. */
