@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "config/wrappers.h"
+
 static size_t count_slashes(const char *path)
 {
     size_t count = 0;
@@ -47,6 +49,42 @@ static bool is_exe(const char *name)
     return strcmp(name, "exe") == 0;
 }
 
+static bool module_matches(const char *glob, const char *module, bool is_program)
+{
+    return is_exe(glob) ? is_program : policy_glob(glob, module);
+}
+
+static bool function_matches(const char *glob, const char *function)
+{
+    return function != NULL ? policy_glob(glob, function) : strcmp(glob, "*") == 0;
+}
+
+static bool is_called(const char *glob, const struct policy_site *site)
+{
+    bool matches = function_matches(glob, site->function);
+    for (size_t i = 0; i < site->frame_count && !matches; i++)
+        matches = function_matches(glob, site->frames[i].function);
+    return matches;
+}
+
+bool policy_source_matches(const char *wanted, const char *path)
+{
+    const size_t length = strlen(wanted), whole = strlen(path);
+    return length <= whole && strcmp(path + whole - length, wanted) == 0 &&
+           (length == whole || wanted[0] == '/' || path[whole - length - 1] == '/');
+}
+
+static bool comes_from(const struct policy_rule *rule, const struct policy_site *site)
+{
+    for (size_t i = 0; i < site->frame_count; i++) {
+        const struct policy_frame *frame = &site->frames[i];
+        if (frame->file != NULL && frame->line >= rule->source_first && frame->line <= rule->source_last &&
+            policy_source_matches(rule->source, frame->file))
+            return true;
+    }
+    return false;
+}
+
 bool policy_rule_matches_site(const struct policy_rule *rule, const struct policy_site *site)
 {
     const char *module = site->module ? site->module : "";
@@ -54,11 +92,57 @@ bool policy_rule_matches_site(const struct policy_rule *rule, const struct polic
         (rule->site_offset != site->offset ||
          (strcmp(rule->site_module, module) != 0 && !(site->module_is_program && is_exe(rule->site_module)))))
         return false;
-    if (rule->module && !(is_exe(rule->module) ? site->module_is_program : policy_glob(rule->module, module)))
+    if (rule->module && !module_matches(rule->module, module, site->module_is_program))
         return false;
-    if (!rule->func)
-        return true;
-    return site->function ? policy_glob(rule->func, site->function) : strcmp(rule->func, "*") == 0;
+    return (!rule->func || is_called(rule->func, site)) && (!rule->source || comes_from(rule, site));
+}
+
+/* The globs up to the next `...`, from frame `at` on, one after the other. */
+static bool run_matches(const char *const *globs, size_t globs_count, const char *const *functions,
+                        size_t count)
+{
+    if (globs_count > count)
+        return false;
+    for (size_t i = 0; i < globs_count; i++)
+        if (!function_matches(globs[i], functions[i]))
+            return false;
+    return true;
+}
+
+/* The globs up to the next `...` form a run, whose frames follow one another. To take the first place for
+ * each is right: it leaves most to those behind it. */
+bool policy_rule_matches_stack(const struct policy_rule *rule, const char *const *functions, size_t count,
+                               size_t starts)
+{
+    size_t at = 0, glob = 0;
+    while (glob < rule->stack_count) {
+        size_t length = 0, last = at > 0 || starts > count ? count : starts;
+        for (; rule->stack[glob] == NULL; glob++)
+            last = count;
+        while (glob + length < rule->stack_count && rule->stack[glob + length] != NULL)
+            length++;
+        while (at < last && !run_matches(rule->stack + glob, length, functions + at, count - at))
+            at++;
+        if (at >= last)
+            return false;
+        at += length;
+        glob += length;
+    }
+    return true;
+}
+
+bool policy_is_wrapper(const struct policy *policy, const char *function, const char *module,
+                       bool module_is_program)
+{
+    if (function == NULL)
+        return false;
+    for (size_t i = 0; i < policy->wrapper_count; i++) {
+        const struct policy_wrapper *wrapper = &policy->wrappers[i];
+        if (policy_glob(wrapper->func, function) &&
+            (!wrapper->module || module_matches(wrapper->module, module, module_is_program)))
+            return true;
+    }
+    return wrapper_is_known(function);
 }
 
 bool policy_rule_matches_request(const struct policy_rule *rule, size_t bytes, enum policy_call call)

@@ -45,15 +45,19 @@ struct policy_rule {
     const char *module;      /* glob, NULL: any; "exe" is the program itself */
     const char *site_module; /* NULL: no site= */
     uint64_t site_offset;
-    size_t size_min, size_max; /* both inclusive; size_max SIZE_MAX: no limit */
-    unsigned calls;            /* enum policy_call bits */
-    const char *name;          /* template, NULL: the default */
-    unsigned segment;          /* index into policy.segments */
-    bool full_fails;           /* full=fail */
-    bool reserve_touch;        /* reserve=touch */
-    enum policy_fork fork;     /* export only */
-    enum policy_when when;     /* merge only */
-    uint64_t quiet;            /* nanoseconds without a write; 0 unless merge waits for that */
+    size_t size_min, size_max;          /* both inclusive; size_max SIZE_MAX: no limit */
+    unsigned calls;                     /* enum policy_call bits */
+    const char *name;                   /* template, NULL: the default */
+    unsigned segment;                   /* index into policy.segments */
+    bool full_fails;                    /* full=fail */
+    bool reserve_touch;                 /* reserve=touch */
+    enum policy_fork fork;              /* export only */
+    enum policy_when when;              /* merge only */
+    uint64_t quiet;                     /* nanoseconds without a write; 0 unless merge waits for that */
+    const char *source;                 /* file, or the end of its path; NULL: any */
+    unsigned source_first, source_last; /* lines, both inclusive */
+    const char *const *stack;           /* globs, innermost first; NULL in it: any number of frames */
+    unsigned stack_count;               /* 0: any stack */
 };
 
 struct policy_segment {
@@ -63,6 +67,13 @@ struct policy_segment {
     unsigned line;   /* 0: not declared, the default segment */
 };
 
+/* A function that allocates for its callers. */
+struct policy_wrapper {
+    const char *func;   /* glob */
+    const char *module; /* glob, NULL: any */
+    unsigned line;
+};
+
 struct policy {
     const struct policy_rule *rules;
     size_t rule_count;
@@ -70,8 +81,19 @@ struct policy {
     size_t segment_count;
     const char *const *programs; /* globs; none: every program */
     size_t program_count;
+    const struct policy_wrapper *wrappers;
+    size_t wrapper_count;
     size_t size_floor;    /* no rule but `pass` matches a smaller request; SIZE_MAX: none ever matches */
     bool needs_functions; /* a match or a name wants the name of a function */
+    bool needs_lines;     /* a match wants source lines */
+    bool needs_stacks;    /* a match wants more of the stack than the call site */
+};
+
+/* What a debugger would show as one frame of the stack: also a function that the compiler has inlined. */
+struct policy_frame {
+    const char *function; /* NULL: unknown */
+    const char *file;     /* path as the compiler wrote it, NULL: unknown */
+    unsigned line;        /* 0: unknown */
 };
 
 /* A call site, as far as it is known. `function` NULL: unknown (matches only func=*). */
@@ -80,6 +102,9 @@ struct policy_site {
     bool module_is_program;
     uint64_t offset; /* of the return address, from the module's load address */
     const char *function;
+    const struct policy_frame
+        *frames;        /* from DWARF: what was inlined here, innermost first, then the function */
+    size_t frame_count; /* 0: there is no DWARF */
 };
 
 /* The most text policy_parse() takes, and the memory it needs for any such text. */
@@ -88,6 +113,8 @@ struct policy_site {
 #define POLICY_RULES_MAX       256
 #define POLICY_SEGMENTS_MAX    8
 #define POLICY_PROGRAMS_MAX    64
+#define POLICY_WRAPPERS_MAX    64
+#define POLICY_STACK_MAX       16
 #define POLICY_DEFAULT_SEGMENT "SHARED::node"
 #define POLICY_DEFAULT_NAME    "{module}:{func}+{offset}#{seq}"
 #define POLICY_DEFAULT_QUIET   UINT64_C(2000000000)
@@ -103,9 +130,23 @@ const struct policy *policy_parse(const char *text, size_t length, void *memory,
  * name; a leading "./" of the glob is dropped and means suffix. */
 bool policy_applies_to(const struct policy *policy, const char *path);
 
-/* Does what the rule says of the site hold; does what it says of the request? */
+/* Does what the rule says of the site hold (all but stack=); does what it says of the request? func= and src=
+ * hold for any of the frames there. */
 bool policy_rule_matches_site(const struct policy_rule *rule, const struct policy_site *site);
 bool policy_rule_matches_request(const struct policy_rule *rule, size_t bytes, enum policy_call call);
+
+/* Does stack= hold? `functions`: the stack, innermost first, NULL: unknown (matches only *). The innermost
+ * glob stands for one of the first `starts`, each further one for the next frame, or for a later one behind
+ * `...`; what lies further out than the last is of no matter. A rule without stack= holds for every stack. */
+bool policy_rule_matches_stack(const struct policy_rule *rule, const char *const *functions, size_t count,
+                               size_t starts);
+
+/* Does the function allocate for its callers: by a `wrapper` directive, or known from the start? */
+bool policy_is_wrapper(const struct policy *policy, const char *function, const char *module,
+                       bool module_is_program);
+
+/* Is `path` the file, or does it end in it behind a '/'? */
+bool policy_source_matches(const char *wanted, const char *path);
 
 /* Shell glob: *, ?, [set], [!set], \x. No recursion: O(|pattern| × |text|) at the worst. */
 bool policy_glob(const char *pattern, const char *text);

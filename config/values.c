@@ -4,6 +4,7 @@
  */
 #include "config/values.h"
 
+#include <limits.h>
 #include <string.h>
 
 /* What a block's name and a segment's name may hold, in bytes. */
@@ -191,6 +192,68 @@ bool value_site(struct piece value, struct text *module, uint64_t *offset, struc
         !offset_from((struct text){text.at + mark + 1, text.length - mark - 1}, offset))
         return error_expected(error, "a call site as in libsolver.so!0x1a2b or exe!0x4f0", value, NULL);
     return true;
+}
+
+/* Digits only, from 1 on. */
+static bool line_from(struct text text, unsigned *line)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < text.length && number <= UINT_MAX; i++) {
+        if (!is_digit(text.at[i]))
+            return false;
+        number = number * 10 + (uint64_t)(text.at[i] - '0');
+    }
+    *line = (unsigned)number;
+    return text.length > 0 && number >= 1 && number <= UINT_MAX;
+}
+
+bool value_source(struct piece value, struct text *file, unsigned *first, unsigned *last,
+                  struct policy_error *error)
+{
+    const struct text text = value.text;
+    const size_t mark = last_of(text, ':');
+    *file = (struct text){text.at, mark};
+    *first = 1;
+    *last = UINT_MAX;
+    if (mark == text.length)
+        return true;
+    const struct text lines = {text.at + mark + 1, text.length - mark - 1};
+    const size_t dash = last_of(lines, '-');
+    const bool both = dash < lines.length;
+    const struct text to = both ? (struct text){lines.at + dash + 1, lines.length - dash - 1} : lines;
+    if (mark > 0 && line_from((struct text){lines.at, both ? dash : lines.length}, first) &&
+        line_from(to, last) && *first <= *last)
+        return true;
+    return error_expected(error, "a source line as in mesh.c:120 or mesh.c:100-140", value, NULL);
+}
+
+/* Where the next "<-" stands; the end of the text if there is none. */
+static size_t arrow_in(struct text text, size_t from)
+{
+    while (from < text.length &&
+           !(text.at[from] == '<' && from + 1 < text.length && text.at[from + 1] == '-'))
+        from++;
+    return from;
+}
+
+bool value_stack(struct piece value, struct text *frames, size_t most, size_t *count,
+                 struct policy_error *error)
+{
+    static const char form[] = "functions as in grid_init<-main or alloc*<-...<-solve, innermost first";
+    bool named = false;
+    *count = 0;
+    for (size_t start = 0; start <= value.text.length;) {
+        const size_t end = arrow_in(value.text, start);
+        const struct piece frame = piece_part(value, start, end - start);
+        if (frame.text.length == 0)
+            return error_expected(error, form, value, NULL);
+        if (*count == most)
+            return error_too_many(error, frame.place, most, "frames");
+        named = !text_equals(frame.text, "...");
+        frames[(*count)++] = named ? frame.text : (struct text){NULL, 0};
+        start = end + 2;
+    }
+    return named || error_expected(error, "a function behind the last ...", value, NULL);
 }
 
 bool value_choice(struct piece value, const char *const *words, const char *expected, size_t *index,

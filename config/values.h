@@ -26,6 +26,12 @@ bool value_when(struct piece value, unsigned *when, uint64_t *quiet, struct poli
 bool value_range(const struct word *word, struct value_range *range, struct policy_error *error);
 /* MODULE!0xOFFSET; the last '!' counts. */
 bool value_site(struct piece value, struct text *module, uint64_t *offset, struct policy_error *error);
+/* FILE, FILE:LINE or FILE:A-B; the last ':' counts, when a digit follows it. */
+bool value_source(struct piece value, struct text *file, unsigned *first, unsigned *last,
+                  struct policy_error *error);
+/* GLOB<-GLOB<-…, of at most `most` frames; one without text stands for "...". */
+bool value_stack(struct piece value, struct text *frames, size_t most, size_t *count,
+                 struct policy_error *error);
 /* malloc,calloc,…: bits of enum policy_call. */
 bool value_calls(struct piece value, unsigned *calls, struct policy_error *error);
 /* The template of a block's name: known placeholders, and a length and letters that a name may have. */

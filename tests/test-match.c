@@ -147,11 +147,11 @@ static void programs(void **state)
 static void sites(void **state)
 {
     (void)state;
-    static const struct policy_site library = {"libgrid.so.1", false, 0x1f0, "grid_init(int)"};
-    static const struct policy_site program = {"solver", true, 0x1f0, "main"};
-    static const struct policy_site nameless = {"solver", true, 0x2, NULL};
-    static const struct policy_site unknown = {NULL, false, 0, NULL};
-    static const struct policy_site impostor = {"exe", false, 0x1f0, "main"};
+    static const struct policy_site library = {"libgrid.so.1", false, 0x1f0, "grid_init(int)", NULL, 0};
+    static const struct policy_site program = {"solver", true, 0x1f0, "main", NULL, 0};
+    static const struct policy_site nameless = {"solver", true, 0x2, NULL, NULL, 0};
+    static const struct policy_site unknown = {NULL, false, 0, NULL, NULL, 0};
+    static const struct policy_site impostor = {"exe", false, 0x1f0, "main", NULL, 0};
     static const struct {
         const char *rule;
         bool library, program, nameless, unknown, impostor;
@@ -201,11 +201,117 @@ static void requests(void **state)
     assert_int_equal(parse("share call=realloc")->rules[0].calls, POLICY_CALL_REALLOC);
 }
 
+/* What the compiler inlined is there as well, where DWARF tells it. */
+static void frames_of_dwarf(void **state)
+{
+    (void)state;
+    static const struct policy_frame frames[] = {
+        {"table_new", "/src/solver/table.h", 30}, {NULL, NULL, 0}, {"grid_init", "/src/solver/grid.c", 112}};
+    static const struct policy_site site = {"solver", true, 0x1f0, "grid_init", frames, 3};
+    static const struct policy_site bare = {"solver", true, 0x1f0, "grid_init", NULL, 0};
+    static const struct {
+        const char *rule;
+        bool site, bare;
+    } cases[] = {
+        {"share func=grid_init", true, true},
+        {"share func=table_new", true, false},
+        {"share func=table_old", false, false},
+        {"share src=table.h:30", true, false},
+        {"share src=table.h:31", false, false},
+        {"share src=table.h", true, false},
+        {"share src=able.h:30", false, false},
+        {"share src=solver/table.h:30", true, false},
+        {"share src=/src/solver/table.h:30", true, false},
+        {"share src=/table.h:30", true, false},
+        {"share src=other/src/solver/table.h:30", false, false},
+        {"share src=grid.c:100-112", true, false},
+        {"share src=grid.c:112-120", true, false},
+        {"share src=grid.c:113-120", false, false},
+        {"share src=grid.c:30", false, false},
+        {"share src=grid.c:112 func=main", false, false},
+        {"share src=grid.c:112 func=table_new module=exe", true, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct policy_rule *rule = &parse(cases[i].rule)->rules[0];
+        if (policy_rule_matches_site(rule, &site) != cases[i].site ||
+            policy_rule_matches_site(rule, &bare) != cases[i].bare)
+            fail_msg("%s", cases[i].rule);
+    }
+}
+
+static void stacks(void **state)
+{
+    (void)state;
+    static const char *const functions[] = {"xmalloc", "grid_new",  "grid_init", NULL,
+                                            "solve",   "grid_init", "main"};
+    enum { COUNT = sizeof functions / sizeof functions[0] };
+    static const struct {
+        const char *stack;
+        bool first, second; /* when the innermost may be the first frame only; the first or the second */
+    } cases[] = {
+        {"xmalloc", true, true},
+        {"grid_new", false, true},
+        {"grid_init", false, false},
+        {"xmalloc<-grid_new", true, true},
+        {"grid_new<-grid_init", false, true},
+        {"xmalloc<-grid_init", false, false},
+        {"xmalloc<-...<-grid_init", true, true},
+        {"xmalloc<-...<-grid_new", true, true},
+        {"xmalloc<-...<-xmalloc", false, false},
+        {"...<-grid_init", true, true},
+        {"...<-main", true, true},
+        {"...<-grid_init<-main", true, true},
+        {"...<-solve<-main", false, false},
+        {"...<-...<-solve", true, true},
+        {"xmalloc<-*<-grid_*<-*<-solve", true, true},
+        {"xmalloc<-*<-grid_*<-?*<-solve", false, false},
+        {"grid_new<-...<-solve<-...<-main", false, true},
+        {"...<-grid_init<-main<-start", false, false},
+        {"...<-main<-...<-start", false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[128] = "share stack=";
+        strcat(text, cases[i].stack);
+        const struct policy_rule *rule = &parse(text)->rules[0];
+        if (policy_rule_matches_stack(rule, functions, COUNT, 1) != cases[i].first ||
+            policy_rule_matches_stack(rule, functions, COUNT, 2) != cases[i].second)
+            fail_msg("%s", cases[i].stack);
+        assert_false(policy_rule_matches_stack(rule, functions, 0, 1));
+    }
+    assert_true(policy_rule_matches_stack(&parse("share func=a")->rules[0], functions, COUNT, 1));
+}
+
+static void wrappers(void **state)
+{
+    (void)state;
+    const struct policy *policy = parse("wrapper func=my_* module=libgrid.so*\nwrapper func=take module=exe");
+    assert_true(policy_is_wrapper(policy, "my_alloc", "libgrid.so.1", false));
+    assert_false(policy_is_wrapper(policy, "my_alloc", "libother.so", false));
+    assert_false(policy_is_wrapper(policy, "alloc", "libgrid.so.1", false));
+    assert_true(policy_is_wrapper(policy, "take", "solver", true));
+    assert_false(policy_is_wrapper(policy, "take", "solver", false));
+    assert_false(policy_is_wrapper(policy, NULL, "solver", true));
+    policy = parse("");
+    static const char *const known[] = {"xmalloc",
+                                        "PyMem_RawMalloc",
+                                        "PyDataMem_UserNEW",
+                                        "_gfortrani_xmallocarray",
+                                        "std::__new_allocator<double>::allocate",
+                                        "std::_Vector_base<int, std::allocator<int> >::_M_allocate"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        assert_true(policy_is_wrapper(policy, known[i], "x", false));
+    static const char *const others[] = {"main", "my_alloc", "PyList_New", "std::vector<int>::resize",
+                                         "malloc_table"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_false(policy_is_wrapper(policy, others[i], "x", false));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(globs), cmocka_unit_test(hostile_globs_end), cmocka_unit_test(programs),
-        cmocka_unit_test(sites), cmocka_unit_test(requests),
+        cmocka_unit_test(globs),    cmocka_unit_test(hostile_globs_end), cmocka_unit_test(programs),
+        cmocka_unit_test(sites),    cmocka_unit_test(frames_of_dwarf),   cmocka_unit_test(stacks),
+        cmocka_unit_test(wrappers), cmocka_unit_test(requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,37 +55,46 @@ static void misspelt_words_are_refused_with_a_suggestion(void **state)
     (void)state;
     static const struct refusal refusals[] = {
         {"exprot func=x", 1, 1,
-         "expected segment, program, pass, export, share or merge, found 'exprot'; did you mean 'export'?"},
+         "expected segment, program, wrapper, pass, export, share or merge, found 'exprot'; did you mean "
+         "'export'?"},
         {"\n\n   SHARE", 3, 4,
-         "expected segment, program, pass, export, share or merge, found 'SHARE'; did you mean 'share'?"},
+         "expected segment, program, wrapper, pass, export, share or merge, found 'SHARE'; did you mean "
+         "'share'?"},
         {"pass; frobnicate", 1, 7,
-         "expected segment, program, pass, export, share or merge, found 'frobnicate'"},
+         "expected segment, program, wrapper, pass, export, share or merge, found 'frobnicate'"},
         {"pass fnc=x", 1, 6,
-         "expected func=, module=, site=, size>= or call=, found 'fnc=x'; did you mean 'func'?"},
-        {"pass export", 1, 6, "expected func=, module=, site=, size>= or call=, found 'export'"},
+         "expected func=, module=, site=, src=, stack=, size>= or call=, found 'fnc=x'; did you mean "
+         "'func'?"},
+        {"pass export", 1, 6,
+         "expected func=, module=, site=, src=, stack=, size>= or call=, found 'export'"},
         {"export nmae=x", 1, 8,
-         "expected func=, module=, site=, size>= or call=, or an option name=, segment=, full=, reserve= or "
+         "expected func=, module=, site=, src=, stack=, size>= or call=, or an option name=, segment=, "
+         "full=, reserve= or "
          "fork=, "
          "found 'nmae=x'; did you mean 'name'?"},
         {"share nmae=x", 1, 7,
-         "expected func=, module=, site=, size>= or call=, or an option name=, segment=, full= or reserve=, "
+         "expected func=, module=, site=, src=, stack=, size>= or call=, or an option name=, segment=, full= "
+         "or reserve=, "
          "found 'nmae=x'; did you mean 'name'?"},
         {"merge whem=manual", 1, 7,
-         "expected func=, module=, site=, size>= or call=, or an option name=, segment= or when=, "
+         "expected func=, module=, site=, src=, stack=, size>= or call=, or an option name=, segment= or "
+         "when=, "
          "found 'whem=manual'; did you mean 'when'?"},
         {"merge folk=copy", 1, 7, /* what merge does not take is not suggested */
-         "expected func=, module=, site=, size>= or call=, or an option name=, segment= or when=, "
+         "expected func=, module=, site=, src=, stack=, size>= or call=, or an option name=, segment= or "
+         "when=, "
          "found 'folk=copy'"},
         {"merge when=barier", 1, 12,
          "expected when=quiet:2s, when=barrier or when=manual, found 'barier'; did you mean 'barrier'?"},
         {"merge when=quiet", 1, 12, "expected when=quiet:2s, when=barrier or when=manual, found 'quiet'"},
         {"merg", 1, 1,
-         "expected segment, program, pass, export, share or merge, found 'merg'; did you mean 'merge'?"},
+         "expected segment, program, wrapper, pass, export, share or merge, found 'merg'; did you mean "
+         "'merge'?"},
         {"export call=malloc,cloc", 1, 20,
          "expected malloc, calloc, realloc, aligned or new, found 'cloc'; did you mean 'calloc'?"},
         {"export call=mallo", 1, 13,
          "expected malloc, calloc, realloc, aligned or new, found 'mallo'; did you mean 'malloc'?"},
-        {"pa", 1, 1, "expected segment, program, pass, export, share or merge, found 'pa'"},
+        {"pa", 1, 1, "expected segment, program, wrapper, pass, export, share or merge, found 'pa'"},
         {"export call=malloc,", 1, 20, "expected malloc, calloc, realloc, aligned or new, found ''"},
         {"export full=fial", 1, 13,
          "expected full=fallback or full=fail, found 'fial'; did you mean 'fail'?"},
@@ -219,13 +228,48 @@ static void later_words_are_named_as_such(void **state)
 {
     (void)state;
     static const struct refusal refusals[] = {
-        {"pass\nwrapper func=xmalloc", 2, 1, "'wrapper' is not in this version"},
-        {"export src=a.c:1", 1, 8, "'src=' is not in this version"},
-        {"export stack=a<-b", 1, 8, "'stack=' is not in this version"},
         {"segment SHARED scope=socket", 1, 16, "'scope=socket' is not in this version"},
         {"segment SHARED scope=numa", 1, 16, "'scope=numa' is not in this version"},
     };
     CHECK_REFUSALS(refusals);
+}
+
+static void lines_stacks_and_wrappers(void **state)
+{
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"export src=a.c:0", 1, 12,
+         "expected a source line as in mesh.c:120 or mesh.c:100-140, found 'a.c:0'"},
+        {"export src=a.c:", 1, 12, "expected a source line…"},
+        {"export src=:5", 1, 12, "expected a source line…"},
+        {"export src=a.c:9-5", 1, 12, "expected a source line…"},
+        {"export src=a.c:5-", 1, 12, "expected a source line…"},
+        {"export src=a.c:x", 1, 12, "expected a source line…"},
+        {"export src=a.c:99999999999", 1, 12, "expected a source line…"},
+        {"export src>=a.c:5", 1, 8, "expected src=FILE:LINE or src=FILE:A-B, found 'src>=a.c:5'"},
+        {"export stack=a<-", 1, 14,
+         "expected functions as in grid_init<-main or alloc*<-...<-solve, innermost first, found 'a<-'"},
+        {"export stack=<-a", 1, 14, "expected functions…"},
+        {"export stack=a<-<-b", 1, 14, "expected functions…"},
+        {"export stack=a<-...", 1, 14, "expected a function behind the last ..., found 'a<-...'"},
+        {"export stack=...", 1, 14, "expected a function behind the last ..., found '...'"},
+        {"pass stack=1<-2<-3<-4<-5<-6<-7<-8<-9<-a<-b<-c<-d<-e<-f<-g<-h", 1, 60,
+         "there are more than 16 frames"},
+        {"pass\nwrapper", 2, 1, "expected wrapper func=GLOB, found 'wrapper'"},
+        {"wrapper module=a", 1, 1, "expected wrapper func=GLOB, found 'wrapper'"},
+        {"wrapper func=", 1, 9, "a value is missing after func="},
+        {"wrapper func>=a", 1, 9, "expected func=GLOB, found 'func>=a'"},
+        {"wrapper func=a func=b", 1, 16, "'func=' is given twice"},
+        {"wrapper xmalloc", 1, 9, "expected wrapper func=GLOB, perhaps with module=GLOB, found 'xmalloc'"},
+        {"wrapper fucn=a", 1, 9,
+         "expected wrapper func=GLOB, perhaps with module=GLOB, found 'fucn'; did you mean 'func'?"},
+    };
+    CHECK_REFUSALS(refusals);
+    char text[32 * (POLICY_WRAPPERS_MAX + 1)] = "";
+    for (unsigned i = 0; i <= POLICY_WRAPPERS_MAX; i++)
+        strcat(text, "wrapper func=a\n");
+    check_refusal(&(struct refusal){text, POLICY_WRAPPERS_MAX + 1, 1, "there are more than 64 wrappers"},
+                  strlen(text));
 }
 
 static void unbalanced_quotes_and_control_bytes(void **state)
@@ -242,7 +286,7 @@ static void unbalanced_quotes_and_control_bytes(void **state)
         {"pass \x7f", 1, 6, "expected printable text, found '\\x7f'"},
         {"\xef\xbb\xbfpas func=x", 1, 1, "expected segment…"},
         {"\xff\xfe\xc3\xa9", 1, 1,
-         "expected segment, program, pass, export, share or merge, found '\\xff\\xfe\xc3\xa9'"},
+         "expected segment, program, wrapper, pass, export, share or merge, found '\\xff\\xfe\xc3\xa9'"},
     };
     CHECK_REFUSALS(refusals);
     check_refusal(&(struct refusal){"pass\0", 1, 5, "expected printable text, found '\\x00'"}, 5);
@@ -255,8 +299,9 @@ static void long_words_are_shortened(void **state)
     memset(text, 'x', sizeof text);
     struct policy_error error;
     assert_null(policy_parse(text, sizeof text, memory, sizeof memory, &error));
-    assert_string_equal(error.message, "expected segment, program, pass, export, share or merge, found "
-                                       "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'");
+    assert_string_equal(error.message,
+                        "expected segment, program, wrapper, pass, export, share or merge, found "
+                        "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'");
 }
 
 static void name_lengths(void **state)
@@ -334,6 +379,7 @@ int main(void)
         cmocka_unit_test(repetitions_are_refused),
         cmocka_unit_test(options_belong_to_verbs),
         cmocka_unit_test(later_words_are_named_as_such),
+        cmocka_unit_test(lines_stacks_and_wrappers),
         cmocka_unit_test(unbalanced_quotes_and_control_bytes),
         cmocka_unit_test(long_words_are_shortened),
         cmocka_unit_test(name_lengths),

@@ -4,6 +4,7 @@
  */
 #include "config/policy.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -105,6 +106,38 @@ static void what_is_not_said_has_its_default(void **state)
     assert_int_equal(rule->fork, POLICY_FORK_COPY);
     assert_true(rule->quiet == 0);
     assert_string_equal(rule->text, "share");
+}
+
+static void lines_and_stacks(void **state)
+{
+    (void)state;
+    const struct policy_rule *rule = rule_of("export src=solver/mesh.c:12-40 stack=alloc*<-...<-solve");
+    assert_string_equal(rule->source, "solver/mesh.c");
+    assert_int_equal(rule->source_first, 12);
+    assert_int_equal(rule->source_last, 40);
+    assert_int_equal(rule->stack_count, 3);
+    assert_string_equal(rule->stack[0], "alloc*");
+    assert_null(rule->stack[1]);
+    assert_string_equal(rule->stack[2], "solve");
+    rule = rule_of("pass src=\"a b:c.f90:7\"");
+    assert_string_equal(rule->source, "a b:c.f90");
+    assert_int_equal(rule->source_first, 7);
+    assert_int_equal(rule->source_last, 7);
+    rule = rule_of("pass src=mesh.c");
+    assert_int_equal(rule->source_first, 1);
+    assert_true(rule->source_last == UINT_MAX);
+    const struct policy *policy = parse("pass\nwrapper module=exe func=take; wrapper func=x");
+    assert_int_equal(policy->wrapper_count, 2);
+    assert_string_equal(policy->wrappers[0].func, "take");
+    assert_string_equal(policy->wrappers[0].module, "exe");
+    assert_null(policy->wrappers[1].module);
+    assert_int_equal(policy->wrappers[1].line, 2);
+    assert_true(policy->needs_functions);
+    policy = parse("share name=x size>=1");
+    assert_false(policy->needs_functions || policy->needs_lines || policy->needs_stacks);
+    assert_true(parse("pass src=a.c")->needs_lines);
+    policy = parse("share name=x stack=a");
+    assert_true(policy->needs_stacks && policy->needs_functions && !policy->needs_lines);
 }
 
 static void a_merge_rule_says_when(void **state)
@@ -285,6 +318,7 @@ int main(void)
         cmocka_unit_test(nothing_is_a_policy_without_rules),
         cmocka_unit_test(every_part_of_a_rule_is_kept),
         cmocka_unit_test(what_is_not_said_has_its_default),
+        cmocka_unit_test(lines_and_stacks),
         cmocka_unit_test(a_merge_rule_says_when),
         cmocka_unit_test(a_merge_rule_takes_matches_a_name_and_a_segment),
         cmocka_unit_test(the_text_is_not_needed_afterwards),

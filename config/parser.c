@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#include "config/parser.h"
+
+#include <string.h>
+
+const char *parser_keep(struct parser *parser, struct text text)
+{
+    char *copy = parser->free;
+    memcpy(copy, text.at, text.length);
+    copy[text.length] = '\0';
+    parser->free += text.length + 1;
+    return copy;
+}
+
+bool parser_first_time(struct parser *parser, const struct word *word, unsigned bit)
+{
+    if (parser->seen & bit)
+        return error_about(parser->error, word_head(word), "is given twice");
+    parser->seen |= bit;
+    return true;
+}
+
+bool parser_later(struct parser *parser, struct piece piece)
+{
+    return error_about(parser->error, piece, "is not in this version");
+}

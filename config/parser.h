@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What reading a policy works on: where the text is read, and the table that comes of it.
+ *
+ * The first error ends the reading. The caller's memory holds one `struct table` and behind it, end to end,
+ * copies of the strings that the table points to: the text itself is not needed afterwards.
+ */
+#ifndef SHM_PARSER_H
+#define SHM_PARSER_H
+
+#include "config/policy.h"
+#include "config/scan.h"
+
+#include <assert.h>
+
+struct table {
+    struct policy policy;
+    struct policy_rule rules[POLICY_RULES_MAX];
+    struct policy_segment segments[POLICY_SEGMENTS_MAX];
+    const char *programs[POLICY_PROGRAMS_MAX];
+    struct policy_wrapper wrappers[POLICY_WRAPPERS_MAX];
+    const char *stacks[POLICY_RULES_MAX][POLICY_STACK_MAX];
+    /* Needed while reading only: what segment= said in each rule (no text: nothing), for a segment
+     * may be declared after it is used. */
+    struct piece wanted[POLICY_RULES_MAX];
+    char strings[];
+};
+
+/* A byte of the text is kept at most twice, in a rule's text and in a value, and no more NULs are
+ * added than there are bytes. */
+static_assert(sizeof(struct table) + 4 * POLICY_TEXT_MAX <= POLICY_MEMORY, "any text fits");
+
+struct parser {
+    struct scan scan;
+    struct policy_error *error;
+    struct table *table;
+    char *free;    /* where the next string goes */
+    unsigned seen; /* the words that this directive has had, as bits */
+};
+
+/* A copy of the text, with a NUL, that lives as long as the policy. */
+const char *parser_keep(struct parser *parser, struct text text);
+
+/* Notes that a directive holds the word with this bit; false (and an error) the second time. */
+bool parser_first_time(struct parser *parser, const struct word *word, unsigned bit);
+
+/* What a later version understands: better said so than called unknown. Always false. */
+bool parser_later(struct parser *parser, struct piece piece);
+
+#endif
