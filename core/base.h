@@ -12,6 +12,7 @@
 
 #define LIKELY(condition)        __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition)      __builtin_expect(!!(condition), 0)
+#define NEVER_INLINE             __attribute__((noinline))
 #define COLD                     __attribute__((cold, noinline))
 #define PRINTF_LIKE(text, first) __attribute__((__format__(__printf__, text, first)))
 

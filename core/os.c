@@ -167,6 +167,20 @@ bool os_find_module(uintptr_t address, struct os_module *out)
 }
 #endif
 
+static int read_unloaded(struct dl_phdr_info *info, size_t bytes, void *argument)
+{
+    (void)bytes;
+    *(uint64_t *)argument = info->dlpi_subs;
+    return 1;
+}
+
+uint64_t os_modules_unloaded(void)
+{
+    uint64_t unloaded = 0;
+    dl_iterate_phdr(read_unloaded, &unloaded);
+    return unloaded;
+}
+
 uint64_t os_clock(void)
 {
     struct timespec now = {0};
@@ -204,6 +218,14 @@ void os_pause(uint64_t nanoseconds)
 /* ---------------------------------------------------------------- kinds of machines */
 
 #if defined(__x86_64__)
+/* That of a function that asks for its frame begins with the caller's %rbp and the address to return to. */
+NEVER_INLINE bool os_frame_here(struct os_frame *out)
+{
+    const uintptr_t *frame = __builtin_frame_address(0);
+    *out = (struct os_frame){.place = frame[1], .stack = (uintptr_t)(frame + 2), .frame = frame[0]};
+    return true;
+}
+
 bool os_registers_of(void *context, struct os_registers *out)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -256,6 +278,12 @@ bool os_in_call_again(uint64_t place)
     return place == (uintptr_t)os_call_end;
 }
 #else
+bool os_frame_here(struct os_frame *out)
+{
+    (void)out;
+    return false;
+}
+
 bool os_registers_of(void *context, struct os_registers *out)
 {
     (void)context, (void)out;

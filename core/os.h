@@ -120,6 +120,16 @@ struct os_module {
 };
 bool os_find_module(uintptr_t address, struct os_module *out);
 
+/* How many modules have been unloaded: a number that grows. */
+uint64_t os_modules_unloaded(void);
+
+/* The frame of the function that calls this: where it goes on, and two of its registers there. False: not
+ * known for this kind of machine. */
+struct os_frame {
+    uintptr_t place, stack, frame;
+};
+bool os_frame_here(struct os_frame *out);
+
 /* ---------------------------------------------------------------- pages of this process */
 
 /* A descriptor for the two questions below, or -errno. */

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The calls that led here: return addresses, innermost first.
+ *
+ * How to get from a frame to its caller's is the same each time the same instruction is on the stack: the
+ * frame lies at a constant distance from the stack pointer or the frame pointer, and the caller's frame
+ * pointer, if it was saved, at a constant distance from its end. Such a step is asked for once for each
+ * return address (in shmpreload-symbols.so, which has it from the unwinding tables) and kept; walking a stack
+ * is then a look into a table, two additions and two loads for each frame.
+ *
+ * Reading the table takes no lock and writes nothing. A step that does not fit what is on the stack ends the
+ * walk: only memory between the stack pointer and the end of the mapping that it points into is read. Code
+ * without unwinding tables, signal handlers and code made at run time end it, too.
+ */
+#ifndef SHM_STACK_H
+#define SHM_STACK_H
+
+#include "base.h"
+
+struct stack_step {
+    bool from_frame; /* counted from the frame pointer, else from the stack pointer */
+    int64_t end;     /* to the end of the frame; the return address lies just below it */
+    bool saves;      /* the caller's frame pointer lies in memory, else it is still in its register */
+    int64_t saved;   /* from the end of the frame to where it lies */
+};
+
+/* Finds the step for an address inside the call instruction that is to be returned from: in
+ * shmpreload-symbols.so. False: unknown, or the outermost frame. */
+typedef bool stack_step_finder(uintptr_t address, struct stack_step *out);
+
+/* At bring-up. Without a finder, or before, stacks end with the caller. */
+void stack_begin(stack_step_finder *finder);
+
+/* Writes the addresses that the calls of this thread return to, from `caller` on, to out[most]: out[0] is
+ * `caller`. Returns how many, at least 1. The thread is inside the shim; at a new address it may allocate. */
+unsigned stack_walk(const void *caller, uintptr_t *out, unsigned most);
+
+/* After modules were unloaded: others may lie at their addresses. */
+void stack_forget(void);
+
+/* Around fork(). */
+void stack_lock(void);
+void stack_unlock(void);
+
+#endif
