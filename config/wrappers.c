@@ -39,9 +39,6 @@ static const char *const known[] = {
     "PyDataMem_RENEW",
     "PyDataMem_UserNEW*",
     "PyDataMem_UserRENEW",
-    "npy_alloc_cache*",
-    "_npy_alloc_cache",
-    "default_*alloc",
     /* what many programs call theirs */
     "xmalloc",
     "xcalloc",

@@ -6,6 +6,10 @@
 #include "error.h"
 #include "layout.h"
 
+/* Longer names of functions are cut, and told apart by a hash: those of templates have no end. */
+#define FUNCTION_MOST 120u
+#define FUNCTION_KEPT (FUNCTION_MOST - 17u)
+
 struct writer {
     char *out;
     size_t length, bytes;
@@ -47,6 +51,23 @@ static void put_process(struct writer *writer, const struct namer_facts *facts)
     put_number(writer, "%lu", (uint64_t)(uint32_t)facts->pid);
 }
 
+/* Not in the middle of a character. */
+static void put_function(struct writer *writer, const char *function)
+{
+    char kept[FUNCTION_MOST + 1];
+    size_t length = strlen(function), cut = FUNCTION_KEPT;
+    if (length <= FUNCTION_MOST) {
+        put_text(writer, function);
+        return;
+    }
+    while (((unsigned char)function[cut] & 0xc0) == 0x80)
+        cut--;
+    memcpy(kept, function, cut);
+    kept[cut] = '\0';
+    put_text(writer, kept);
+    put_number(writer, "~%lx", hash_bytes(function, length));
+}
+
 struct mentioned {
     bool sequence, thread, process;
 };
@@ -58,7 +79,7 @@ static void put_placeholder(struct writer *writer, const char *word, size_t leng
     if (IS("module")) {
         put_text(writer, facts->module);
     } else if (IS("func")) {
-        put_text(writer, facts->function != NULL ? facts->function : "?");
+        put_function(writer, facts->function != NULL ? facts->function : "?");
     } else if (IS("offset")) {
         put_number(writer, "0x%lx", facts->offset);
     } else if (IS("seq")) {

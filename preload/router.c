@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "advice.h"
+#include "code.h"
 #include "error.h"
 #include "log.h"
 #include "merger.h"
@@ -84,8 +85,9 @@ static void report(struct site *site, uint32_t place, const struct policy_rule *
 static uint32_t first_match(const struct site *site, const struct request *request)
 {
     uint32_t place = 0;
-    while (place < site->rule_count && !policy_rule_matches_request(&router.policy->rules[site->rules[place]],
-                                                                    request->bytes, request->call))
+    while (place < site->rule_count &&
+           !policy_rule_matches_request(&router.policy->rules[site->rules[place] & ~SITE_MAYBE],
+                                        request->bytes, request->call))
         place++;
     return place;
 }
@@ -110,8 +112,12 @@ static COLD void note_match(uint16_t index)
 
 static bool route(struct site *site, const struct request *request, void **out, bool *created)
 {
-    const uint32_t place = first_match(site, request);
-    if (place == site->rule_count)
+    uint32_t place = first_match(site, request);
+    if (place < site->rule_count && UNLIKELY((site->rules[place] & SITE_MAYBE) != 0)) {
+        site = site_on_stack(site);
+        place = site != NULL ? first_match(site, request) : 0;
+    }
+    if (site == NULL || place == site->rule_count)
         return false;
     const uint16_t index = site->rules[place];
     const struct policy_rule *rule = &router.policy->rules[index];
@@ -170,7 +176,7 @@ void router_pass_next(bool pass)
 static COLD void report_misuse(const void *pointer, const void *caller)
 {
     char place[512], cause[544];
-    site_describe(caller, place, sizeof place);
+    code_describe(caller, place, sizeof place);
     error_format(cause, sizeof cause, "misuse %s", place);
     log_say(SETTINGS_LOG_ERROR, cause,
             "free() or realloc() in %s of %p, which is no live block (freed twice, or not the start of one); "
@@ -435,7 +441,7 @@ bool router_end(void)
     if (router.child || router.check_file[0] != '\0')
         return false;
     enter();
-    const bool blind = site_was_blind(); /* then a rule without a match need not be wrong */
+    const bool blind = code_was_blind(); /* then a rule without a match need not be wrong */
     bool spoke = blind;
     for (size_t i = 0; !blind && log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i++) {
         const struct policy_rule *rule = &router.policy->rules[i];

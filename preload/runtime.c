@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "code.h"
 #include "config/policy.h"
 #include "config/settings.h"
 #include "error.h"
@@ -23,6 +24,7 @@
 #include "os.h"
 #include "real.h"
 #include "router.h"
+#include "stack.h"
 #include "thread.h"
 
 #define SYMBOLS_MODULE "shmpreload-symbols.so"
@@ -54,20 +56,36 @@ static bool symbols_path(char *out, size_t bytes)
     return true;
 }
 
-static site_function_finder *load_symbols(void)
+/* What shmpreload-symbols.so offers; without it, nothing. */
+struct symbols {
+    code_function_finder *function;
+    stack_step_finder *step;
+};
+
+static struct symbols load_symbols(void)
 {
     char path[1024];
-    site_function_finder *finder = NULL;
+    struct symbols symbols = {NULL, NULL};
     thread_self.inside++;
     void *module = symbols_path(path, sizeof path) ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    void *symbol = module != NULL ? dlsym(module, "shmpreload_function_at") : NULL;
-    memcpy(&finder, &symbol, sizeof finder);
-    if (finder == NULL)
+    void *function = module != NULL ? dlsym(module, "shmpreload_function_at") : NULL;
+    void *step = function != NULL ? dlsym(module, "shmpreload_step_at") : NULL;
+    memcpy(&symbols.function, &function, sizeof function);
+    memcpy(&symbols.step, &step, sizeof step);
+    if (step == NULL)
         log_say(SETTINGS_LOG_WARN, "symbols",
-                "cannot load %s, so functions have no names and func= matches nothing: %s", SYMBOLS_MODULE,
-                dlerror());
+                "cannot load %s, so functions have no names: func= and stack= match nothing: %s",
+                SYMBOLS_MODULE, dlerror());
     thread_self.inside--;
-    return finder;
+    return symbols;
+}
+
+static void begin_sites(const struct policy *policy)
+{
+    const struct symbols symbols = policy->needs_functions ? load_symbols() : (struct symbols){NULL, NULL};
+    code_begin(policy, program_path, symbols.function);
+    stack_begin(symbols.step);
+    site_begin(policy);
 }
 
 /* NULL when there is nothing to do, for whatever reason. */
@@ -112,7 +130,7 @@ static __attribute__((constructor)) void bring_up(void)
     const struct policy *policy = read_policy(&settings);
     if (policy == NULL || !policy_applies_to(policy, program_path))
         return;
-    site_begin(policy, program_path, policy->needs_functions ? load_symbols() : NULL);
+    begin_sites(policy);
     thread_begin();
     router_begin(policy, &settings, program_path);
     if (os_on_fork(router_fork_prepare, router_fork_parent, router_fork_child) != 0)

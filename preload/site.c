@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #include "site.h"
 
-#include <elf.h>
-#include <errno.h>
-#include <link.h>
 #include <pthread.h>
 #include <string.h>
 
-#include "error.h"
-#include "log.h"
+#include "code.h"
 #include "os.h"
+#include "stack.h"
 
-#define FIRST_ENTRIES  1024u
-#define CHUNK_BYTES    ((size_t)64 << 10)
-#define FUNCTION_BYTES 1024u
+#define FIRST_ENTRIES 1024u
+#define CHUNK_BYTES   ((size_t)64 << 10)
+/* Frames that a rule with "..." looks at. */
+#define FRAMES_MOST   32u
 
-#define FORGOTTEN 1u /* an address that no call returns to, in the place of one whose module is gone */
+#define FOR_EVER  UINT64_MAX /* an origin: its key says which module it was made for */
+#define FORGOTTEN 1u         /* a key that nothing has, in the place of one whose module is gone */
 
 struct entry {
-    _Atomic uintptr_t address; /* 0: free */
+    _Atomic uint64_t key; /* 0: free */
     _Atomic(struct site *) site;
+    uint64_t
+        origin; /* the build of the module it was made for; of a stack: how many had been unloaded then */
 };
 
 struct table {
@@ -30,15 +31,16 @@ struct table {
 
 static struct {
     const struct policy *policy;
-    const char *program;
-    site_function_finder *finder;
+    uint32_t needed; /* frames beyond the site that the deepest rule looks at */
     pthread_mutex_t lock;
-    _Atomic(struct table *) table;
+    _Atomic(struct table *) addresses; /* by return address */
+    _Atomic(struct table *) stacks;    /* by the hash of a stack */
+    _Atomic uint64_t unloaded;         /* modules, when that was last looked at: part of each such hash */
     _Atomic bool passed[POLICY_RULES_MAX];
-    _Atomic bool blind;
     uint32_t next_id;
     unsigned char *chunk; /* private memory for sites and strings, never given back */
     size_t chunk_left;
+    struct code code[FRAMES_MOST]; /* of the stack that is looked at, under the lock */
 } sites = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ---------------------------------------------------------------- private memory */
@@ -68,86 +70,110 @@ static const char *keep_text(const char *text)
     return copy;
 }
 
-/* ---------------------------------------------------------------- modules */
+/* ---------------------------------------------------------------- which rules hold */
 
-struct module {
-    bool is_program;
-    const char *name; /* base name */
-    uint64_t offset, build;
+/* The frames of a stack, those known from DWARF as a debugger shows them. */
+struct view {
+    const char *function[FRAMES_MOST * CODE_FRAMES];
+    size_t count, starts; /* the innermost glob may stand for one of the first `starts` */
 };
 
-static const char *base_name(const char *path)
+static void add_frame(struct view *view, const struct code *code, bool inlined)
 {
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
+    for (unsigned i = 0; inlined && i < code->frame_count; i++)
+        view->function[view->count++] = code->frame[i].function;
+    if (!inlined || code->frame_count == 0)
+        view->function[view->count++] = code->function;
 }
 
-/* The build-id in one segment of notes; its length, 0 when it is not there. */
-static size_t build_id_in(const unsigned char *at, size_t bytes, const unsigned char **id)
+/* Frames 0 to `site` of sites.code are wrappers and the site, the others lead there. */
+static void look_at(struct view *view, unsigned count, unsigned site, bool inlined)
 {
-    const unsigned char *end = at + bytes;
-    while (at + sizeof(ElfW(Nhdr)) <= end) {
-        const ElfW(Nhdr) *note = (const void *)at;
-        const unsigned char *name = at + sizeof *note;
-        const unsigned char *description = name + align_up(note->n_namesz, 4);
-        if (description + note->n_descsz > end)
-            break;
-        *id = description;
-        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(name, "GNU", 4) == 0)
-            return note->n_descsz;
-        at = description + align_up(note->n_descsz, 4);
+    view->count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        add_frame(view, &sites.code[i], inlined);
+        if (i == site)
+            view->starts = view->count;
     }
-    return 0;
 }
 
-/* Hash of the build-id, or of the path where there is none. */
-static uint64_t build_of(const struct os_module *found, const char *path)
+static bool holds_for_stack(const struct policy_rule *rule, unsigned count, unsigned site)
 {
-    const ElfW(Phdr) *headers = found->headers;
-    for (unsigned i = 0; i < found->header_count; i++) {
-        const unsigned char *id;
-        const size_t length =
-            headers[i].p_type != PT_NOTE
-                ? 0
-                : build_id_in((const unsigned char *)found->load_address + headers[i].p_vaddr,
-                              headers[i].p_memsz, &id);
-        if (length > 0)
-            return hash_bytes(id, length);
+    static struct view view; /* under the lock */
+    for (unsigned inlined = 0; inlined < 2; inlined++) {
+        look_at(&view, count, site, inlined != 0);
+        if (policy_rule_matches_stack(rule, view.function, view.count, view.starts))
+            return true;
     }
-    return hash_bytes(path, strlen(path));
+    return false;
 }
 
-/* Of code made at run time there is only the address. */
-static struct module module_of(uintptr_t address)
+static bool may_hold_for_stack(const struct policy_rule *rule)
 {
-    struct os_module found;
-    if (!os_find_module(address, &found))
-        return (struct module){.name = "?", .offset = address};
-    const bool is_program = found.path[0] == '\0';
-    const char *path = is_program ? sites.program : found.path;
-    return (struct module){.is_program = is_program,
-                           .name = base_name(path),
-                           .offset = address - found.load_address,
-                           .build = build_of(&found, path)};
+    struct policy_rule innermost = *rule;
+    innermost.stack_count = rule->stack_count < 1 || rule->stack[0] == NULL ? 0 : 1;
+    return holds_for_stack(&innermost, 1, 0);
 }
 
-/* ---------------------------------------------------------------- making a site */
+/* A wrapper may be named itself. */
+static bool holds_for_site(const struct policy_rule *rule, unsigned site)
+{
+    for (unsigned i = 0; i <= site; i++) {
+        const struct policy_site facts = code_facts(&sites.code[i]);
+        if (policy_rule_matches_site(rule, &facts))
+            return true;
+    }
+    return false;
+}
 
-static uint32_t matching_rules(const struct policy_site *site, uint16_t out[POLICY_RULES_MAX])
+static bool is_wrapper(const struct code *code)
+{
+    return policy_is_wrapper(sites.policy, code->function, code->module, code->is_program);
+}
+
+/* UINT16_MAX: it cannot hold. Of a wrapper's call nothing is known but the wrapper. */
+static uint16_t judge_alone(const struct policy_rule *rule, uint16_t index, bool wrapper)
+{
+    if (wrapper)
+        return index | SITE_MAYBE;
+    if (!holds_for_site(rule, 0) || !may_hold_for_stack(rule))
+        return UINT16_MAX;
+    return rule->stack_count == 0 ? index : index | SITE_MAYBE;
+}
+
+/* By the direct caller alone, sites.code[0]. */
+static uint32_t rules_of_caller(bool wrapper, uint16_t out[POLICY_RULES_MAX])
 {
     uint32_t count = 0;
-    bool routes = false;
+    for (size_t i = 0; i < sites.policy->rule_count; i++) {
+        const uint16_t verdict = judge_alone(&sites.policy->rules[i], (uint16_t)i, wrapper);
+        if (verdict != UINT16_MAX)
+            out[count++] = verdict;
+    }
+    return count;
+}
+
+static uint32_t rules_of_stack(unsigned count, unsigned site, uint16_t out[POLICY_RULES_MAX])
+{
+    uint32_t found = 0;
     for (size_t i = 0; i < sites.policy->rule_count; i++) {
         const struct policy_rule *rule = &sites.policy->rules[i];
-        if (!policy_rule_matches_site(rule, site))
-            continue;
-        out[count++] = (uint16_t)i;
-        routes |= rule->verb != POLICY_PASS;
+        if (holds_for_site(rule, site) && holds_for_stack(rule, count, site))
+            out[found++] = (uint16_t)i;
     }
+    return found;
+}
+
+/* Where all that may hold passes, nothing is looked at again. */
+static uint32_t without_passing(const uint16_t *rules, uint32_t count)
+{
+    bool routes = false;
+    for (uint32_t i = 0; i < count; i++)
+        routes |= sites.policy->rules[rules[i] & ~SITE_MAYBE].verb != POLICY_PASS;
     if (routes)
         return count;
     for (uint32_t i = 0; i < count; i++)
-        atomic_store_explicit(&sites.passed[out[i]], true, memory_order_relaxed);
+        atomic_store_explicit(&sites.passed[rules[i] & ~SITE_MAYBE], true, memory_order_relaxed);
     return 0;
 }
 
@@ -156,89 +182,36 @@ bool site_was_passed(uint16_t rule)
     return atomic_load_explicit(&sites.passed[rule], memory_order_relaxed);
 }
 
-static bool a_rule_asks_for_functions(void)
-{
-    for (size_t i = 0; i < sites.policy->rule_count; i++)
-        if (sites.policy->rules[i].func != NULL)
-            return true;
-    return false;
-}
-
-/* Names are read from files. When these cannot be opened or mapped, it is not the rule that is wrong. */
-static COLD void explain_missing_name(uintptr_t address)
-{
-    void *page = NULL;
-    const int descriptor = os_open_file("/proc/self/maps", OS_READ);
-    const int error = descriptor < 0 ? descriptor : os_map_private(PAGE_BYTES, &page);
-    if (descriptor >= 0)
-        os_close(descriptor);
-    if (error == 0) {
-        os_unmap(page, PAGE_BYTES);
-        return;
-    }
-    atomic_store_explicit(&sites.blind, true, memory_order_relaxed);
-    log_say(SETTINGS_LOG_WARN, "name",
-            "the function that allocates at 0x%lx cannot be named, so func= does not match it: %s",
-            (unsigned long)address,
-            error == -ENOMEM ? "no further mapping is possible (vm.max_map_count)" : error_words(-error));
-}
-
-bool site_was_blind(void)
-{
-    return atomic_load_explicit(&sites.blind, memory_order_relaxed);
-}
-
 /* NULL: no rule can match, or no memory to remember more. */
-static struct site *make_site(uintptr_t address)
+static struct site *make_site(const struct code *code, uintptr_t address, const uint16_t *rules,
+                              uint32_t count)
 {
-    char function[FUNCTION_BYTES];
-    uint16_t rules[POLICY_RULES_MAX];
-    uint64_t function_offset = 0;
-    const struct module module = module_of(address);
-    const bool named =
-        sites.finder != NULL && sites.finder(address - 1, function, sizeof function, &function_offset);
-    if (!named && sites.finder != NULL && a_rule_asks_for_functions())
-        explain_missing_name(address);
-    const struct policy_site facts = {.module = module.name,
-                                      .module_is_program = module.is_program,
-                                      .offset = module.offset,
-                                      .function = named ? function : NULL};
-    const uint32_t count = matching_rules(&facts, rules);
+    count = without_passing(rules, count);
     struct site *site = count > 0 ? carve(sizeof *site + count * sizeof rules[0]) : NULL;
     if (site == NULL)
         return NULL;
     *site = (struct site){.id = sites.next_id++,
                           .rule_count = count,
-                          .module = keep_text(module.name),
-                          .function = named ? keep_text(function) : NULL,
-                          .module_offset = module.offset,
-                          .function_offset = named ? function_offset + 1 : module.offset,
-                          .build = module.build};
+                          .module = keep_text(code->module),
+                          .function = code->function != NULL ? keep_text(code->function) : NULL,
+                          .module_offset = code->offset,
+                          .function_offset = code->function_offset,
+                          .build = code->build,
+                          .address = address,
+                          .depth = 1};
     memcpy(site->rules, rules, count * sizeof rules[0]);
     return site->module != NULL ? site : NULL;
 }
 
-size_t site_describe(const void *return_address, char *out, size_t bytes)
-{
-    char function[FUNCTION_BYTES / 2];
-    const uintptr_t address = (uintptr_t)return_address;
-    uint64_t offset = 0;
-    const struct module module = module_of(address);
-    if (sites.finder == NULL || !sites.finder(address - 1, function, sizeof function, &offset))
-        return error_format(out, bytes, "%s!0x%lx", module.name, (unsigned long)module.offset);
-    return error_format(out, bytes, "%s+0x%lx (%s!0x%lx)", function, (unsigned long)offset + 1, module.name,
-                        (unsigned long)module.offset);
-}
+/* ---------------------------------------------------------------- the caches */
 
-/* ---------------------------------------------------------------- the cache */
-
-static struct entry *entry_for(struct table *table, uintptr_t address)
+static struct entry *entry_for(struct table *table, uint64_t key)
 {
-    uint32_t index = (uint32_t)hash_mix(address) & table->mask;
+    uint32_t index = (uint32_t)hash_mix(key) & table->mask;
     for (;;) {
         struct entry *entry = &table->entry[index];
-        const uintptr_t found = atomic_load_explicit(&entry->address, memory_order_acquire);
-        if (found == address || found == 0)
+        const uint64_t found = atomic_load_explicit(&entry->key, memory_order_acquire);
+        if (found == key || found == 0)
             return entry;
         index = (index + 1) & table->mask;
     }
@@ -254,42 +227,87 @@ static struct table *make_table(uint32_t entries)
     return table;
 }
 
-static void put(struct table *table, uintptr_t address, struct site *site)
+static void put(struct table *table, uint64_t key, struct site *site, uint64_t origin)
 {
-    struct entry *entry = entry_for(table, address);
+    struct entry *entry = entry_for(table, key);
+    entry->origin = origin;
     atomic_store_explicit(&entry->site, site, memory_order_relaxed);
-    atomic_store_explicit(&entry->address, address, memory_order_release);
+    atomic_store_explicit(&entry->key, key, memory_order_release);
     table->used++;
 }
 
-/* Keeps the table at most half full. NULL when there is no memory: then nothing more is remembered. */
-static struct table *table_with_room(void)
+/* Of a stack that could have changed its meaning since, only the hash is left, which nobody looks for. */
+static bool is_stale(const struct entry *entry, bool of_stacks)
 {
-    struct table *table = atomic_load_explicit(&sites.table, memory_order_relaxed);
+    const uint64_t key = atomic_load_explicit(&entry->key, memory_order_relaxed);
+    return key == 0 || key == FORGOTTEN ||
+           (of_stacks && entry->origin != FOR_EVER && entry->origin != atomic_load(&sites.unloaded));
+}
+
+static uint32_t count_fresh(const struct table *table, bool of_stacks)
+{
+    uint32_t fresh = 0;
+    for (uint32_t i = 0; i <= table->mask; i++)
+        fresh += !is_stale(&table->entry[i], of_stacks);
+    return fresh;
+}
+
+/* Keeps the table at most half full. NULL when there is no memory: then nothing more is remembered. */
+static struct table *table_with_room(_Atomic(struct table *) *place, bool of_stacks)
+{
+    struct table *table = atomic_load_explicit(place, memory_order_relaxed);
     if (table->used * 2 <= table->mask)
         return table;
-    struct table *larger = make_table((table->mask + 1) * 2);
-    if (larger == NULL)
+    const bool grows = count_fresh(table, of_stacks) * 4 > table->mask;
+    struct table *next = make_table((table->mask + 1) * (grows ? 2 : 1));
+    if (next == NULL)
         return table->used < table->mask - 1 ? table : NULL;
     for (uint32_t i = 0; i <= table->mask; i++) {
-        const uintptr_t address = atomic_load_explicit(&table->entry[i].address, memory_order_relaxed);
-        if (address != 0 && address != FORGOTTEN)
-            put(larger, address, atomic_load_explicit(&table->entry[i].site, memory_order_relaxed));
+        const struct entry *entry = &table->entry[i];
+        if (!is_stale(entry, of_stacks))
+            put(next, atomic_load_explicit(&entry->key, memory_order_relaxed),
+                atomic_load_explicit(&entry->site, memory_order_relaxed), entry->origin);
     }
-    atomic_store_explicit(&sites.table, larger, memory_order_release);
-    return larger;
+    atomic_store_explicit(place, next, memory_order_release);
+    return next;
 }
+
+static bool find(_Atomic(struct table *) *place, uint64_t key, struct site **site)
+{
+    struct table *table = atomic_load_explicit(place, memory_order_acquire);
+    const struct entry *entry = entry_for(table, key);
+    if (UNLIKELY(atomic_load_explicit(&entry->key, memory_order_acquire) != key))
+        return false;
+    *site = atomic_load_explicit(&entry->site, memory_order_relaxed);
+    return true;
+}
+
+/* ---------------------------------------------------------------- by return address */
+
+static struct site *site_of_caller(uintptr_t address)
+{
+    uint16_t rules[POLICY_RULES_MAX];
+    code_at(address, &sites.code[0]);
+    const bool wrapper = is_wrapper(&sites.code[0]);
+    struct site *site = make_site(&sites.code[0], address, rules, rules_of_caller(wrapper, rules));
+    if (site != NULL)
+        atomic_store(&site->depth, (uint32_t)least(sites.needed + (wrapper ? 3 : 1), FRAMES_MOST));
+    return site;
+}
+
+static void forget_unloaded(void);
 
 static COLD struct site *look_up_slowly(uintptr_t address)
 {
+    struct site *site = NULL;
     pthread_mutex_lock(&sites.lock);
-    struct entry *entry = entry_for(atomic_load(&sites.table), address);
-    struct site *site = atomic_load_explicit(&entry->site, memory_order_relaxed);
-    if (atomic_load_explicit(&entry->address, memory_order_relaxed) == 0) {
-        struct table *table = table_with_room();
-        site = table != NULL ? make_site(address) : NULL;
+    if (os_modules_unloaded() != atomic_load(&sites.unloaded))
+        forget_unloaded();
+    if (!find(&sites.addresses, address, &site)) {
+        struct table *table = table_with_room(&sites.addresses, false);
+        site = table != NULL ? site_of_caller(address) : NULL;
         if (table != NULL)
-            put(table, address, site);
+            put(table, address, site, sites.code[0].build);
     }
     pthread_mutex_unlock(&sites.lock);
     return site;
@@ -297,13 +315,7 @@ static COLD struct site *look_up_slowly(uintptr_t address)
 
 bool site_known(const void *return_address, struct site **site)
 {
-    const uintptr_t address = (uintptr_t)return_address;
-    struct table *table = atomic_load_explicit(&sites.table, memory_order_acquire);
-    const struct entry *entry = entry_for(table, address);
-    if (UNLIKELY(atomic_load_explicit(&entry->address, memory_order_acquire) != address))
-        return false;
-    *site = atomic_load_explicit(&entry->site, memory_order_relaxed);
-    return true;
+    return find(&sites.addresses, (uintptr_t)return_address, site);
 }
 
 struct site *site_look_up(const void *return_address)
@@ -312,33 +324,123 @@ struct site *site_look_up(const void *return_address)
     return site_known(return_address, &site) ? site : look_up_slowly((uintptr_t)return_address);
 }
 
+/* ---------------------------------------------------------------- by stack */
+
+static uint64_t hash_of(const uintptr_t *frame, unsigned count)
+{
+    uint64_t hash = atomic_load_explicit(&sites.unloaded, memory_order_relaxed);
+    for (unsigned i = 0; i < count; i++)
+        hash = (hash ^ frame[i]) * UINT64_C(0x9e3779b97f4a7c15) ^ hash >> 29;
+    hash = hash_mix(hash);
+    return hash > FORGOTTEN ? hash : FORGOTTEN + 1;
+}
+
+/* One site for all stacks that lead to it by the same rules: so it has one name. */
+static struct site *site_of_stack(const uintptr_t *frame, unsigned count, unsigned *needed)
+{
+    uint16_t rules[POLICY_RULES_MAX];
+    unsigned at = 0;
+    struct site *site = NULL;
+    for (unsigned i = 0; i < count; i++)
+        code_at(frame[i], &sites.code[i]);
+    while (at + 1 < count && is_wrapper(&sites.code[at]))
+        at++;
+    *needed = (unsigned)least(at + 1 + sites.needed, FRAMES_MOST);
+    const uint32_t found = rules_of_stack(count, at, rules);
+    const uint64_t key =
+        hash_mix(frame[at] ^ sites.code[at].build) ^ hash_bytes(rules, found * sizeof rules[0]);
+    if (find(&sites.stacks, key, &site))
+        return site;
+    site = make_site(&sites.code[at], frame[at], rules, found);
+    struct table *table = table_with_room(&sites.stacks, true);
+    if (table != NULL)
+        put(table, key, site, FOR_EVER);
+    return site;
+}
+
+static COLD struct site *resolve(struct site *direct, const uintptr_t *frame, unsigned count)
+{
+    struct site *site;
+    unsigned needed;
+    pthread_mutex_lock(&sites.lock);
+    site = site_of_stack(frame, count, &needed);
+    if (needed > atomic_load(&direct->depth))
+        atomic_store(&direct->depth, needed);
+    struct table *table = table_with_room(&sites.stacks, true);
+    struct site *known;
+    const uint64_t key = hash_of(frame, (unsigned)least(count, atomic_load(&direct->depth)));
+    if (table != NULL && !find(&sites.stacks, key, &known))
+        put(table, key, site, atomic_load(&sites.unloaded));
+    pthread_mutex_unlock(&sites.lock);
+    return site;
+}
+
+struct site *site_on_stack(struct site *direct)
+{
+    uintptr_t frame[FRAMES_MOST];
+    struct site *site;
+    const void *caller = (const void *)direct->address;
+    const unsigned count =
+        stack_walk(caller, frame, atomic_load_explicit(&direct->depth, memory_order_relaxed));
+    if (LIKELY(find(&sites.stacks, hash_of(frame, count), &site)))
+        return site;
+    return resolve(direct, frame, stack_walk(caller, frame, FRAMES_MOST));
+}
+
+/* ---------------------------------------------------------------- modules that go */
+
+/* Another module may lie at the address already. */
+static bool is_gone(const struct entry *entry)
+{
+    struct code now;
+    code_module_at((uintptr_t)atomic_load_explicit(&entry->key, memory_order_relaxed), &now);
+    return now.build != entry->origin;
+}
+
+static void forget_unloaded(void)
+{
+    struct table *table = atomic_load(&sites.addresses);
+    atomic_store(&sites.unloaded, os_modules_unloaded());
+    for (uint32_t i = 0; i <= table->mask; i++)
+        if (!is_stale(&table->entry[i], false) && is_gone(&table->entry[i]))
+            atomic_store_explicit(&table->entry[i].key, FORGOTTEN, memory_order_release);
+    stack_forget();
+}
+
 void site_forget_unloaded(void)
 {
-    struct os_module module;
+    if (os_modules_unloaded() == atomic_load(&sites.unloaded))
+        return;
     pthread_mutex_lock(&sites.lock);
-    struct table *table = atomic_load(&sites.table);
-    for (uint32_t i = 0; i <= table->mask; i++) {
-        const uintptr_t address = atomic_load_explicit(&table->entry[i].address, memory_order_relaxed);
-        if (address != 0 && address != FORGOTTEN && !os_find_module(address, &module))
-            atomic_store_explicit(&table->entry[i].address, FORGOTTEN, memory_order_release);
-    }
+    forget_unloaded();
     pthread_mutex_unlock(&sites.lock);
 }
 
-void site_begin(const struct policy *policy, const char *program, site_function_finder *finder)
+/* ---------------------------------------------------------------- beginning, fork */
+
+void site_begin(const struct policy *policy)
 {
     sites.policy = policy;
-    sites.program = program;
-    sites.finder = finder;
-    atomic_store(&sites.table, make_table(FIRST_ENTRIES));
+    for (size_t i = 0; i < policy->rule_count; i++) {
+        const struct policy_rule *rule = &policy->rules[i];
+        for (unsigned k = 0; k < rule->stack_count; k++)
+            if (rule->stack[k] == NULL)
+                sites.needed = FRAMES_MOST;
+        sites.needed = (uint32_t)most(sites.needed, rule->stack_count);
+    }
+    atomic_store(&sites.unloaded, os_modules_unloaded());
+    atomic_store(&sites.addresses, make_table(FIRST_ENTRIES));
+    atomic_store(&sites.stacks, make_table(FIRST_ENTRIES));
 }
 
 void site_lock(void)
 {
     pthread_mutex_lock(&sites.lock);
+    stack_lock();
 }
 
 void site_unlock(void)
 {
+    stack_unlock();
     pthread_mutex_unlock(&sites.lock);
 }

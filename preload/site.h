@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * Call sites: return address → module, offset, function, and which rules of the policy may match.
+ * Call sites: which rules of the policy may match where a call returns to.
  *
- * Everything is found out once for each address and kept as long as its module is loaded. Reading the cache
- * takes no lock and writes nothing: open addressing, an entry's address stored after its site; a table that
- * grows is replaced whole and the old one left to those who still read it.
+ * Found out once for each return address and kept as long as its module is loaded. Where that does not settle
+ * it, because a rule asks for the stack, or because the function there allocates for its callers (a wrapper),
+ * the rule is marked, and a second cache has the answer for each stack: the key is a hash of as many return
+ * addresses as the deepest rule needs there. Then the site is the first caller that is no wrapper.
  *
- * What modules are loaded is asked through dl_iterate_phdr(), never dlsym() or dladdr(): a thread that waited
- * for the loader's lock in malloc could wait for ever.
+ * Reading the caches takes no lock and writes nothing: open addressing, an entry's key stored after its site;
+ * a table that grows is replaced whole and the old one left to those who still read it.
+ *
+ * Lock order: the cache's, then that of stack.h.
  */
 #ifndef SHM_SITE_H
 #define SHM_SITE_H
 
 #include "base.h"
 #include "config/policy.h"
+
+/* In front of a rule's index: whether it holds depends on the stack. */
+#define SITE_MAYBE UINT16_C(0x8000)
 
 struct site {
     uint32_t id; /* dense, from 0 */
@@ -23,16 +29,14 @@ struct site {
     uint64_t module_offset;    /* of the return address, from the module's load address */
     uint64_t function_offset;  /* of the call in the function, or module_offset */
     uint64_t build;            /* hash of the module's build-id, or of its path */
+    uintptr_t address;         /* that the call returns to */
+    _Atomic uint32_t depth;    /* so many frames tell stacks apart here; grows when there are more wrappers */
     _Atomic uint32_t reported; /* rules noted for `shmpreload check`, as bits of their place in `rules` */
-    uint16_t rules[];          /* indices of the rules that the site satisfies, in order */
+    uint16_t rules[];          /* indices of the rules that the site satisfies, in order; SITE_MAYBE */
 };
 
-/* Finds the name of the function that holds an address: in shmpreload-symbols.so. Writes it to `name`, the
- * distance from its start to *offset. False: unknown. */
-typedef bool site_function_finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
-
-/* At bring-up, before any look-up. `program`: the path of the executable. */
-void site_begin(const struct policy *policy, const char *program, site_function_finder *finder);
+/* At bring-up, after code_begin() and stack_begin(), before any look-up. */
+void site_begin(const struct policy *policy);
 
 /* Is the address in the cache? Then *site is what site_look_up() would return. The one question that every
  * call asks which a rule might match. */
@@ -42,19 +46,16 @@ bool site_known(const void *return_address, struct site **site);
  * caller is inside the shim. */
 struct site *site_look_up(const void *return_address);
 
+/* The site that this thread's stack leads to, for one that has a rule with SITE_MAYBE: its own rules have
+ * none. NULL: none holds. The caller is inside the shim; at the first look-up it may allocate. */
+struct site *site_on_stack(struct site *direct);
+
 /* After a dlclose(): what is loaded next may lie at the same addresses. */
 void site_forget_unloaded(void);
-
-/* The call that an address returns to, for a message: "function+0xOFFSET (MODULE!0xOFFSET)", or the part in
- * parentheses alone where functions have no names. Returns the length; cut to fit. */
-size_t site_describe(const void *return_address, char *out, size_t bytes);
 
 /* Has a site that no rule can route satisfied this `pass` rule? Such sites are not looked at again, so their
  * requests are not compared with the rule's sizes and calls. */
 bool site_was_passed(uint16_t rule);
-
-/* Were there functions that could not be named for want of a descriptor or a mapping? */
-bool site_was_blind(void);
 
 /* Around fork(): the child must not inherit the cache in the middle of a change. */
 void site_lock(void);

@@ -4,7 +4,6 @@
 #include <pthread.h>
 
 #include "os.h"
-#include "thread.h"
 
 #define FIRST_ENTRIES 1024u
 /* Frames of the shim itself lie between the caller and here. */
@@ -173,6 +172,11 @@ static int look_at_mapping(uint64_t start, uint64_t end, bool plain, void *argum
     return 1;
 }
 
+/* The mapping that this thread's stack was last seen in. */
+static _Thread_local struct {
+    uintptr_t start, end;
+} own_stack __attribute__((tls_model("initial-exec")));
+
 /* Where the stack that this thread is on ends; it may have several, one after the other. The first thread's
  * grows downwards, so what was found stays right above the stack pointer. 0: unknown. */
 static COLD uintptr_t find_stack_end(uintptr_t stack)
@@ -180,15 +184,15 @@ static COLD uintptr_t find_stack_end(uintptr_t stack)
     struct mapping_search search = {.address = stack};
     if (os_each_mapping(look_at_mapping, &search) != 1)
         return 0;
-    thread_self.stack_start = (uintptr_t)search.start;
-    thread_self.stack_end = (uintptr_t)search.end;
-    return thread_self.stack_end;
+    own_stack.start = (uintptr_t)search.start;
+    own_stack.end = (uintptr_t)search.end;
+    return own_stack.end;
 }
 
 static uintptr_t stack_end(uintptr_t stack)
 {
-    if (LIKELY(stack - thread_self.stack_start < thread_self.stack_end - thread_self.stack_start))
-        return thread_self.stack_end;
+    if (LIKELY(stack - own_stack.start < own_stack.end - own_stack.start))
+        return own_stack.end;
     return find_stack_end(stack);
 }
 

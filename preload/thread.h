@@ -53,7 +53,6 @@ struct thread {
     bool pass_next;    /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
     uint32_t children; /* threads it has created */
     _Atomic(struct thread_deferred *) deferred;
-    uintptr_t stack_start, stack_end; /* of the mapping that its stack was last seen in */
     char number[THREAD_NUMBER_BYTES]; /* "" for the first thread, else "2", "2.1", … */
     struct thread_source **by_site;   /* [site id] */
     uint32_t sites;

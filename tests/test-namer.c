@@ -90,12 +90,36 @@ static void test_automatic(void **state)
     assert_false(namer_is_automatic("{func}{seq}"));
 }
 
+/* Names of C++ templates have no end; a name of a block has. */
+static void test_long_functions(void **state)
+{
+    (void)state;
+    char first[400], second[400], name[400];
+    struct namer_facts facts = plain;
+    memset(first, 'a', sizeof first);
+    memcpy(first + 102, "\xc3\xa9", 2); /* would be cut in the middle */
+    first[sizeof first - 1] = '\0';
+    memcpy(second, first, sizeof second);
+    second[300] = 'b';
+    facts.function = first;
+    strcpy(name, label_for("{func}", &facts));
+    assert_int_equal(strncmp(name, first, 102), 0);
+    assert_int_equal(name[102], '~');
+    assert_true(strlen(name) <= 120);
+    facts.function = second;
+    assert_string_not_equal(label_for("{func}", &facts), name);
+    first[120] = '\0';
+    facts.function = first;
+    assert_string_equal(label_for("{func}", &facts), first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_placeholders), cmocka_unit_test(test_unknown_function),
-        cmocka_unit_test(test_appended),     cmocka_unit_test(test_control_bytes),
-        cmocka_unit_test(test_too_long),     cmocka_unit_test(test_automatic),
+        cmocka_unit_test(test_long_functions),   cmocka_unit_test(test_placeholders),
+        cmocka_unit_test(test_unknown_function), cmocka_unit_test(test_appended),
+        cmocka_unit_test(test_control_bytes),    cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_automatic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #ifndef TEST_PRELOAD_H
 #define TEST_PRELOAD_H
 
+#include "code.h"
 #include "config/policy.h"
 #include "config/settings.h"
 #include "log.h"
@@ -116,7 +117,8 @@ static inline void begin(const struct policy *policy)
     settings.log = SETTINGS_LOG_WARN;
     settings.log_file = log_path;
     log_begin(&settings);
-    site_begin(policy, "/usr/bin/tester", find_function);
+    code_begin(policy, "/usr/bin/tester", find_function);
+    site_begin(policy);
     thread_begin();
     router_begin(policy, &settings, "/usr/bin/tester");
 }

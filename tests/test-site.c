@@ -51,15 +51,15 @@ static void test_describe(void **state)
     assert_int_not_equal(dladdr(site_in(alpha), &here), 0);
     const unsigned long offset = (unsigned long)((uintptr_t)site_in(alpha) - (uintptr_t)here.dli_fbase);
     snprintf(expected, sizeof expected, "alpha+0x2 (tester!0x%lx)", offset);
-    assert_int_equal(site_describe(site_in(alpha), text, sizeof text), strlen(expected));
+    assert_int_equal(code_describe(site_in(alpha), text, sizeof text), strlen(expected));
     assert_string_equal(text, expected);
-    assert_int_equal(site_describe(site_in(alpha), few, sizeof few), 11);
+    assert_int_equal(code_describe(site_in(alpha), few, sizeof few), 11);
     assert_string_equal(few, "alpha+0x2 (");
     snprintf(expected, sizeof expected, "tester!0x%lx", offset + 100000);
-    site_describe((const unsigned char *)site_in(alpha) + 100000, text, sizeof text);
+    code_describe((const unsigned char *)site_in(alpha) + 100000, text, sizeof text);
     if (strncmp(text, "tester!", 7) == 0) /* else it lies beyond the program */
         assert_string_equal(text, expected);
-    site_describe((const void *)0x10, text, sizeof text);
+    code_describe((const void *)0x10, text, sizeof text);
     assert_string_equal(text, "?!0x10");
 }
 
@@ -126,10 +126,11 @@ static void test_unloaded(void **state)
 
 int main(void)
 {
-    site_begin(
+    const struct policy *policy =
         parse("pass func=beta; export func=alpha size>=1K; share module=tester func=a*; share module=?; "
-              "share module=libresolv*"),
-        "/usr/bin/tester", find_function);
+              "share module=libresolv*");
+    code_begin(policy, "/usr/bin/tester", find_function);
+    site_begin(policy);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known),   cmocka_unit_test(test_passed),   cmocka_unit_test(test_describe),
         cmocka_unit_test(test_threads), cmocka_unit_test(test_unloaded),

@@ -6,7 +6,6 @@
  *     test-stack SYMBOLS_MODULE
  */
 #include "stack.h"
-#include "thread.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

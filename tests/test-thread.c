@@ -121,7 +121,8 @@ static void test_end(void **state)
 
 int main(void)
 {
-    site_begin(parse("export module=*"), "/usr/bin/tester", find_function);
+    code_begin(NULL, "/usr/bin/tester", find_function);
+    site_begin(parse("export module=*"));
     thread_begin();
     site = site_look_up(site_in(alpha));
     const struct CMUnitTest tests[] = {

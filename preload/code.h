@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is known of the code that a call returns to: its module, its function, and where DWARF tells it, its
+ * source lines and what was inlined there.
+ *
+ * Names are asked for through functions of modules that are loaded at bring-up, one thread at a time (the
+ * caller holds a lock). What modules are loaded is asked through dl_iterate_phdr() or _dl_find_object(),
+ * never dlsym() or dladdr(): a thread that waited for the loader's lock in malloc could wait for ever.
+ */
+#ifndef SHM_CODE_H
+#define SHM_CODE_H
+
+#include "base.h"
+#include "config/policy.h"
+
+#define CODE_FRAMES     12u
+#define CODE_NAME_BYTES 1024u
+#define CODE_TEXT_BYTES 3072u
+
+struct code {
+    const char *module; /* base name of the object file; "?" for code made at run time */
+    bool is_program;
+    uint64_t offset;          /* of the return address, from the module's load address */
+    uint64_t build;           /* hash of the module's build-id, or of its path */
+    const char *function;     /* NULL: unknown */
+    uint64_t function_offset; /* of the return address in the function, else the module's */
+    unsigned frame_count;     /* 0: there is no DWARF */
+    struct policy_frame frame[CODE_FRAMES];
+    char name[CODE_NAME_BYTES], text[CODE_TEXT_BYTES]; /* what the pointers point to */
+};
+
+/* Finds the name of the function that holds an address: in shmpreload-symbols.so. Writes it to `name`, the
+ * distance from its start to *offset. False: unknown. */
+typedef bool code_function_finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
+
+/* At bring-up. `program`: the path of the executable. `policy` and `finder` may be NULL. */
+void code_begin(const struct policy *policy, const char *program, code_function_finder *finder);
+
+/* Where a call returns to. The text lives as long as *out and the module. */
+void code_at(uintptr_t return_address, struct code *out);
+
+/* The same without names: fills in no more than module, is_program, offset and build. */
+void code_module_at(uintptr_t return_address, struct code *out);
+
+/* As a policy wants to know it. */
+struct policy_site code_facts(const struct code *code);
+
+/* The call that an address returns to, for a message: "function+0xOFFSET (MODULE!0xOFFSET)", or the part in
+ * parentheses alone where functions have no names. Returns the length; cut to fit. */
+size_t code_describe(const void *return_address, char *out, size_t bytes);
+
+/* Were there functions that could not be named for want of a descriptor or a mapping? */
+bool code_was_blind(void);
+
+#endif
