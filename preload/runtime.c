@@ -83,6 +83,9 @@ static struct symbols load_symbols(void)
 static void begin_sites(const struct policy *policy)
 {
     const struct symbols symbols = policy->needs_functions ? load_symbols() : (struct symbols){NULL, NULL};
+    if (policy->needs_lines)
+        log_say(SETTINGS_LOG_WARN, "lines",
+                "src= is not in this version: the rules that ask for source lines match nothing");
     code_begin(policy, program_path, symbols.function);
     stack_begin(symbols.step);
     site_begin(policy);
