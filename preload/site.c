@@ -192,6 +192,7 @@ static struct site *make_site(const struct code *code, uintptr_t address, const 
         return NULL;
     *site = (struct site){.id = sites.next_id++,
                           .rule_count = count,
+                          .is_program = code->is_program,
                           .module = keep_text(code->module),
                           .function = code->function != NULL ? keep_text(code->function) : NULL,
                           .module_offset = code->offset,
@@ -291,7 +292,7 @@ static struct site *site_of_caller(uintptr_t address)
     const bool wrapper = is_wrapper(&sites.code[0]);
     struct site *site = make_site(&sites.code[0], address, rules, rules_of_caller(wrapper, rules));
     if (site != NULL)
-        atomic_store(&site->depth, (uint32_t)least(sites.needed + (wrapper ? 3 : 1), FRAMES_MOST));
+        atomic_store(&site->depth, (uint32_t)least(sites.needed + (wrapper ? 2 : 1), FRAMES_MOST));
     return site;
 }
 
@@ -335,40 +336,74 @@ static uint64_t hash_of(const uintptr_t *frame, unsigned count)
     return hash > FORGOTTEN ? hash : FORGOTTEN + 1;
 }
 
+/* What is needed of the stack, and no more: each name costs up to a millisecond. */
+struct stack_seen {
+    uintptr_t frame[FRAMES_MOST];
+    unsigned count; /* looked at */
+    unsigned at;    /* the first that is no wrapper */
+};
+
+/* The caller is known from before. */
+static void recall(const struct site *direct, struct code *out)
+{
+    out->module = direct->module;
+    out->is_program = direct->is_program;
+    out->offset = direct->module_offset;
+    out->build = direct->build;
+    out->function = direct->function;
+    out->function_offset = direct->function_offset;
+    out->frame_count = 0;
+}
+
+static void see(const struct site *direct, struct stack_seen *seen)
+{
+    unsigned reach = atomic_load(&direct->depth), known = 1, count;
+    recall(direct, &sites.code[0]);
+    seen->at = 0;
+    do {
+        count = stack_walk((const void *)direct->address, seen->frame, reach);
+        for (; seen->at + 1 < count && is_wrapper(&sites.code[seen->at]); known++)
+            code_at(seen->frame[known], &sites.code[++seen->at]);
+        const unsigned needed = (unsigned)least(seen->at + 2 + sites.needed, FRAMES_MOST);
+        if (count < reach || needed <= reach)
+            break;
+        reach = needed;
+    } while (true);
+    seen->count = (unsigned)least(count, seen->at + 1 + sites.needed);
+    for (; known < seen->count; known++)
+        code_at(seen->frame[known], &sites.code[known]);
+}
+
 /* One site for all stacks that lead to it by the same rules: so it has one name. */
-static struct site *site_of_stack(const uintptr_t *frame, unsigned count, unsigned *needed)
+static struct site *site_of_stack(const struct stack_seen *seen)
 {
     uint16_t rules[POLICY_RULES_MAX];
-    unsigned at = 0;
     struct site *site = NULL;
-    for (unsigned i = 0; i < count; i++)
-        code_at(frame[i], &sites.code[i]);
-    while (at + 1 < count && is_wrapper(&sites.code[at]))
-        at++;
-    *needed = (unsigned)least(at + 1 + sites.needed, FRAMES_MOST);
-    const uint32_t found = rules_of_stack(count, at, rules);
-    const uint64_t key =
-        hash_mix(frame[at] ^ sites.code[at].build) ^ hash_bytes(rules, found * sizeof rules[0]);
+    const uintptr_t address = seen->frame[seen->at];
+    const struct code *code = &sites.code[seen->at];
+    const uint32_t found = rules_of_stack(seen->count, seen->at, rules);
+    const uint64_t key = hash_mix(address ^ code->build) ^ hash_bytes(rules, found * sizeof rules[0]);
     if (find(&sites.stacks, key, &site))
         return site;
-    site = make_site(&sites.code[at], frame[at], rules, found);
+    site = make_site(code, address, rules, found);
     struct table *table = table_with_room(&sites.stacks, true);
     if (table != NULL)
         put(table, key, site, FOR_EVER);
     return site;
 }
 
-static COLD struct site *resolve(struct site *direct, const uintptr_t *frame, unsigned count)
+static COLD struct site *resolve(struct site *direct)
 {
-    struct site *site;
-    unsigned needed;
-    pthread_mutex_lock(&sites.lock);
-    site = site_of_stack(frame, count, &needed);
-    if (needed > atomic_load(&direct->depth))
-        atomic_store(&direct->depth, needed);
-    struct table *table = table_with_room(&sites.stacks, true);
+    struct stack_seen seen;
     struct site *known;
-    const uint64_t key = hash_of(frame, (unsigned)least(count, atomic_load(&direct->depth)));
+    pthread_mutex_lock(&sites.lock);
+    see(direct, &seen);
+    struct site *site = site_of_stack(&seen);
+    if (seen.at + 1 + sites.needed > atomic_load(&direct->depth))
+        atomic_store(&direct->depth, (uint32_t)least(seen.at + 1 + sites.needed, FRAMES_MOST));
+    const unsigned depth = stack_walk((const void *)direct->address, seen.frame, atomic_load(&direct->depth));
+    struct table *table = table_with_room(&sites.stacks, true);
+    const uint64_t key = hash_of(seen.frame, depth);
     if (table != NULL && !find(&sites.stacks, key, &known))
         put(table, key, site, atomic_load(&sites.unloaded));
     pthread_mutex_unlock(&sites.lock);
@@ -379,12 +414,9 @@ struct site *site_on_stack(struct site *direct)
 {
     uintptr_t frame[FRAMES_MOST];
     struct site *site;
-    const void *caller = (const void *)direct->address;
-    const unsigned count =
-        stack_walk(caller, frame, atomic_load_explicit(&direct->depth, memory_order_relaxed));
-    if (LIKELY(find(&sites.stacks, hash_of(frame, count), &site)))
-        return site;
-    return resolve(direct, frame, stack_walk(caller, frame, FRAMES_MOST));
+    const unsigned count = stack_walk((const void *)direct->address, frame,
+                                      atomic_load_explicit(&direct->depth, memory_order_relaxed));
+    return LIKELY(find(&sites.stacks, hash_of(frame, count), &site)) ? site : resolve(direct);
 }
 
 /* ---------------------------------------------------------------- modules that go */

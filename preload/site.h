@@ -24,6 +24,7 @@
 struct site {
     uint32_t id; /* dense, from 0 */
     uint32_t rule_count;
+    bool is_program;
     const char *module;        /* base name of the object file */
     const char *function;      /* NULL: unknown */
     uint64_t module_offset;    /* of the return address, from the module's load address */
