@@ -8,15 +8,13 @@
  * libunwind reads the symbol table of the object file, so static functions are found too, and the
  * compressed one of MiniDebugInfo.
  */
+#include "demangle.h"
 #include "stack.h"
 
 #include <libunwind-ptrace.h>
 
-#include <libiberty/demangle.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -24,20 +22,6 @@ __attribute__((visibility("default"))) bool shmpreload_step_at(uintptr_t address
 
 __attribute__((visibility("default"))) bool shmpreload_function_at(uintptr_t address, char *name,
                                                                    size_t bytes, uint64_t *offset);
-
-/* C++ names as a person writes them, without the parameters: ns::Table<double>::grow. */
-static void demangle(char *name, size_t bytes)
-{
-    if (strncmp(name, "_Z", 2) != 0)
-        return;
-    char *plain = cplus_demangle_v3(name, DMGL_NO_OPTS);
-    if (plain == NULL)
-        return;
-    const size_t length = strlen(plain);
-    if (length < bytes)
-        memcpy(name, plain, length + 1);
-    free(plain);
-}
 
 /* Through the interface for other processes, with ourselves as the other: nothing is traced, and the one for
  * the own process would open a pipe and keep it, and go on writing to its numbers when the program has closed
@@ -53,7 +37,7 @@ bool shmpreload_function_at(uintptr_t address, char *name, size_t bytes, uint64_
     if (error != 0 || name[0] == '\0')
         return false;
     *offset = distance;
-    demangle(name, bytes);
+    demangle(name, name, bytes);
     return true;
 }
 
