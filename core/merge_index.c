@@ -228,10 +228,11 @@ void merge_index_remove_files(const struct segment *segment)
     os_list(segment->directory, remove_one, &sweep);
 }
 
-/* Does a segment with this nonce lie in the directory? */
+/* Does a segment with this nonce lie in the directory, or one of which that cannot be told (no descriptor is
+ * left, say)? */
 struct search {
     const char *directory;
-    uint64_t nonce;
+    uint64_t uid, nonce;
 };
 
 static int is_the_segment(const char *name, void *argument)
@@ -240,16 +241,15 @@ static int is_the_segment(const char *name, void *argument)
     char path[512], job[64], segment[SEGMENT_NAME_BYTES];
     struct header header;
     uid_t uid;
-    if (!segment_parse_file_name(name, &uid, job, segment))
+    if (!segment_parse_file_name(name, &uid, job, segment) || uid != search->uid)
         return 0;
     error_format(path, sizeof path, "%s/%s", search->directory, name);
     const int descriptor = os_open_file(path, OS_READ);
     if (descriptor < 0)
-        return 0;
-    const bool same =
-        os_read_at(descriptor, &header, sizeof header, 0) == sizeof header && header.nonce == search->nonce;
+        return descriptor != -ENOENT;
+    const int64_t read = os_read_at(descriptor, &header, sizeof header, 0);
     os_close(descriptor);
-    return same;
+    return read < 0 || (read == sizeof header && header.nonce == search->nonce);
 }
 
 static bool parse_name(const char *name, uint64_t *uid, uint64_t *nonce)
@@ -272,9 +272,8 @@ static bool parse_name(const char *name, uint64_t *uid, uint64_t *nonce)
 static int collect_one(const char *name, void *argument)
 {
     struct sweep *sweep = argument;
-    uint64_t uid;
     struct search search = {.directory = sweep->directory};
-    if (!parse_name(name, &uid, &search.nonce) || (sweep->uid != 0 && uid != sweep->uid) ||
+    if (!parse_name(name, &search.uid, &search.nonce) || (sweep->uid != 0 && search.uid != sweep->uid) ||
         os_list(sweep->directory, is_the_segment, &search) != 0)
         return 0;
     struct sweep this = {.directory = sweep->directory, .prefix = name};

@@ -12,6 +12,7 @@
 
 #include "test-merge.h"
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 static const uint64_t key_a[2] = {1, 2}, key_b[2] = {2, 1};
 
@@ -472,6 +473,25 @@ static void what_lies_around_without_a_segment_is_collected(void **state)
         assert_int_equal(unlink(strange[i]), 0);
 }
 
+/* A process that has two descriptors left can list the directory twice, and cannot open a segment there. */
+static void what_cannot_be_told_is_left_alone(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    struct rlimit limit, tight;
+    const int next = dup(0);
+    assert_true(next >= 0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (unsigned left = 0; left < 4; left++) {
+        tight = (struct rlimit){.rlim_cur = (rlim_t)next + left, .rlim_max = limit.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+        merge_index_collect("/dev/shm", geteuid());
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_true(merge_index_is_there(&segment));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,6 +514,7 @@ int main(void)
         MERGED(without_memory_it_is_refused_before_it_is_touched),
         MERGED(the_segments_files_are_removed_and_no_others),
         MERGED(what_lies_around_without_a_segment_is_collected),
+        MERGED(what_cannot_be_told_is_left_alone),
     };
     return cmocka_run_group_tests_name("merge-index", tests, land, NULL);
 }
