@@ -13,7 +13,7 @@ static bool inside(const struct elf_image *image, uint64_t offset, uint64_t byte
 }
 
 /* Aligned as the section says: what is read from it as numbers must be. */
-static bool has_contents(const struct elf_image *image, const ElfW(Shdr) * section)
+static bool has_contents(const struct elf_image *image, const elf_section *section)
 {
     return section->sh_type != SHT_NOBITS && inside(image, section->sh_offset, section->sh_size) &&
            (section->sh_type == SHT_PROGBITS || section->sh_offset % sizeof(uint32_t) == 0);
@@ -26,7 +26,7 @@ static bool is_ours(const ElfW(Ehdr) * header)
     const unsigned char order = *(const unsigned char *)&one == 1 ? ELFDATA2LSB : ELFDATA2MSB;
     return memcmp(header->e_ident, start, sizeof start) == 0 && header->e_ident[EI_DATA] == order &&
            header->e_ident[EI_CLASS] == (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32) &&
-           header->e_shentsize == sizeof(ElfW(Shdr));
+           header->e_shentsize == sizeof(elf_section);
 }
 
 /* Files with more than 65 279 sections keep the numbers elsewhere: those are taken to have none. */
@@ -37,14 +37,14 @@ bool elf_image_read(const void *bytes, uint64_t size, struct elf_image *out)
     if (size < sizeof *header || !is_ours(header))
         return false;
     if (header->e_shoff % sizeof(uint64_t) != 0 ||
-        !inside(out, header->e_shoff, (uint64_t)header->e_shnum * sizeof(ElfW(Shdr))))
+        !inside(out, header->e_shoff, (uint64_t)header->e_shnum * sizeof(elf_section)))
         return true;
     out->sections = (const void *)(out->bytes + header->e_shoff);
     out->section_count = header->e_shnum;
     if (header->e_shstrndx >= header->e_shnum ||
         !inside(out, out->sections[header->e_shstrndx].sh_offset, out->sections[header->e_shstrndx].sh_size))
         return true;
-    const ElfW(Shdr) *names = &out->sections[header->e_shstrndx];
+    const elf_section *names = &out->sections[header->e_shstrndx];
     if (names->sh_size > 0 && out->bytes[names->sh_offset + names->sh_size - 1] == '\0') {
         out->names = (const char *)out->bytes + names->sh_offset;
         out->names_size = names->sh_size;
@@ -83,10 +83,10 @@ void elf_image_unmap(struct elf_image *image)
     munmap((void *)(uintptr_t)image->bytes, image->size);
 }
 
-const ElfW(Shdr) * elf_image_section(const struct elf_image *image, uint32_t type, const char *name)
+const elf_section *elf_image_section(const struct elf_image *image, uint32_t type, const char *name)
 {
     for (unsigned i = 0; i < image->section_count; i++) {
-        const ElfW(Shdr) *section = &image->sections[i];
+        const elf_section *section = &image->sections[i];
         if (section->sh_type == type && has_contents(image, section) &&
             (name == NULL ||
              (section->sh_name < image->names_size && strcmp(image->names + section->sh_name, name) == 0)))
@@ -95,7 +95,7 @@ const ElfW(Shdr) * elf_image_section(const struct elf_image *image, uint32_t typ
     return NULL;
 }
 
-const void *elf_image_contents(const struct elf_image *image, const ElfW(Shdr) * section)
+const void *elf_image_contents(const struct elf_image *image, const elf_section *section)
 {
     return image->bytes + section->sh_offset;
 }

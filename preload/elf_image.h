@@ -15,10 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+typedef ElfW(Shdr) elf_section;
+typedef ElfW(Sym) elf_symbol;
+
 struct elf_image {
     const unsigned char *bytes;
     uint64_t size;
-    const ElfW(Shdr) * sections;
+    const elf_section *sections;
     unsigned section_count;
     const char *names; /* of the sections */
     uint64_t names_size;
@@ -33,9 +36,9 @@ void elf_image_unmap(struct elf_image *image);
 
 /* The first section of a type, and with a name where one is asked for. NULL: there is none with contents that
  * lie in the file. */
-const ElfW(Shdr) * elf_image_section(const struct elf_image *image, uint32_t type, const char *name);
+const elf_section *elf_image_section(const struct elf_image *image, uint32_t type, const char *name);
 
 /* What a section holds: `section` is one of elf_image_section(). */
-const void *elf_image_contents(const struct elf_image *image, const ElfW(Shdr) * section);
+const void *elf_image_contents(const struct elf_image *image, const elf_section *section);
 
 #endif

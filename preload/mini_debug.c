@@ -27,7 +27,7 @@ static uint64_t plain_size(const unsigned char *packed, uint64_t bytes)
 
 bool mini_debug_read(const struct elf_image *image, struct elf_image *out)
 {
-    const ElfW(Shdr) *section = elf_image_section(image, SHT_PROGBITS, ".gnu_debugdata");
+    const elf_section *section = elf_image_section(image, SHT_PROGBITS, ".gnu_debugdata");
     if (section == NULL)
         return false;
     const unsigned char *packed = elf_image_contents(image, section);

@@ -26,19 +26,23 @@
 
 /* Where functions lie in one another, the nearest start is the innermost; no deeper than this. */
 #define NESTED_MOST 8u
+#define TABLES_MOST 2u
 
-struct symbol {
-    uint64_t start, end; /* as in the file */
-    const char *name;
-    unsigned rank; /* the less, the better a name */
-    bool sizeless;
+/* The functions of one symbol table in the order of their addresses. What is kept in memory of our own is
+ * four bytes for each: the rest lies in the file, whose pages all processes share. */
+struct table {
+    struct elf_image image;
+    const elf_symbol *symbol;
+    const char *text;
+    uint32_t *order; /* numbers of symbols */
+    size_t count;
 };
 
 struct symbols {
     struct symbols *next;
     uint64_t build;
-    struct symbol *symbol; /* by start, then by rank */
-    size_t count;
+    struct table table[TABLES_MOST];
+    unsigned tables;
 };
 
 static struct {
@@ -47,91 +51,67 @@ static struct {
 
 /* ---------------------------------------------------------------- reading a table */
 
-static bool is_function(const ElfW(Sym) * symbol)
+static bool is_function(const elf_symbol *symbol, uint64_t text_bytes)
 {
     const unsigned type = ELF64_ST_TYPE(symbol->st_info);
-    return (type == STT_FUNC || type == STT_GNU_IFUNC) && symbol->st_shndx != SHN_UNDEF;
+    return (type == STT_FUNC || type == STT_GNU_IFUNC) && symbol->st_shndx != SHN_UNDEF &&
+           symbol->st_name != 0 && symbol->st_name < text_bytes;
 }
 
 /* Several names for one address: the one that others see comes first. */
-static unsigned rank_of(const ElfW(Sym) * symbol)
+static unsigned rank_of(const elf_symbol *symbol)
 {
     const unsigned binding = ELF64_ST_BIND(symbol->st_info);
     return binding == STB_GLOBAL ? 0 : binding == STB_WEAK ? 1 : 2;
 }
 
-/* Some functions that were written in assembler have no size: theirs ends with their section, or where the
- * next one begins. */
-static uint64_t end_of(const struct elf_image *image, const ElfW(Sym) * symbol)
+static int in_order(const void *left, const void *right, void *argument)
 {
-    if (symbol->st_size > 0 || symbol->st_shndx >= image->section_count)
-        return symbol->st_value + symbol->st_size;
-    const ElfW(Shdr) *section = &image->sections[symbol->st_shndx];
-    return section->sh_addr + section->sh_size;
+    const struct table *table = argument;
+    const elf_symbol *a = &table->symbol[*(const uint32_t *)left];
+    const elf_symbol *b = &table->symbol[*(const uint32_t *)right];
+    if (a->st_value != b->st_value)
+        return a->st_value < b->st_value ? -1 : 1;
+    if (rank_of(a) != rank_of(b))
+        return rank_of(a) < rank_of(b) ? -1 : 1;
+    return strcmp(table->text + a->st_name, table->text + b->st_name);
 }
 
-static const ElfW(Sym) * table_of(const struct elf_image *image, uint32_t type, size_t *count,
-                                  const char **text, uint64_t *text_bytes)
+/* The section of a type whose strings end. Returns the number of its symbols. */
+static size_t find_table(const struct elf_image *image, uint32_t type, struct table *out,
+                         uint64_t *text_bytes)
 {
-    const ElfW(Shdr) *table = elf_image_section(image, type, NULL);
-    if (table == NULL || table->sh_link >= image->section_count || table->sh_entsize != sizeof(ElfW(Sym)) ||
-        table->sh_offset % sizeof(uint64_t) != 0)
-        return NULL;
-    const ElfW(Shdr) *strings = &image->sections[table->sh_link];
+    const elf_section *section = elf_image_section(image, type, NULL);
+    if (section == NULL || section->sh_link >= image->section_count ||
+        section->sh_entsize != sizeof(elf_symbol) || section->sh_offset % sizeof(uint64_t) != 0)
+        return 0;
+    const elf_section *strings = &image->sections[section->sh_link];
     if (strings->sh_type != SHT_STRTAB || strings->sh_size == 0 || strings->sh_size > image->size ||
         strings->sh_offset > image->size - strings->sh_size)
-        return NULL;
-    *text = elf_image_contents(image, strings);
+        return 0;
+    *out = (struct table){.image = *image,
+                          .symbol = elf_image_contents(image, section),
+                          .text = elf_image_contents(image, strings)};
     *text_bytes = strings->sh_size;
-    *count = table->sh_size / sizeof(ElfW(Sym));
-    return (*text)[*text_bytes - 1] == '\0' ? elf_image_contents(image, table) : NULL;
+    return out->text[*text_bytes - 1] == '\0' ? section->sh_size / sizeof(elf_symbol) : 0;
 }
 
-/* Adds what one table holds. */
+/* Adds the functions of one file's table. */
 static void add(const struct elf_image *image, uint32_t type, struct symbols *out)
 {
-    size_t count, functions = 0;
-    const char *text;
+    struct table *table = &out->table[out->tables];
     uint64_t text_bytes;
-    const ElfW(Sym) *table = table_of(image, type, &count, &text, &text_bytes);
-    for (size_t i = 0; table != NULL && i < count; i++)
-        functions += is_function(&table[i]);
-    struct symbol *all = functions > 0 ? realloc(out->symbol, (out->count + functions) * sizeof *all) : NULL;
-    if (all == NULL)
-        return;
-    out->symbol = all;
+    const size_t count = find_table(image, type, table, &text_bytes);
+    size_t functions = 0;
     for (size_t i = 0; i < count; i++)
-        if (is_function(&table[i]) && table[i].st_name < text_bytes && text[table[i].st_name] != '\0')
-            all[out->count++] = (struct symbol){.start = table[i].st_value,
-                                                .end = end_of(image, &table[i]),
-                                                .name = text + table[i].st_name,
-                                                .rank = rank_of(&table[i]),
-                                                .sizeless = table[i].st_size == 0};
-}
-
-static int in_order(const void *left, const void *right)
-{
-    const struct symbol *a = left, *b = right;
-    if (a->start != b->start)
-        return a->start < b->start ? -1 : 1;
-    if (a->rank != b->rank)
-        return a->rank < b->rank ? -1 : 1;
-    return strcmp(a->name, b->name);
-}
-
-static void put_in_order(struct symbols *symbols)
-{
-    if (symbols->count == 0)
+        functions += is_function(&table->symbol[i], text_bytes);
+    if (functions == 0 || (table->order = malloc(functions * sizeof *table->order)) == NULL)
         return;
-    qsort(symbols->symbol, symbols->count, sizeof *symbols->symbol, in_order);
-    uint64_t next = UINT64_MAX;
-    for (size_t i = symbols->count; i-- > 0;) {
-        struct symbol *symbol = &symbols->symbol[i];
-        if (i + 1 < symbols->count && symbols->symbol[i + 1].start != symbol->start)
-            next = symbols->symbol[i + 1].start;
-        if (symbol->sizeless)
-            symbol->end = least(symbol->end, next);
-    }
+    for (size_t i = 0; i < count; i++)
+        if (is_function(&table->symbol[i], text_bytes))
+            table->order[table->count++] = (uint32_t)i;
+    qsort_r(table->order, table->count, sizeof *table->order, in_order, table);
+    out->tables++;
 }
 
 /* ---------------------------------------------------------------- files */
@@ -141,7 +121,7 @@ static bool is_build(const struct elf_image *image, const struct os_module *modu
 {
     const unsigned char *in_memory, *in_file;
     const size_t bytes = build_id_of(module, &in_memory);
-    const ElfW(Shdr) *notes = elf_image_section(image, SHT_NOTE, ".note.gnu.build-id");
+    const elf_section *notes = elf_image_section(image, SHT_NOTE, ".note.gnu.build-id");
     if (bytes == 0 || notes == NULL)
         return bytes == 0 && notes == NULL;
     return build_id_in(elf_image_contents(image, notes), notes->sh_size, &in_file) == bytes &&
@@ -206,7 +186,6 @@ static const struct symbols *symbols_of(const struct os_module *module)
         return NULL;
     symbols->build = build;
     read_files(module, symbols);
-    put_in_order(symbols);
     symbols->next = names.known;
     names.known = symbols;
     return symbols;
@@ -214,13 +193,18 @@ static const struct symbols *symbols_of(const struct os_module *module)
 
 /* ---------------------------------------------------------------- looking */
 
-/* How many begin at the address or before it. */
-static size_t begun_at(const struct symbols *symbols, uint64_t address)
+static const elf_symbol *symbol_of(const struct table *table, size_t place)
 {
-    size_t low = 0, high = symbols->count;
+    return &table->symbol[table->order[place]];
+}
+
+/* How many begin at the address or before it. */
+static size_t begun_at(const struct table *table, uint64_t address)
+{
+    size_t low = 0, high = table->count;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        if (symbols->symbol[middle].start <= address)
+        if (symbol_of(table, middle)->st_value <= address)
             low = middle + 1;
         else
             high = middle;
@@ -228,20 +212,59 @@ static size_t begun_at(const struct symbols *symbols, uint64_t address)
     return low;
 }
 
-/* The best of those that begin at the last start whose function reaches as far. */
-static const struct symbol *symbol_at(const struct symbols *symbols, uint64_t address)
+/* Some functions that were written in assembler have no size: theirs ends with their section, or where the
+ * next one begins. */
+static bool reaches(const struct table *table, const elf_symbol *symbol, uint64_t address, uint64_t nearest)
 {
-    size_t at = begun_at(symbols, address);
-    for (unsigned tried = 0; at > 0 && tried < NESTED_MOST; tried++) {
-        const uint64_t start = symbols->symbol[at - 1].start;
-        const struct symbol *found = NULL;
-        for (; at > 0 && symbols->symbol[at - 1].start == start; at--)
-            if (symbols->symbol[at - 1].end > address)
-                found = &symbols->symbol[at - 1];
+    if (symbol->st_size > 0)
+        return address - symbol->st_value < symbol->st_size;
+    if (symbol->st_value < nearest || symbol->st_shndx >= table->image.section_count)
+        return false;
+    const elf_section *section = &table->image.sections[symbol->st_shndx];
+    return address - section->sh_addr < section->sh_size;
+}
+
+/* Where the last function begins that begins before. */
+static uint64_t nearest_start(const struct symbols *symbols, uint64_t address)
+{
+    uint64_t nearest = 0;
+    for (unsigned i = 0; i < symbols->tables; i++) {
+        const size_t begun = begun_at(&symbols->table[i], address);
+        if (begun > 0)
+            nearest = most(nearest, symbol_of(&symbols->table[i], begun - 1)->st_value);
+    }
+    return nearest;
+}
+
+/* The best of those that begin at the last start whose function reaches as far. */
+static const elf_symbol *symbol_at(const struct table *table, uint64_t address, uint64_t nearest)
+{
+    size_t place = begun_at(table, address);
+    for (unsigned tried = 0; place > 0 && tried < NESTED_MOST; tried++) {
+        const uint64_t start = symbol_of(table, place - 1)->st_value;
+        const elf_symbol *found = NULL;
+        for (; place > 0 && symbol_of(table, place - 1)->st_value == start; place--)
+            if (reaches(table, symbol_of(table, place - 1), address, nearest))
+                found = symbol_of(table, place - 1);
         if (found != NULL)
             return found;
     }
     return NULL;
+}
+
+/* In several tables, the innermost; where they agree, the first table's. */
+static const elf_symbol *innermost(const struct symbols *symbols, uint64_t address, const char **name)
+{
+    const uint64_t nearest = nearest_start(symbols, address);
+    const elf_symbol *found = NULL;
+    for (unsigned i = 0; i < symbols->tables; i++) {
+        const elf_symbol *here = symbol_at(&symbols->table[i], address, nearest);
+        if (here == NULL || (found != NULL && here->st_value <= found->st_value))
+            continue;
+        found = here;
+        *name = symbols->table[i].text + here->st_name;
+    }
+    return found;
 }
 
 bool shmpreload_function_at(uintptr_t address, char *name, size_t bytes, uint64_t *offset)
@@ -250,11 +273,13 @@ bool shmpreload_function_at(uintptr_t address, char *name, size_t bytes, uint64_
     if (!os_find_module(address, &module))
         return false;
     const struct symbols *symbols = symbols_of(&module);
-    const struct symbol *found = symbols != NULL ? symbol_at(symbols, address - module.load_address) : NULL;
+    const uint64_t place = address - module.load_address;
+    const char *text = NULL;
+    const elf_symbol *found = symbols != NULL ? innermost(symbols, place, &text) : NULL;
     if (found == NULL)
         return false;
-    *offset = address - module.load_address - found->start;
-    if (!demangle(found->name, name, bytes))
-        snprintf(name, bytes, "%s", found->name);
+    *offset = place - found->st_value;
+    if (!demangle(text, name, bytes))
+        snprintf(name, bytes, "%s", text);
     return true;
 }
