@@ -11,9 +11,12 @@
 #include "os.h"
 
 static struct {
+    const struct policy *policy;
     const char *program;
     code_function_finder *finder;
-    bool matched; /* a rule asks for names */
+    lines_finder *lines; /* NULL: not wanted, or not to be had */
+    bool matched;        /* a rule asks for names */
+    bool told;           /* that there is no debug information */
     _Atomic bool blind;
     pthread_mutex_t lock; /* while the finder is asked: nothing else is taken with it held */
 } naming = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -26,30 +29,30 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-/* Hash of the build-id, or of the path where there is none. */
-static uint64_t build_of(const struct os_module *found, const char *path)
+static bool find_module(uintptr_t return_address, struct os_module *out, bool *is_program)
 {
-    const unsigned char *id;
-    const size_t length = build_id_of(found, &id);
-    if (length > 0)
-        return hash_bytes(id, length);
-    return hash_bytes(path, strlen(path));
+    if (!os_find_module(return_address, out))
+        return false;
+    *is_program = out->path[0] == '\0';
+    if (*is_program)
+        out->path = naming.program;
+    return true;
 }
 
 void code_module_at(uintptr_t return_address, struct code *out)
 {
     struct os_module found;
+    const unsigned char *id;
     out->is_program = false;
     out->module = "?"; /* made at run time: there is only the address */
     out->offset = return_address;
     out->build = 0;
-    if (!os_find_module(return_address, &found))
+    if (!find_module(return_address, &found, &out->is_program))
         return;
-    out->is_program = found.path[0] == '\0';
-    const char *path = out->is_program ? naming.program : found.path;
-    out->module = base_name(path);
+    const size_t length = build_id_of(&found, &id);
+    out->module = base_name(found.path);
     out->offset = return_address - found.load_address;
-    out->build = build_of(&found, path);
+    out->build = length > 0 ? hash_bytes(id, length) : hash_bytes(found.path, strlen(found.path));
 }
 
 /* ---------------------------------------------------------------- functions */
@@ -90,10 +93,76 @@ static bool find_function(uintptr_t return_address, char *name, size_t bytes, ui
     return found;
 }
 
+/* ---------------------------------------------------------------- source lines */
+
+static bool names_module(const struct policy_rule *rule, const struct code *code)
+{
+    const struct policy_rule where = {.module = rule->module};
+    const struct policy_site site = {.module = code->module, .module_is_program = code->is_program};
+    return rule->module != NULL && policy_rule_matches_site(&where, &site);
+}
+
+/* Of a rule that names no module the program's own code is meant, if anything is: most libraries have no
+ * debug information, and nobody misses it. */
+static bool is_missed(const struct policy_rule *rule, const struct code *code)
+{
+    return rule->source != NULL && (rule->module != NULL ? names_module(rule, code) : code->is_program);
+}
+
+/* Could a rule make use of frames there? Every program calls through the C library, and where its debug
+ * information is installed, it is large and compressed: it is read for a rule that names it. */
+static bool may_use_frames(const struct policy_rule *rule, const struct code *code)
+{
+    const bool is_libc = strncmp(code->module, "libc.so.", 8) == 0;
+    return (rule->source != NULL || rule->func != NULL || rule->stack_count > 0) &&
+           (names_module(rule, code) || (!is_libc && (rule->module == NULL || rule->stack_count > 0)));
+}
+
+static bool are_frames_wanted(const struct code *code)
+{
+    bool wanted = false;
+    for (size_t i = 0; naming.lines != NULL && i < naming.policy->rule_count && !wanted; i++)
+        wanted = may_use_frames(&naming.policy->rules[i], code);
+    return wanted;
+}
+
+static COLD void explain_missing_lines(const struct code *code)
+{
+    for (size_t i = 0; !naming.told && i < naming.policy->rule_count; i++)
+        if (is_missed(&naming.policy->rules[i], code)) {
+            log_say(SETTINGS_LOG_WARN, "lines", "src= matches nothing in %s: %s", code->module, code->text);
+            naming.told = true;
+        }
+}
+
+void code_frames_at(uintptr_t return_address, struct code *out)
+{
+    struct os_module found;
+    struct lines_module module;
+    out->frame_count = 0;
+    if (!are_frames_wanted(out) || !find_module(return_address, &found, &out->is_program))
+        return;
+    module.path = found.path;
+    module.load_address = found.load_address;
+    module.build_id_bytes = build_id_of(&found, &module.build_id);
+    out->frame_count =
+        naming.lines(&module, return_address - 1, out->frame, CODE_FRAMES, out->text, sizeof out->text);
+    if (out->frame_count == 0 && out->text[0] != '\0')
+        explain_missing_lines(out);
+}
+
+void code_forget(void)
+{
+    if (naming.lines != NULL)
+        naming.lines(NULL, 0, NULL, 0, NULL, 0);
+}
+
+/* ---------------------------------------------------------------- */
+
 void code_at(uintptr_t return_address, struct code *out)
 {
     code_module_at(return_address, out);
-    out->frame_count = 0;
+    code_frames_at(return_address, out);
     out->function = NULL;
     out->function_offset = out->offset;
     if (find_function(return_address, out->name, sizeof out->name, &out->function_offset))
@@ -124,12 +193,15 @@ size_t code_describe(const void *return_address, char *out, size_t bytes)
                         (unsigned long)code.offset);
 }
 
-void code_begin(const struct policy *policy, const char *program, code_function_finder *finder)
+void code_begin(const struct policy *policy, const char *program, code_function_finder *function,
+                lines_finder *lines)
 {
     for (size_t i = 0; policy != NULL && i < policy->rule_count; i++)
         naming.matched |= policy->rules[i].func != NULL || policy->rules[i].stack_count > 0;
+    naming.policy = policy;
     naming.program = program;
-    naming.finder = finder;
+    naming.finder = function;
+    naming.lines = lines;
 }
 
 void code_lock(void)

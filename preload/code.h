@@ -12,6 +12,7 @@
 
 #include "base.h"
 #include "config/policy.h"
+#include "lines.h"
 
 #define CODE_FRAMES     12u
 #define CODE_NAME_BYTES 1024u
@@ -33,11 +34,18 @@ struct code {
  * distance from its start to *offset. False: unknown. */
 typedef bool code_function_finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
 
-/* At bring-up. `program`: the path of the executable. `policy` and `finder` may be NULL. */
-void code_begin(const struct policy *policy, const char *program, code_function_finder *finder);
+/* At bring-up. `program`: the path of the executable. The others may be NULL. */
+void code_begin(const struct policy *policy, const char *program, code_function_finder *function,
+                lines_finder *lines);
 
 /* Where a call returns to. The text lives as long as *out and the module. */
 void code_at(uintptr_t return_address, struct code *out);
+
+/* The frames alone, for one whose module is known. */
+void code_frames_at(uintptr_t return_address, struct code *out);
+
+/* After modules were unloaded. */
+void code_forget(void);
 
 /* The same without names: fills in no more than module, is_program, offset and build. */
 void code_module_at(uintptr_t return_address, struct code *out);

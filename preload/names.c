@@ -14,6 +14,7 @@
  */
 #include "names.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +136,7 @@ static bool map_build(const char *path, const struct os_module *module, struct e
     if (is_build(out, module))
         return true;
     elf_image_unmap(out);
+    errno = ENOENT;
     return false;
 }
 
@@ -153,19 +155,20 @@ static bool map_debug_file(const struct os_module *module, struct elf_image *out
     return map_build(path, module, out);
 }
 
-/* The files stay mapped: the names lie in them. */
-static void read_files(const struct os_module *module, struct symbols *out)
+/* The files stay mapped: the names lie in them. False: another time it may go better. */
+static bool read_files(const struct os_module *module, struct symbols *out)
 {
     struct elf_image image, other;
     if (!map_build(module->path[0] != '\0' ? module->path : "/proc/self/exe", module, &image))
-        return;
+        return errno != EMFILE && errno != ENFILE && errno != ENOMEM;
     if (elf_image_section(&image, SHT_SYMTAB, NULL) != NULL) {
         add(&image, SHT_SYMTAB, out);
-        return;
+        return true;
     }
     add(&image, SHT_DYNSYM, out);
     if (map_debug_file(module, &other) || mini_debug_read(&image, &other))
         add(&other, SHT_SYMTAB, out);
+    return true;
 }
 
 static uint64_t build_hash(const struct os_module *module)
@@ -185,7 +188,10 @@ static const struct symbols *symbols_of(const struct os_module *module)
     if (symbols == NULL)
         return NULL;
     symbols->build = build;
-    read_files(module, symbols);
+    if (!read_files(module, symbols)) {
+        free(symbols);
+        return NULL;
+    }
     symbols->next = names.known;
     names.known = symbols;
     return symbols;

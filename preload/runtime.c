@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The order of bring-up: the next allocator; settings; policy; does it hold for this program; the module that
- * names functions, if one is wanted; fork handlers; last of all the floor is lowered, and from then on
- * allocations are looked at. Anything that is wrong leaves the floor where it is, says why, and the program
- * runs as if we were not there.
+ * The order of bring-up: the next allocator; settings; policy; does it hold for this program; the modules
+ * that name functions and source lines, if such are wanted; fork handlers; last of all the floor is lowered,
+ * and from then on allocations are looked at. Anything that is wrong leaves the floor where it is, says why,
+ * and the program runs as if we were not there.
  *
  * Until then, and inside the shim, everything goes to the next allocator.
  */
@@ -15,19 +15,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "code.h"
 #include "config/policy.h"
 #include "config/settings.h"
 #include "error.h"
 #include "export.h"
 #include "log.h"
+#include "modules.h"
 #include "os.h"
 #include "real.h"
 #include "router.h"
-#include "stack.h"
 #include "thread.h"
-
-#define SYMBOLS_MODULE "shmpreload-symbols.so"
 
 struct runtime runtime = {.floor = SIZE_MAX};
 
@@ -41,52 +38,24 @@ static void find_program(void)
     program_path[length > 0 ? length : 0] = '\0';
 }
 
-/* Beside our own file. */
-static bool symbols_path(char *out, size_t bytes)
+/* Of what was inlined, too, DWARF has the name. */
+static bool matches_functions(const struct policy *policy)
 {
-    Dl_info self;
-    if (dladdr(&runtime, &self) == 0 || self.dli_fname == NULL)
-        return false;
-    const char *slash = strrchr(self.dli_fname, '/');
-    const size_t length = slash != NULL ? (size_t)(slash + 1 - self.dli_fname) : 0;
-    if (length + sizeof SYMBOLS_MODULE > bytes)
-        return false;
-    memcpy(out, self.dli_fname, length);
-    memcpy(out + length, SYMBOLS_MODULE, sizeof SYMBOLS_MODULE);
-    return true;
-}
-
-/* What shmpreload-symbols.so offers; without it, nothing. */
-struct symbols {
-    code_function_finder *function;
-    stack_step_finder *step;
-};
-
-static struct symbols load_symbols(void)
-{
-    char path[1024];
-    struct symbols symbols = {NULL, NULL};
-    thread_self.inside++;
-    void *module = symbols_path(path, sizeof path) ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    void *function = module != NULL ? dlsym(module, "shmpreload_function_at") : NULL;
-    void *step = function != NULL ? dlsym(module, "shmpreload_step_at") : NULL;
-    memcpy(&symbols.function, &function, sizeof function);
-    memcpy(&symbols.step, &step, sizeof step);
-    if (step == NULL)
-        log_say(SETTINGS_LOG_WARN, "symbols",
-                "cannot load %s, so functions have no names: func= and stack= match nothing: %s",
-                SYMBOLS_MODULE, dlerror());
-    thread_self.inside--;
-    return symbols;
+    bool matches = policy->needs_stacks;
+    for (size_t i = 0; i < policy->rule_count; i++)
+        matches |= policy->rules[i].func != NULL;
+    return matches;
 }
 
 static void begin_sites(const struct policy *policy)
 {
-    const struct symbols symbols = policy->needs_functions ? load_symbols() : (struct symbols){NULL, NULL};
-    if (policy->needs_lines)
-        log_say(SETTINGS_LOG_WARN, "lines",
-                "src= is not in this version: the rules that ask for source lines match nothing");
-    code_begin(policy, program_path, symbols.function);
+    struct symbols symbols = {NULL, NULL};
+    lines_finder *lines = NULL;
+    if (policy->needs_functions)
+        symbols = modules_load_symbols();
+    if (policy->needs_lines || matches_functions(policy))
+        lines = modules_load_lines(policy->needs_lines);
+    code_begin(policy, program_path, symbols.function, lines);
     stack_begin(symbols.step);
     site_begin(policy);
 }

@@ -352,7 +352,7 @@ static void recall(const struct site *direct, struct code *out)
     out->build = direct->build;
     out->function = direct->function;
     out->function_offset = direct->function_offset;
-    out->frame_count = 0;
+    code_frames_at(direct->address, out);
 }
 
 static void see(const struct site *direct, struct stack_seen *seen)
@@ -437,6 +437,7 @@ static void forget_unloaded(void)
         if (!is_stale(&table->entry[i], false) && is_gone(&table->entry[i]))
             atomic_store_explicit(&table->entry[i].key, FORGOTTEN, memory_order_release);
     stack_forget();
+    code_forget();
 }
 
 void site_forget_unloaded(void)

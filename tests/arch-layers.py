@@ -36,6 +36,9 @@ CONDITIONS_ALLOWED = {"core/base.h", "core/os.c"}
 # Programs of systems that have MPI.
 COMPILED_WITH_MPI = {"examples/table_ranks_mpi.c"}
 
+# And of those that have elfutils.
+COMPILED_WITH_LIBDW = {"preload/debug_file.c", "preload/inlined.c", "preload/lines_module.c"}
+
 LINES_MOST = 500
 LONGER = {}  # name: the reason
 
@@ -140,7 +143,7 @@ def strangers_in_the_facade(house):
 def moved_away(house):
     """A rule about something that is gone holds for nothing."""
     rooms = {stem_of(name) for name in house.text if floor_of(name) == "core"}
-    files = IMPURE | PRELOAD_FROM_CORE | CONDITIONS_ALLOWED | COMPILED_WITH_MPI | {FACADE_HEADER, "config/policy.h"}
+    files = IMPURE | PRELOAD_FROM_CORE | CONDITIONS_ALLOWED | COMPILED_WITH_MPI | COMPILED_WITH_LIBDW | {FACADE_HEADER, "config/policy.h"}
     return ([f"core/{stem} is in a rule and does not exist" for stem in sorted((PURE | FACADE) - rooms)]
             + [f"{name} is in a rule and does not exist" for name in sorted(files - set(house.text))])
 
@@ -205,7 +208,7 @@ def not_compiled(house, build):
     compiled = set()
     for entry in json.loads(listing.read_text(encoding="utf-8")):
         compiled.add((Path(entry["directory"]) / entry["file"]).resolve())
-    return [name for name in set(house.text) - COMPILED_WITH_MPI
+    return [name for name in set(house.text) - COMPILED_WITH_MPI - COMPILED_WITH_LIBDW
             if name.endswith(".c") and (house.root / name).resolve() not in compiled]
 
 

@@ -23,6 +23,8 @@ core=$build/core/libshmcore.so
 archive=$build/core/libshmcore-core.a
 preload=$build/preload/libshmpreload.so
 symbols=$build/preload/shmpreload-symbols.so
+lines=$build/preload/shmpreload-lines.so # only where there is elfutils
+[ -f "$lines" ] || lines=
 number=0
 failures=0
 work=$(mktemp -d)
@@ -119,7 +121,7 @@ test_needed() {
 
 test_hardening() {
     local file
-    for file in "$preload" "$core" "$symbols"; do
+    for file in "$preload" "$core" "$symbols" ${lines:+"$lines"}; do
         readelf -lW "$file" >"$work/segments"
         readelf -dW "$file" >"$work/dynamic"
         {
@@ -294,6 +296,7 @@ print(len(json.dumps(words)), len(lzma.compress(b"x" * 100000)))'
 test_exports "$core" core/shmcore.map
 test_exports "$preload" preload/shmpreload.map
 test_exports "$symbols" preload/symbols.map
+[ -z "$lines" ] || test_exports "$lines" preload/lines.map
 test_imports
 test_needed
 test_hardening

@@ -47,12 +47,6 @@ test_never() {
     equals "$(grep -c 'never matched' "$work/err")" 3 'stacks that do not occur: named at exit'
 }
 
-test_lines() {
-    in_new_job 'export src=stacks.c:1-500; export func=plain_init' "$stacks"
-    equals "$(grep '^taken:' "$work/out")" 'taken: plain' 'src= matches nothing yet'
-    has err 'src= is not in this version' 'src= is not in this version, and that is said'
-}
-
 test_wrappers() {
     takes 'wrapper func=wrapper; export func=grid_init' 'grid coroutine'
     takes 'wrapper func=wrapper module=exe; export func=field_init' 'field'
@@ -104,7 +98,6 @@ test_threads() {
 
 test_stacks
 test_never
-test_lines
 test_wrappers
 test_names
 test_one_site
