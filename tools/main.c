@@ -12,6 +12,7 @@
  *
  *   run.c        run:   a program under the shim
  *   check.c      check: a policy, and what it would match in a program
+ *   advise.c     advise: records → a ranked table, and a policy
  *   ls.c         ls:    segments, or the blocks of one
  *   show.c       show and cat: one block, its fields or its bytes
  *   remove.c     rm and gc: segments that should go
@@ -22,6 +23,10 @@
  *   source.c     POLICY argument → text → parsed policy, or the error with its line and a caret
  *   rules.c      a parsed policy as a table or JSON
  *   sites.c      the report of a dry run, grouped by rule
+ *   records.c    a record file, proven;  stacks.c  the rows of several, joined;  matching.c  these against a
+ * policy symbols.c    names for spots of a program;  lines.c  their source lines worth.c      what one copy
+ * would save;  places.c  call sites as a person would say them wording.c    from places to rules advice.c all
+ * this put together;  advice_policy.c  its policy;  report.c  its table and JSON;  notes.c  its sentences
  *   launch.c     finds the shim's library, sets the environment, starts a program and waits for it
  *   table.c      aligned columns;  json_output.c  JSON;  display.c  escapes, widths, sizes
  *
@@ -35,8 +40,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &command_run, &command_check, &command_ls, &command_show,
-    &command_cat, &command_merge, &command_rm, &command_gc,
+    &command_run, &command_check, &command_advise, &command_ls, &command_show,
+    &command_cat, &command_merge, &command_rm,     &command_gc,
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Options and operands of every command, in one table: a command names the letters it accepts, and
- * an option means the same wherever it is accepted.
+ * an option means the same wherever it is accepted; but for -o, which is the short form of --output where
+ * that is accepted, as everywhere in the world.
  */
 #include "display.h"
 #include "tool.h"
@@ -11,12 +12,21 @@
 #include <string.h>
 
 static const struct option all_options[] = {
-    {"help", no_argument, NULL, 'h'},         {"dir", required_argument, NULL, 'D'},
-    {"job", required_argument, NULL, 'J'},    {"json", no_argument, NULL, 'N'},
-    {"bytes", no_argument, NULL, 'b'},        {"sort", required_argument, NULL, 'S'},
-    {"offset", required_argument, NULL, 'o'}, {"count", required_argument, NULL, 'n'},
-    {"force", no_argument, NULL, 'f'},        {"policy", required_argument, NULL, 'p'},
-    {"log", required_argument, NULL, 'L'},    {"wait", required_argument, NULL, 'W'},
+    {"help", no_argument, NULL, 'h'},
+    {"dir", required_argument, NULL, 'D'},
+    {"job", required_argument, NULL, 'J'},
+    {"json", no_argument, NULL, 'N'},
+    {"bytes", no_argument, NULL, 'b'},
+    {"sort", required_argument, NULL, 'S'},
+    {"offset", required_argument, NULL, 'o'},
+    {"count", required_argument, NULL, 'n'},
+    {"force", no_argument, NULL, 'f'},
+    {"policy", required_argument, NULL, 'p'},
+    {"log", required_argument, NULL, 'L'},
+    {"wait", required_argument, NULL, 'W'},
+    {"output", required_argument, NULL, 'O'},
+    {"all", no_argument, NULL, 'A'},
+    {"min-saving", required_argument, NULL, 'M'},
 };
 
 enum { OPTIONS = sizeof all_options / sizeof all_options[0] };
@@ -38,9 +48,9 @@ static void build_tables(const struct command *command, struct getopt_tables *ta
         if (value != 'h' && !strchr(command->accepts, value))
             continue;
         *accepted++ = all_options[i];
-        if (value < 'a')
+        if (value < 'a' && value != 'O')
             continue;
-        *letter++ = (char)value;
+        *letter++ = value == 'O' ? 'o' : (char)value;
         if (all_options[i].has_arg == required_argument)
             *letter++ = ':';
     }
@@ -67,11 +77,11 @@ static int set_sort(const char *order, struct options *options)
     return -1;
 }
 
-static int set_number(const char *text, char letter, uint64_t *number)
+static int set_number(const char *text, const char *option, uint64_t *number)
 {
     if (display_parse_size(text, number))
         return 0;
-    complain("-%c takes a number of bytes such as 4096 or 64K, not '%s'", letter, text);
+    complain("%s takes a number of bytes such as 4096 or 64K, not '%s'", option, text);
     return -1;
 }
 
@@ -120,6 +130,14 @@ static int set_option(int option, struct options *options)
     case 'p':
         options->policy = optarg;
         return 0;
+    case 'O':
+        options->output = optarg;
+        return 0;
+    case 'A':
+        options->all = true;
+        return 0;
+    case 'M':
+        return set_number(optarg, "--min-saving", &options->least_saving);
     case 'S':
         return set_sort(optarg, options);
     case 'L':
@@ -127,9 +145,9 @@ static int set_option(int option, struct options *options)
     case 'W':
         return set_wait(optarg, options);
     case 'o':
-        return set_number(optarg, 'o', &options->offset);
+        return set_number(optarg, "-o", &options->offset);
     case 'n':
-        return set_number(optarg, 'n', &options->count);
+        return set_number(optarg, "-n", &options->count);
     default:
         return -1; /* getopt has spoken */
     }
@@ -157,13 +175,15 @@ int options_parse(const struct command *command, int argc, char **argv, struct o
     int option;
 
     build_tables(command, &tables);
-    *options = (struct options){.count = UINT64_MAX, .wait = 10};
+    *options = (struct options){.count = UINT64_MAX, .least_saving = UINT64_MAX, .wait = 10};
     argv[0] = prefix; /* for getopt's own messages */
     while ((option = getopt_long(argc, argv, tables.short_options, tables.long_options, NULL)) != -1) {
         if (option == 'h') {
             fputs(command->help, stdout);
             return STATUS_DONE;
         }
+        if (option == 'o' && strchr(command->accepts, 'O'))
+            option = 'O';
         if (set_option(option, options) < 0)
             return bad_usage(command);
     }

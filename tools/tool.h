@@ -22,14 +22,17 @@ struct options {
     const char *job;    /* NULL: not given */
     const char *policy; /* NULL: not given */
     const char *log;    /* NULL: not given */
+    const char *output; /* NULL: not given */
     bool json;
     bool exact; /* sizes in bytes */
     bool force;
+    bool all;
     enum tool_sort sort;
     uint64_t wait; /* seconds */
     uint64_t offset;
-    uint64_t count;  /* UINT64_MAX: to the end */
-    char **operands; /* NULL-terminated */
+    uint64_t least_saving; /* UINT64_MAX: not given */
+    uint64_t count;        /* UINT64_MAX: to the end */
+    char **operands;       /* NULL-terminated */
     int operand_count;
 };
 
@@ -45,8 +48,8 @@ struct command {
     int (*perform)(const struct options *options);
 };
 
-extern const struct command command_run, command_check, command_ls, command_show, command_cat, command_merge,
-    command_rm, command_gc;
+extern const struct command command_run, command_check, command_advise, command_ls, command_show, command_cat,
+    command_merge, command_rm, command_gc;
 
 /* Parses argv (argv[0] is the command's name). Returns -1 to go on, else the exit status: after -h,
  * or after a message on bad usage. */

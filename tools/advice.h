@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What records say, put together: joined stacks with names, places, the rules worth having, and their policy
+ * as text. No output is made here.
+ */
+#ifndef SHMPRELOAD_ADVICE_H
+#define SHMPRELOAD_ADVICE_H
+
+#include "symbols.h"
+#include "wording.h"
+
+struct advice {
+    struct record *records;
+    size_t record_count;
+    struct stacks stacks;
+    struct symbols *symbols;
+    void *memory;                  /* of `wrappers` */
+    const struct policy *wrappers; /* what `wrapper` directives there are */
+    struct places places;
+    struct wording wording;
+    char *policy;  /* the text */
+    bool unproven; /* a rule was left out of the policy because it did not hold together with others */
+    uint64_t peak_bytes, saved_bytes;
+    size_t processes; /* of programs that are not ignored */
+};
+
+/* Reads those that can be read, after a message for each other; 0, or -1 when none can. */
+int advice_read_records(struct advice *advice, char *const *paths, size_t count);
+
+/* The rest. */
+void advice_find(struct advice *advice, uint64_t least_saving);
+void advice_release(struct advice *advice);
+
+/* Text for people; new strings. */
+char *advice_site_text(const struct place *place);  /* function, with callers where they matter */
+char *advice_where_text(const struct place *place); /* file:line, else module!0xoffset */
+
+#endif
