@@ -4,6 +4,7 @@
  */
 #include "config/policy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "config/wrappers.h"
@@ -97,21 +98,34 @@ bool policy_rule_matches_site(const struct policy_rule *rule, const struct polic
     return (!rule->func || is_called(rule->func, site)) && (!rule->source || comes_from(rule, site));
 }
 
+/* MODULE!0xOFFSET is one call, whatever its function is called; the parser has seen that it is a number. */
+static bool step_matches(const char *glob, const struct policy_step *step)
+{
+    const char *mark = strrchr(glob, '!');
+    if (mark == NULL || mark[1] != '0')
+        return function_matches(glob, step->function);
+    const size_t length = (size_t)(mark - glob);
+    const bool is_here =
+        step->module != NULL && strlen(step->module) == length && strncmp(glob, step->module, length) == 0;
+    return (is_here || (step->module_is_program && length == 3 && strncmp(glob, "exe", 3) == 0)) &&
+           strtoull(mark + 1, NULL, 16) == step->offset;
+}
+
 /* The globs up to the next `...`, from frame `at` on, one after the other. */
-static bool run_matches(const char *const *globs, size_t globs_count, const char *const *functions,
+static bool run_matches(const char *const *globs, size_t globs_count, const struct policy_step *steps,
                         size_t count)
 {
     if (globs_count > count)
         return false;
     for (size_t i = 0; i < globs_count; i++)
-        if (!function_matches(globs[i], functions[i]))
+        if (!step_matches(globs[i], &steps[i]))
             return false;
     return true;
 }
 
 /* The globs up to the next `...` form a run, whose frames follow one another. To take the first place for
  * each is right: it leaves most to those behind it. */
-bool policy_rule_matches_stack(const struct policy_rule *rule, const char *const *functions, size_t count,
+bool policy_rule_matches_stack(const struct policy_rule *rule, const struct policy_step *steps, size_t count,
                                size_t starts)
 {
     size_t at = 0, glob = 0;
@@ -121,7 +135,7 @@ bool policy_rule_matches_stack(const struct policy_rule *rule, const char *const
             last = count;
         while (glob + length < rule->stack_count && rule->stack[glob + length] != NULL)
             length++;
-        while (at < last && !run_matches(rule->stack + glob, length, functions + at, count - at))
+        while (at < last && !run_matches(rule->stack + glob, length, steps + at, count - at))
             at++;
         if (at >= last)
             return false;

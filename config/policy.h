@@ -56,8 +56,8 @@ struct policy_rule {
     uint64_t quiet;                     /* nanoseconds without a write; 0 unless merge waits for that */
     const char *source;                 /* file, or the end of its path; NULL: any */
     unsigned source_first, source_last; /* lines, both inclusive */
-    const char *const *stack;           /* globs, innermost first; NULL in it: any number of frames */
-    unsigned stack_count;               /* 0: any stack */
+    const char *const *stack; /* globs or MODULE!0xOFFSET, innermost first; NULL: any number of frames */
+    unsigned stack_count;     /* 0: any stack */
 };
 
 struct policy_segment {
@@ -94,6 +94,14 @@ struct policy_frame {
     const char *function; /* NULL: unknown */
     const char *file;     /* path as the compiler wrote it, NULL: unknown */
     unsigned line;        /* 0: unknown */
+};
+
+/* One frame of a stack. `module` NULL: unknown. */
+struct policy_step {
+    const char *function; /* NULL: unknown (matches only *) */
+    const char *module;   /* base name of the object file */
+    bool module_is_program;
+    uint64_t offset; /* of the return address, from the module's load address */
 };
 
 /* A call site, as far as it is known. `function` NULL: unknown (matches only func=*). */
@@ -135,10 +143,10 @@ bool policy_applies_to(const struct policy *policy, const char *path);
 bool policy_rule_matches_site(const struct policy_rule *rule, const struct policy_site *site);
 bool policy_rule_matches_request(const struct policy_rule *rule, size_t bytes, enum policy_call call);
 
-/* Does stack= hold? `functions`: the stack, innermost first, NULL: unknown (matches only *). The innermost
- * glob stands for one of the first `starts`, each further one for the next frame, or for a later one behind
+/* Does stack= hold? `steps`: the stack, innermost first. The innermost glob, or MODULE!0xOFFSET, stands for
+ * one of the first `starts`, each further one for the next frame, or for a later one behind
  * `...`; what lies further out than the last is of no matter. A rule without stack= holds for every stack. */
-bool policy_rule_matches_stack(const struct policy_rule *rule, const char *const *functions, size_t count,
+bool policy_rule_matches_stack(const struct policy_rule *rule, const struct policy_step *steps, size_t count,
                                size_t starts);
 
 /* Does the function allocate for its callers: by a `wrapper` directive, or known from the start? */

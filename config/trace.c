@@ -12,19 +12,22 @@ size_t trace_site(const struct policy *policy, const struct policy_site *frames,
     return site;
 }
 
-/* The functions of a stack, with what was inlined or without. */
+/* A stack, with what was inlined or without. */
 struct view {
-    const char *function[TRACE_FRAMES * INLINED_MOST];
+    struct policy_step step[TRACE_FRAMES * INLINED_MOST];
     size_t count, starts;
 };
 
 static void add_frame(struct view *view, const struct policy_site *frame, bool inlined)
 {
     size_t most = frame->frame_count < INLINED_MOST ? frame->frame_count : INLINED_MOST;
-    for (size_t i = 0; inlined && i < most; i++)
-        view->function[view->count++] = frame->frames[i].function;
+    struct policy_step step = {frame->function, frame->module, frame->module_is_program, frame->offset};
+    for (size_t i = 0; inlined && i < most; i++) {
+        step.function = frame->frames[i].function;
+        view->step[view->count++] = step;
+    }
     if (!inlined || most == 0)
-        view->function[view->count++] = frame->function;
+        view->step[view->count++] = step;
 }
 
 static bool holds_for_stack(const struct policy_rule *rule, const struct policy_site *frames, size_t count,
@@ -38,7 +41,7 @@ static bool holds_for_stack(const struct policy_rule *rule, const struct policy_
         if (i <= site)
             view.starts = view.count;
     }
-    return policy_rule_matches_stack(rule, view.function, view.count, view.starts);
+    return policy_rule_matches_stack(rule, view.step, view.count, view.starts);
 }
 
 static bool holds_for_site(const struct policy_rule *rule, const struct policy_site *frames, size_t site)

@@ -241,6 +241,8 @@ bool value_stack(struct piece value, struct text *frames, size_t most, size_t *c
 {
     static const char form[] = "functions as in grid_init<-main or alloc*<-...<-solve, innermost first";
     bool named = false;
+    struct text module;
+    uint64_t offset;
     *count = 0;
     for (size_t start = 0; start <= value.text.length;) {
         const size_t end = arrow_in(value.text, start);
@@ -249,6 +251,8 @@ bool value_stack(struct piece value, struct text *frames, size_t most, size_t *c
             return error_expected(error, form, value, NULL);
         if (*count == most)
             return error_too_many(error, frame.place, most, "frames");
+        if (text_contains(frame.text, "!0") && !value_site(frame, &module, &offset, error))
+            return false;
         named = !text_equals(frame.text, "...");
         frames[(*count)++] = named ? frame.text : (struct text){NULL, 0};
         start = end + 2;

@@ -74,16 +74,19 @@ static const char *keep_text(const char *text)
 
 /* The frames of a stack, those known from DWARF as a debugger shows them. */
 struct view {
-    const char *function[FRAMES_MOST * CODE_FRAMES];
+    struct policy_step step[FRAMES_MOST * CODE_FRAMES];
     size_t count, starts; /* the innermost glob may stand for one of the first `starts` */
 };
 
 static void add_frame(struct view *view, const struct code *code, bool inlined)
 {
-    for (unsigned i = 0; inlined && i < code->frame_count; i++)
-        view->function[view->count++] = code->frame[i].function;
+    struct policy_step step = {code->function, code->module, code->is_program, code->offset};
+    for (unsigned i = 0; inlined && i < code->frame_count; i++) {
+        step.function = code->frame[i].function;
+        view->step[view->count++] = step;
+    }
     if (!inlined || code->frame_count == 0)
-        view->function[view->count++] = code->function;
+        view->step[view->count++] = step;
 }
 
 /* Frames 0 to `site` of sites.code are wrappers and the site, the others lead there. */
@@ -102,7 +105,7 @@ static bool holds_for_stack(const struct policy_rule *rule, unsigned count, unsi
     static struct view view; /* under the lock */
     for (unsigned inlined = 0; inlined < 2; inlined++) {
         look_at(&view, count, site, inlined != 0);
-        if (policy_rule_matches_stack(rule, view.function, view.count, view.starts))
+        if (policy_rule_matches_stack(rule, view.step, view.count, view.starts))
             return true;
     }
     return false;

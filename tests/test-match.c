@@ -242,9 +242,14 @@ static void frames_of_dwarf(void **state)
 static void stacks(void **state)
 {
     (void)state;
-    static const char *const functions[] = {"xmalloc", "grid_new",  "grid_init", NULL,
-                                            "solve",   "grid_init", "main"};
-    enum { COUNT = sizeof functions / sizeof functions[0] };
+    static const struct policy_step steps[] = {{"xmalloc", "libgrid.so.1", false, 0x10},
+                                               {"grid_new", "libgrid.so.1", false, 0x20},
+                                               {"grid_init", "libgrid.so.1", false, 0x30},
+                                               {NULL, "solver", true, 0x40},
+                                               {"solve", "solver", true, 0x50},
+                                               {"grid_init", "solver", true, 0x60},
+                                               {"main", NULL, false, 0x70}};
+    enum { COUNT = sizeof steps / sizeof steps[0] };
     static const struct {
         const char *stack;
         bool first, second; /* when the innermost may be the first frame only; the first or the second */
@@ -268,17 +273,25 @@ static void stacks(void **state)
         {"grid_new<-...<-solve<-...<-main", false, true},
         {"...<-grid_init<-main<-start", false, false},
         {"...<-main<-...<-start", false, false},
+        {"libgrid.so.1!0x10", true, true},
+        {"libgrid.so.1!0x20", false, true},
+        {"libgrid.so!0x10", false, false},
+        {"libgrid.so.1!0x11", false, false},
+        {"exe!0x10", false, false},
+        {"libgrid.so.1!0x10<-grid_new<-*<-exe!0x40<-solver!0x50", true, true},
+        {"xmalloc<-...<-exe!0x60<-main", true, true},
+        {"xmalloc<-...<-exe!0x70", false, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[128] = "share stack=";
         strcat(text, cases[i].stack);
         const struct policy_rule *rule = &parse(text)->rules[0];
-        if (policy_rule_matches_stack(rule, functions, COUNT, 1) != cases[i].first ||
-            policy_rule_matches_stack(rule, functions, COUNT, 2) != cases[i].second)
+        if (policy_rule_matches_stack(rule, steps, COUNT, 1) != cases[i].first ||
+            policy_rule_matches_stack(rule, steps, COUNT, 2) != cases[i].second)
             fail_msg("%s", cases[i].stack);
-        assert_false(policy_rule_matches_stack(rule, functions, 0, 1));
+        assert_false(policy_rule_matches_stack(rule, steps, 0, 1));
     }
-    assert_true(policy_rule_matches_stack(&parse("share func=a")->rules[0], functions, COUNT, 1));
+    assert_true(policy_rule_matches_stack(&parse("share func=a")->rules[0], steps, COUNT, 1));
 }
 
 static void wrappers(void **state)

@@ -251,6 +251,8 @@ static void lines_stacks_and_wrappers(void **state)
          "expected functions as in grid_init<-main or alloc*<-...<-solve, innermost first, found 'a<-'"},
         {"export stack=<-a", 1, 14, "expected functions…"},
         {"export stack=a<-<-b", 1, 14, "expected functions…"},
+        {"export stack=a<-exe!0xg", 1, 17,
+         "expected a call site as in libsolver.so!0x1a2b or exe!0x4f0, found 'exe!0xg'"},
         {"export stack=a<-...", 1, 14, "expected a function behind the last ..., found 'a<-...'"},
         {"export stack=...", 1, 14, "expected a function behind the last ..., found '...'"},
         {"pass stack=1<-2<-3<-4<-5<-6<-7<-8<-9<-a<-b<-c<-d<-e<-f<-g<-h", 1, 60,
