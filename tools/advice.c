@@ -57,19 +57,14 @@ static void find_rules(struct advice *advice, uint64_t least_saving)
 {
     char *prefix = find_places(advice, formatted("%s", ""), least_saving);
     wording_find(&advice->wording, &advice->places, prefix);
-    char *more = wording_unresolved(&advice->wording);
-    if (more != NULL) {
-        wording_release(&advice->wording);
-        prefix = find_places(advice, join(prefix, more), least_saving);
-        wording_find(&advice->wording, &advice->places, prefix);
-    }
     free(prefix);
 }
 
 static void locate(struct advice *advice)
 {
     for (size_t i = 0; i < advice->places.count; i++)
-        symbols_locate(advice->symbols, advice->places.items[i].stacks->frame[advice->places.items[i].site]);
+        for (size_t k = advice->places.items[i].site; k < advice->places.items[i].depth; k++)
+            symbols_locate(advice->symbols, advice->places.items[i].stacks->frame[k]);
 }
 
 static void add_up(struct advice *advice)
@@ -141,7 +136,7 @@ char *advice_site_text(const struct place *place)
 
 char *advice_where_text(const struct place *place)
 {
-    const struct spot *spot = place_spot(place);
+    const struct spot *spot = place->stacks->frame[place->depth - 1];
     if (spot->file == NULL)
         return offset_text(spot);
     const char *slash = strrchr(spot->file, '/');

@@ -76,14 +76,25 @@ static bool has_name(const struct spot *spot)
     return spot->function != NULL && spot->certain;
 }
 
-/* Beginning at the site, as many functions as `length`; unknown ones are any. */
-static char *stack_glob(const struct place *place, size_t length)
+/* The exact call; NULL: it lies in no file. */
+static char *exact_glob(const struct spot *spot)
+{
+    return spot->image->path[0] != '\0' ? formatted("%s!0x%" PRIx64, spot->image->base, spot->offset) : NULL;
+}
+
+/* What is said by exact calls rather than by the names of functions. */
+enum words { WORDS_NAMES, WORDS_LAST_EXACT, WORDS_EXACT, WORDS };
+
+/* Beginning at the site, as many frames as `length`. What has no name is said exactly. */
+static char *stack_glob(const struct place *place, enum words words, size_t length)
 {
     char *text = NULL;
     for (size_t i = place->site; i < place->site + length; i++) {
         const struct spot *spot = place->stacks->frame[i];
-        char *glob = wording_glob(has_name(spot) ? spot->function : "");
-        text = append(text, "<-", *glob != '\0' ? glob : "*");
+        const bool last = i + 1 == place->site + length;
+        const bool named = has_name(spot) && (words == WORDS_NAMES || (words == WORDS_LAST_EXACT && !last));
+        char *glob = named ? wording_glob(spot->function) : exact_glob(spot);
+        text = append(text, "<-", glob != NULL ? glob : "*");
         free(glob);
     }
     return text;
@@ -135,18 +146,19 @@ static bool is_right(struct wording *wording, const char *rule, const struct pla
 }
 
 /* One way to say it; NULL: there is none of this kind. */
-static char *try_words(const struct places *places, const struct place *place, bool exact, size_t length)
+static char *try_words(const struct places *places, const struct place *place, enum words words,
+                       size_t length)
 {
     const struct spot *spot = place_spot(place);
     char size[DISPLAY_SIZE_MAX], *text = formatted("merge");
-    if (exact)
-        text = append_value(text, "site", formatted("%s!0x%" PRIx64, spot->image->base, spot->offset));
-    else if (length == 1)
+    if (length == 1 && words == WORDS_NAMES)
         text = append_value(text, "func", wording_glob(spot->function));
-    if (!exact && !is_program(places, place, spot))
+    else if (length == 1)
+        text = append_value(text, "site", exact_glob(spot));
+    if (words == WORDS_NAMES && !is_program(places, place, spot))
         text = append_value(text, "module", module_glob(spot->image->base));
     if (length > 1)
-        text = append_value(text, "stack", stack_glob(place, length));
+        text = append_value(text, "stack", stack_glob(place, words, length));
     char *bound = formatted("size>=%s", display_policy_size(place->least_compared, size));
     text = append(text, " ", bound);
     free(bound);
@@ -154,10 +166,10 @@ static char *try_words(const struct places *places, const struct place *place, b
 }
 
 /* The first right one of these words and those with more callers. */
-static char *find_words(struct wording *wording, const struct place *place, bool exact)
+static char *find_words(struct wording *wording, const struct place *place, enum words words)
 {
     for (size_t length = 1; length <= place->depth - place->site; length++) {
-        char *text = try_words(wording->places, place, exact, length);
+        char *text = try_words(wording->places, place, words, length);
         if (is_right(wording, text, place))
             return text;
         free(text);
@@ -168,8 +180,13 @@ static char *find_words(struct wording *wording, const struct place *place, bool
 static char *find_rule(struct wording *wording, const struct place *place)
 {
     const struct spot *spot = place_spot(place);
-    char *text = has_name(spot) ? find_words(wording, place, false) : NULL;
-    return text != NULL || spot->image->path[0] == '\0' ? text : find_words(wording, place, true);
+    char *text = NULL;
+    if (spot->image->path[0] == '\0')
+        return NULL;
+    for (enum words words = has_name(spot) ? WORDS_NAMES : WORDS_EXACT; words < WORDS && text == NULL;
+         words++)
+        text = find_words(wording, place, words);
+    return text;
 }
 
 /* ---------------------------------------------------------------- rules */
@@ -301,18 +318,6 @@ char *wording_wrappers(const struct places *places)
         if (has_name(spot) && has_caller(&places->items[i]) && names_an_allocator(spot->function) &&
             has_callers(places, spot))
             lines = add_wrapper(lines, places, &places->items[i]);
-    }
-    return lines;
-}
-
-char *wording_unresolved(const struct wording *wording)
-{
-    char *lines = NULL;
-    for (size_t i = 0; i < wording->places->count; i++) {
-        const struct place *place = &wording->places->items[i];
-        if (place->wanted && wording->rule_of[i] == WORDING_NONE && has_name(place_spot(place)) &&
-            has_caller(place))
-            lines = add_wrapper(lines, wording->places, place);
     }
     return lines;
 }

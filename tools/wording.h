@@ -3,7 +3,7 @@
  * From places worth having to the rules of a policy.
  *
  * For each place the plainest words are tried first: the function; the function and its callers, one more
- * each time; the exact call, where functions have no names or do not tell; that with its callers. Each try is
+ * each time; the same with the exact call at the end; exact calls alone, for code without names. Each try is
  * parsed as the shim would and compared with every stack that was recorded: the first that takes all good
  * stacks of its place and no bad one is the rule. So nothing is proposed that was not proven. src= is not
  * tried, since it breaks with the next edit.
@@ -38,10 +38,6 @@ char *wording_wrappers(const struct places *places);
 /* `prefix`: the directives under which the places were found. */
 void wording_find(struct wording *wording, const struct places *places, const char *prefix);
 void wording_release(struct wording *wording);
-
-/* The site functions of wanted places that no rule could be found for, as `wrapper` directives: with their
- * callers as call sites there may be. New lines, or NULL. */
-char *wording_unresolved(const struct wording *wording);
 
 /* A name as a glob that matches it; with quotes where a policy needs them. New strings. */
 char *wording_glob(const char *name);
