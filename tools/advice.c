@@ -63,7 +63,7 @@ static void find_rules(struct advice *advice, uint64_t least_saving)
 static void locate(struct advice *advice)
 {
     for (size_t i = 0; i < advice->places.count; i++)
-        for (size_t k = advice->places.items[i].site; k < advice->places.items[i].depth; k++)
+        for (size_t k = 0; k < advice->places.items[i].depth; k++)
             symbols_locate(advice->symbols, advice->places.items[i].stacks->frame[k]);
 }
 
@@ -78,12 +78,19 @@ static void add_up(struct advice *advice)
         advice->saved_bytes = worth_add(advice->saved_bytes, advice->wording.rules[i].saved_bytes);
 }
 
-void advice_find(struct advice *advice, uint64_t least_saving)
+void advice_name_stacks(struct advice *advice, bool lines)
 {
-    advice->memory = required(malloc(POLICY_MEMORY));
     stacks_join(&advice->stacks, advice->records, advice->record_count);
     advice->symbols = symbols_open();
     symbols_name_all(advice->symbols, &advice->stacks);
+    for (size_t i = 0; lines && i < advice->stacks.spot_count; i++)
+        symbols_locate(advice->symbols, advice->stacks.spots[i]);
+}
+
+void advice_find(struct advice *advice, uint64_t least_saving)
+{
+    advice->memory = required(malloc(POLICY_MEMORY));
+    advice_name_stacks(advice, false);
     find_rules(advice, least_saving);
     locate(advice);
     add_up(advice);

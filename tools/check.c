@@ -5,9 +5,10 @@
  * With a program, that program runs with the shim in its dry mode: SHM_POLICY_CHECK names a file to
  * which the shim appends the call sites it sees matched, and nothing is routed. So the program does
  * its ordinary work, with its ordinary effects. The file is removed however the run ends, short of a
- * SIGKILL to this command.
+ * SIGKILL to this command. With records of earlier runs nothing is run.
  */
 #include "launch.h"
+#include "recorded.h"
 #include "rules.h"
 #include "sites.h"
 #include "source.h"
@@ -127,6 +128,41 @@ static int check_program(const struct options *options, const struct source *sou
     return result < 0 ? STATUS_FAILED : STATUS_DONE;
 }
 
+static void print_recorded(const struct options *options, const struct policy *policy,
+                           const struct recorded *recorded)
+{
+    if (!options->json) {
+        recorded_print(policy, recorded);
+        return;
+    }
+    struct json_object *object = valid_json(policy);
+    recorded_put_json(json_object_object_get(object, "rules"), policy, recorded);
+    json_finish(object);
+}
+
+static int check_records(const struct options *options, const struct policy *policy)
+{
+    struct advice advice;
+    struct recorded recorded = {0};
+    if (advice_read_records(&advice, options->operands + 1, (size_t)options->operand_count - 1) == 0) {
+        advice_name_stacks(&advice, policy->needs_lines);
+        symbols_complain(advice.symbols);
+        recorded_find(&recorded, policy, &advice.stacks);
+        print_recorded(options, policy, &recorded);
+    }
+    const bool any = advice.record_count > 0;
+    recorded_release(&recorded);
+    advice_release(&advice);
+    return any ? STATUS_DONE : STATUS_FAILED;
+}
+
+/* By what the first file holds, or is called: a damaged one is no program. */
+static bool are_records(const struct options *options)
+{
+    const char *first = options->operands[1], *suffix = strrchr(first, '.');
+    return record_is_one(first) || (suffix != NULL && strcmp(suffix, ".rec") == 0);
+}
+
 static int check_source(const struct options *options, const struct source *source)
 {
     if (!source->policy) {
@@ -135,6 +171,8 @@ static int check_source(const struct options *options, const struct source *sour
             print_error_json(source);
         return STATUS_FAILED;
     }
+    if (options->operand_count > 1 && are_records(options))
+        return check_records(options, source->policy);
     if (options->operand_count > 1)
         return check_program(options, source);
     if (options->json)
@@ -156,10 +194,11 @@ static int perform(const struct options *options)
 const struct command command_check = {
     .name = "check",
     .summary = "check a policy, or see what it would match in a program",
-    .help = "Usage: shmpreload check [--json] POLICY [-- PROGRAM [ARGUMENT]…]\n"
+    .help = "Usage: shmpreload check [--json] POLICY [-- PROGRAM [ARGUMENT]… | RECORD…]\n"
             "Shows how POLICY (its text, @FILE, or the path of an existing file) is understood, or the\n"
             "line and column of its first error. With PROGRAM, runs that with the shim looking on and\n"
-            "taking no allocation over, then shows the call sites that each rule would match.\n"
+            "taking no allocation over, then shows the call sites that each rule would match. With RECORDs,\n"
+            "which `shmpreload record` has written, shows that without running anything.\n"
             "\n"
             "      --json          a JSON object; the output of PROGRAM goes to standard error\n"
             "  -h, --help          this text\n"
