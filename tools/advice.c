@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "advice.h"
 
-#include "advice_policy.h"
 #include "tool.h"
 
 #include <inttypes.h>
@@ -94,8 +93,6 @@ void advice_find(struct advice *advice, uint64_t least_saving)
     find_rules(advice, least_saving);
     locate(advice);
     add_up(advice);
-    advice->policy = advice_policy_text(advice);
-    advice->unproven = !wording_is_proven(&advice->wording, advice->policy);
 }
 
 void advice_release(struct advice *advice)

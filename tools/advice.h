@@ -18,8 +18,8 @@ struct advice {
     const struct policy *wrappers; /* what `wrapper` directives there are */
     struct places places;
     struct wording wording;
-    char *policy;  /* the text */
-    bool unproven; /* a rule was left out of the policy because it did not hold together with others */
+    char *policy;  /* the text, see advice_policy.h */
+    bool unproven; /* together, the rules take something else than each alone */
     uint64_t peak_bytes, saved_bytes;
     size_t processes; /* of programs that are not ignored */
 };
@@ -30,7 +30,7 @@ int advice_read_records(struct advice *advice, char *const *paths, size_t count)
 /* Joins them and finds names; advice_find() does it, too. `lines`: also what src= is compared with. */
 void advice_name_stacks(struct advice *advice, bool lines);
 
-/* Places, rules and the policy. */
+/* Places and rules. */
 void advice_find(struct advice *advice, uint64_t least_saving);
 void advice_release(struct advice *advice);
 

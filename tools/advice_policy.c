@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "advice_policy.h"
 
-#include "advice.h"
 #include "display.h"
 #include "tool.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,7 +123,7 @@ static char *text_with(const struct advice *advice, size_t rules)
     return text;
 }
 
-char *advice_policy_text(const struct advice *advice)
+void advice_write_policy(struct advice *advice)
 {
     size_t rules = advice->wording.rule_count;
     char *text = text_with(advice, rules);
@@ -134,5 +132,6 @@ char *advice_policy_text(const struct advice *advice)
         rules -= rules / 8 + 1;
         text = text_with(advice, rules);
     }
-    return text;
+    advice->policy = text;
+    advice->unproven = !wording_is_proven(&advice->wording, text);
 }

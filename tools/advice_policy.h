@@ -5,9 +5,10 @@
 #ifndef SHMPRELOAD_ADVICE_POLICY_H
 #define SHMPRELOAD_ADVICE_POLICY_H
 
-struct advice;
+#include "advice.h"
 
-/* A new string that the parser takes; without rules when none is worth having. */
-char *advice_policy_text(const struct advice *advice);
+/* Puts the text into advice->policy, one that the parser takes; without rules when none is worth having. Then
+ * all of it is compared with the stacks once more. */
+void advice_write_policy(struct advice *advice);
 
 #endif

@@ -5,7 +5,7 @@
  * A policy file is written aside and renamed, with the signals held that ask to end: there is the old file or
  * the new one, and nothing else. What is no regular file, such as /dev/stdout, is written to.
  */
-#include "advice.h"
+#include "advice_policy.h"
 #include "report.h"
 #include "tool.h"
 
@@ -122,6 +122,7 @@ static int perform(const struct options *options)
         return STATUS_FAILED;
     }
     advice_find(&advice, options->least_saving != UINT64_MAX ? options->least_saving : SAVING_LEAST);
+    advice_write_policy(&advice);
     symbols_complain(advice.symbols);
     if (options->output != NULL && strcmp(options->output, "-") != 0 &&
         write_policy(options->output, advice.policy) < 0)

@@ -23,10 +23,13 @@
  *   source.c     POLICY argument → text → parsed policy, or the error with its line and a caret
  *   rules.c      a parsed policy as a table or JSON
  *   sites.c      the report of a dry run, grouped by rule
- *   records.c    a record file, proven;  stacks.c  the rows of several, joined;  matching.c  these against a
- * policy symbols.c    names for spots of a program;  lines.c  their source lines worth.c      what one copy
- * would save;  places.c  call sites as a person would say them wording.c    from places to rules advice.c all
- * this put together;  advice_policy.c  its policy;  report.c  its table and JSON;  notes.c  its sentences
+ *   records.c    a record file, proven;  stacks.c  the rows of several, joined
+ *   symbols.c    names for what they hold;  lines.c  source lines
+ *   matching.c   recorded stacks against a policy;  recorded.c  what comes of it, for check
+ *   worth.c      what one copy would save;  places.c  call sites as a person would say them
+ *   wording.c    from places to rules
+ *   advice.c     all this put together;  advice_policy.c  its policy
+ *   report.c     its table and JSON;  notes.c  its sentences
  *   launch.c     finds the shim's library, sets the environment, starts a program and waits for it
  *   table.c      aligned columns;  json_output.c  JSON;  display.c  escapes, widths, sizes
  *

@@ -80,7 +80,8 @@ static void print_sum(const struct advice *advice)
         printf("; %zu rule%s would save %s\n", rules, rules == 1 ? "" : "s",
                display_size(advice->saved_bytes, false, saved));
     else
-        printf("; no rule is worth having\n");
+        printf("; %s\n",
+               advice->processes < 2 ? "there is nothing to compare them with" : "no rule is worth having");
 }
 
 void report_print(const struct advice *advice, size_t rows)

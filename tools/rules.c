@@ -10,6 +10,7 @@
 #include "tool.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,14 +94,37 @@ static char *site_text(const struct policy_rule *rule)
     return rule->site_module ? formatted("%s!0x%" PRIx64, rule->site_module, rule->site_offset) : NULL;
 }
 
+static char *source_text(const struct policy_rule *rule)
+{
+    if (!rule->source)
+        return NULL;
+    if (rule->source_last == UINT_MAX)
+        return formatted("%s", rule->source);
+    return rule->source_first == rule->source_last
+               ? formatted("%s:%u", rule->source, rule->source_first)
+               : formatted("%s:%u-%u", rule->source, rule->source_first, rule->source_last);
+}
+
+static char *stack_text(const struct policy_rule *rule)
+{
+    char *text = NULL;
+    for (unsigned i = 0; i < rule->stack_count; i++)
+        add_word(&text, "<-", "%s", rule->stack[i] ? rule->stack[i] : "...");
+    return text;
+}
+
 static char *conditions_text(const struct policy_rule *rule)
 {
-    char *words = NULL, *site = site_text(rule);
+    char *words = NULL, *site = site_text(rule), *source = source_text(rule), *stack = stack_text(rule);
     add_value(&words, "func", rule->func);
     add_value(&words, "module", rule->module);
     add_value(&words, "site", site);
+    add_value(&words, "src", source);
+    add_value(&words, "stack", stack);
     add_sizes(&words, rule);
     add_calls(&words, rule);
+    free(stack);
+    free(source);
     free(site);
     return words;
 }
@@ -166,6 +190,10 @@ static void print_declarations(const struct policy *policy)
     }
     for (size_t i = 0; i < policy->program_count; i++)
         printf("only in programs that match %s\n", policy->programs[i]);
+    for (size_t i = 0; i < policy->wrapper_count; i++)
+        printf("line %u: the callers of %s%s%s are the call sites\n", policy->wrappers[i].line,
+               policy->wrappers[i].func, policy->wrappers[i].module ? " in " : "",
+               policy->wrappers[i].module ? policy->wrappers[i].module : "");
 }
 
 void rules_print(const struct policy *policy)
@@ -200,13 +228,16 @@ static struct json_object *calls_json(const struct policy_rule *rule)
 static struct json_object *rule_json(const struct policy *policy, const struct policy_rule *rule)
 {
     struct json_object *object = json_new_object();
-    char *site = site_text(rule), *when = when_text(rule);
+    char *site = site_text(rule), *source = source_text(rule), *stack = stack_text(rule),
+         *when = when_text(rule);
     json_put_number(object, "line", rule->line);
     json_put_text(object, "verb", rules_verb(rule->verb));
     json_put_text(object, "text", rule->text);
     json_put_text(object, "func", rule->func);
     json_put_text(object, "module", rule->module);
     json_put_text(object, "site", site);
+    json_put_text(object, "src", source);
+    json_put_text(object, "stack", stack);
     json_put_number(object, "size_min", rule->size_min);
     if (rule->size_max != SIZE_MAX)
         json_put_number(object, "size_max", rule->size_max);
@@ -219,6 +250,8 @@ static struct json_object *rule_json(const struct policy *policy, const struct p
         json_put_text(object, "reserve", rule->reserve_touch ? "touch" : "full");
         json_put_text(object, "fork", fork_words[rule->fork]);
     }
+    free(stack);
+    free(source);
     free(site);
     free(when);
     return object;
