@@ -69,7 +69,7 @@ static uint64_t compare_pieces(const struct piece *pieces, struct worth *worth)
 /* A last piece is shorter than others; a site that allocates again and again was read more than once. */
 static uint64_t in_bytes(uint64_t saved, const struct worth *worth, uint64_t short_bytes, uint64_t read_bytes)
 {
-    const double all = (double)(worth->pieces + worth->zeros) * (double)RECORD_PIECE_BYTES;
+    const double all = ((double)worth->pieces + (double)worth->zeros) * (double)RECORD_PIECE_BYTES;
     double bytes = (double)saved * (double)RECORD_PIECE_BYTES;
     if (saved == 0)
         return 0;
