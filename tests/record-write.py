@@ -115,8 +115,8 @@ def site_bytes(site, modules, pages):
                      site.get("read_bytes", marks * 65536 - site.get("short_bytes", 0)))
 
 
-def main():
-    what, pages = json.load(sys.stdin), []
+def write(path, what):
+    pages = []
     modules = what["modules"]
     sites = [site_bytes(site, modules, pages) for site in what["sites"]]
     header = HEADER.pack(what.get("magic", MAGIC), what.get("began", 1), what.get("ended", 10**10),
@@ -125,7 +125,7 @@ def main():
                          what.get("dropped_blocks", 0), what.get("unread_bytes", 0),
                          what.get("rank", "").encode(), what.get("host", "").encode(),
                          what["program"].encode())
-    with open(sys.argv[1], "wb") as out:
+    with open(path, "wb") as out:
         out.write(header)
         out.write(b"".join(module_bytes(module) for module in modules))
         out.seek(SITES_AT)
@@ -137,4 +137,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    write(sys.argv[1], json.load(sys.stdin))

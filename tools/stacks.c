@@ -16,6 +16,8 @@ static const char *base_name(const char *path)
 
 static bool is_same_image(const struct image *image, const struct record_module *module)
 {
+    if (strcmp(base_name(image->path), base_name(module->path)) != 0)
+        return false; /* rules tell them apart */
     if (image->build_id_bytes > 0 || module->build_id_bytes > 0)
         return image->build_id_bytes == module->build_id_bytes &&
                memcmp(image->build_id, module->build_id, image->build_id_bytes) == 0;

@@ -3,7 +3,7 @@
  * The rows of several records, joined: what allocated, in which processes.
  *
  * Addresses differ from process to process, so a frame is a file and an offset in it, and a file is its
- * build-id, or its path where it has none. Rows with the same frames in the same program are one stack. Of
+ * name and build-id, or its path where it has none. Rows with the same frames in the same program are one stack. Of
  * code that belongs to no file nothing is known but that it is there.
  *
  * Stacks are sorted by program and frames, innermost first, so all that have their inner frames in common
