@@ -70,15 +70,27 @@ rules() {
     equals "$(grep '^merge' "$work/policy" | LC_ALL=C sort)" "$(printf '%s\n' "$@" | LC_ALL=C sort)" "$what"
 }
 
-# offset FUNCTION>CALLED[#N]
+# offset FUNCTION>CALLED[#N]: where the call returns to, all of them found at the first time.
 offset() {
-    python3 - "$writer" "$advised" "$1" <<'PY'
+    printf '%s' "${offsets[$1]}"
+}
+
+find_offsets() {
+    local call found
+    declare -gA offsets
+    while read -r call found; do
+        offsets[$call]=$found
+    done < <(python3 - "$writer" "$advised" <<'PY'
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("writer", sys.argv[1])
 writer = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(writer)
-print(hex(writer.frame_of(sys.argv[3], [{"path": sys.argv[2]}])[1]))
+for (caller, called), found in writer.calls_in(sys.argv[2]).items():
+    print(f"{caller}>{called}", hex(found[0]))
+    for number, offset in enumerate(found):
+        print(f"{caller}>{called}#{number}", hex(offset))
 PY
+    )
 }
 
 # tried PROGRAM WHAT: each rule of the policy matches in a real run, at one site; and there are four.
@@ -338,6 +350,7 @@ print(r["stack"], len(r["sites"]), r["sites"][0]["function"], r["sites"][0]["pea
     has out 'matched nothing$' 'check with records: call='
 }
 
+find_offsets
 test_names
 test_stripped
 test_apart
