@@ -135,7 +135,7 @@ test_stripped() {
     tried "$work/stripped" 'stripped'
 }
 
-# The shim does not look for debug information apart from the file, so rules must not speak of it.
+# The shim does not look for debug information beside the file, so rules must not speak of it.
 test_apart() {
     mkdir "$work/apart"
     objcopy --only-keep-debug "$advised" "$work/apart/program.debug"

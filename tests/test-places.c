@@ -94,7 +94,6 @@ static void give_names(void)
             if (names[k].offset != spot->offset)
                 continue;
             spot->function = strdup(names[k].function);
-            spot->certain = true;
         }
     }
 }

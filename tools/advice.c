@@ -120,7 +120,7 @@ static char *offset_text(const struct spot *spot)
 
 static char *spot_text(const struct spot *spot)
 {
-    if (spot->function != NULL && spot->certain)
+    if (spot->function != NULL)
         return formatted("%s", spot->function);
     return spot->debug != NULL ? formatted("%s", spot->debug) : offset_text(spot);
 }

@@ -99,7 +99,7 @@ void report_print(const struct advice *advice, size_t rows)
 
 static void put_spot(struct json_object *object, const struct spot *spot)
 {
-    json_put_text(object, "function", spot->certain ? spot->function : spot->debug);
+    json_put_text(object, "function", spot->function != NULL ? spot->function : spot->debug);
     json_put_text(object, "module", spot->image->base);
     json_put_number(object, "offset", spot->offset);
     json_put_text(object, "file", spot->file);

@@ -3,8 +3,8 @@
  * The rows of several records, joined: what allocated, in which processes.
  *
  * Addresses differ from process to process, so a frame is a file and an offset in it, and a file is its
- * name and build-id, or its path where it has none. Rows with the same frames in the same program are one stack. Of
- * code that belongs to no file nothing is known but that it is there.
+ * name and build-id, or its path where it has none. Rows with the same frames in the same program are one
+ * stack. Of code that belongs to no file nothing is known but that it is there.
  *
  * Stacks are sorted by program and frames, innermost first, so all that have their inner frames in common
  * stand together. Everything here points into the records, which must live as long.
@@ -28,8 +28,7 @@ struct spot {
     const struct image *image;
     uint64_t offset;
     char *function; /* as the shim names it; NULL: unknown */
-    bool certain;   /* the address lies within what the symbol says it covers */
-    char *debug;    /* what separate debug information calls it; NULL: unknown */
+    char *debug;    /* what debug information calls it; NULL: unknown */
     char *file;     /* NULL: unknown */
     unsigned line;
     struct policy_frame *inlined; /* what was inlined here, innermost first, then the function */

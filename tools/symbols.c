@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The choice among symbols is libunwind's, which the shim asks: all symbol tables in the order of their
- * sections, functions only, the nearest below, the first of several at one address; it does not ask how long
- * a function is. So in a stripped library the name may be that of a neighbour: `certain` says when it is not.
+ * The choice among symbols is the shim's (preload/names.c): the full table, else the dynamic one and that of
+ * the debug file which the build-id names; a function is where its symbol says and no further; of several at
+ * one address the one that others see. Of MiniDebugInfo nothing is read.
  */
 #include "symbols.h"
 
@@ -18,17 +18,25 @@
 
 #include <libiberty/demangle.h>
 
+#define NESTED_MOST 8u
+
 struct function {
-    uint64_t address, bytes;
+    uint64_t start, end;
     const char *name; /* in the ELF file's memory */
-    size_t order;
+    unsigned rank;    /* the less, the better a name */
+    bool sizeless;
+};
+
+/* An ELF file that is open. */
+struct file {
+    int descriptor;
+    Elf *elf;
 };
 
 struct object {
     const struct image *image;
-    int descriptor;
-    Elf *elf;
-    struct lines *lines; /* NULL: not asked for, or none */
+    struct file file, debug; /* the second: where distributions put what they have stripped off */
+    struct lines *lines;     /* NULL: not asked for, or none */
     bool lines_asked;
     struct function *functions;
     size_t count;
@@ -46,13 +54,20 @@ struct symbols *symbols_open(void)
     return required(calloc(1, sizeof(struct symbols)));
 }
 
+static void close_file(struct file *file)
+{
+    if (file->elf != NULL)
+        elf_end(file->elf);
+    if (file->descriptor >= 0)
+        close(file->descriptor);
+    *file = (struct file){.descriptor = -1};
+}
+
 static void close_object(struct object *object)
 {
     lines_close(object->lines);
-    if (object->elf != NULL)
-        elf_end(object->elf);
-    if (object->descriptor >= 0)
-        close(object->descriptor);
+    close_file(&object->file);
+    close_file(&object->debug);
     free(object->functions);
     free(object->fault);
     free(object);
@@ -107,63 +122,107 @@ static bool is_the_one(Elf *elf, const struct image *image)
 static int compare(const void *left, const void *right)
 {
     const struct function *a = left, *b = right;
-    if (a->address != b->address)
-        return a->address < b->address ? -1 : 1;
-    return (a->order > b->order) - (a->order < b->order);
+    if (a->start != b->start)
+        return a->start < b->start ? -1 : 1;
+    if (a->rank != b->rank)
+        return a->rank < b->rank ? -1 : 1;
+    return strcmp(a->name, b->name);
 }
 
-static void add_function(struct object *object, const GElf_Sym *symbol, const char *name)
+static bool is_function(const GElf_Sym *symbol, const char *name)
 {
-    if (GELF_ST_TYPE(symbol->st_info) != STT_FUNC || symbol->st_shndx == SHN_UNDEF || name == NULL ||
-        name[0] == '\0')
+    const unsigned type = GELF_ST_TYPE(symbol->st_info);
+    return (type == STT_FUNC || type == STT_GNU_IFUNC) && symbol->st_shndx != SHN_UNDEF && name != NULL &&
+           name[0] != '\0';
+}
+
+static unsigned rank_of(const GElf_Sym *symbol)
+{
+    const unsigned binding = GELF_ST_BIND(symbol->st_info);
+    return binding == STB_GLOBAL ? 0 : binding == STB_WEAK ? 1 : 2;
+}
+
+/* Some functions that were written in assembler have no size: theirs ends with their section, at the latest.
+ */
+static uint64_t end_of(Elf *elf, const GElf_Sym *symbol)
+{
+    GElf_Shdr header;
+    Elf_Scn *section = symbol->st_size == 0 ? elf_getscn(elf, symbol->st_shndx) : NULL;
+    return section != NULL && gelf_getshdr(section, &header) != NULL ? header.sh_addr + header.sh_size
+                                                                     : symbol->st_value + symbol->st_size;
+}
+
+static void add_function(struct object *object, Elf *elf, const GElf_Sym *symbol, const char *name)
+{
+    if (!is_function(symbol, name))
         return;
     object->functions = room_for_one(object->functions, object->count, sizeof *object->functions);
-    object->functions[object->count] =
-        (struct function){symbol->st_value, symbol->st_size, name, object->count};
-    object->count++;
+    object->functions[object->count++] = (struct function){.start = symbol->st_value,
+                                                           .end = end_of(elf, symbol),
+                                                           .name = name,
+                                                           .rank = rank_of(symbol),
+                                                           .sizeless = symbol->st_size == 0};
 }
 
-static void add_table(struct object *object, Elf_Scn *section, const GElf_Shdr *header)
+/* The first table of this type; false: there is none. */
+static bool add_table(struct object *object, Elf *elf, unsigned type)
 {
-    Elf_Data *data = elf_getdata(section, NULL);
-    const size_t count = data != NULL && header->sh_entsize > 0 ? data->d_size / header->sh_entsize : 0;
+    Elf_Scn *section = NULL;
+    GElf_Shdr header;
+    do
+        section = elf_nextscn(elf, section);
+    while (section != NULL && (gelf_getshdr(section, &header) == NULL || header.sh_type != type));
+    Elf_Data *data = section != NULL ? elf_getdata(section, NULL) : NULL;
+    const size_t count = data != NULL && header.sh_entsize > 0 ? data->d_size / header.sh_entsize : 0;
     for (size_t i = 0; i < count; i++) {
         GElf_Sym symbol;
         if (gelf_getsym(data, (int)i, &symbol) != NULL)
-            add_function(object, &symbol, elf_strptr(object->elf, header->sh_link, symbol.st_name));
+            add_function(object, elf, &symbol, elf_strptr(elf, header.sh_link, symbol.st_name));
     }
+    return section != NULL;
 }
 
-static void read_functions(struct object *object)
+static void put_in_order(struct object *object)
 {
-    Elf_Scn *section = NULL;
-    while ((section = elf_nextscn(object->elf, section)) != NULL) {
-        GElf_Shdr header;
-        if (gelf_getshdr(section, &header) != NULL &&
-            (header.sh_type == SHT_SYMTAB || header.sh_type == SHT_DYNSYM))
-            add_table(object, section, &header);
-    }
+    uint64_t next = UINT64_MAX;
     if (object->count > 1)
         qsort(object->functions, object->count, sizeof *object->functions, compare);
+    for (size_t i = object->count; i-- > 0;) {
+        struct function *function = &object->functions[i];
+        if (i + 1 < object->count && function[1].start != function->start)
+            next = function[1].start;
+        if (function->sizeless && function->end > next)
+            function->end = next;
+    }
 }
 
-/* The last that begins at or below; of several at one address the first. NULL: none. */
-static const struct function *function_at(const struct object *object, uint64_t address)
+static size_t begun_at(const struct object *object, uint64_t address)
 {
     size_t low = 0, high = object->count;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        if (object->functions[middle].address <= address)
+        if (object->functions[middle].start <= address)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low == 0)
-        return NULL;
-    const struct function *found = &object->functions[low - 1];
-    while (found > object->functions && found[-1].address == found->address)
-        found--;
-    return found;
+    return low;
+}
+
+/* The best of those that begin at the last start whose function reaches as far. */
+static const struct function *function_at(const struct object *object, uint64_t address)
+{
+    size_t at = begun_at(object, address);
+    for (unsigned tried = 0; at > 0 && tried < NESTED_MOST; tried++) {
+        const uint64_t start = object->functions[at - 1].start;
+        const struct function *found = NULL;
+        for (; at > 0 && object->functions[at - 1].start == start; at--)
+            if (object->functions[at - 1].end > address)
+                found = &object->functions[at - 1];
+        if (found != NULL)
+            return found;
+    }
+    return NULL;
 }
 
 char *symbols_demangle(const char *name)
@@ -174,21 +233,47 @@ char *symbols_demangle(const char *name)
 
 /* ---------------------------------------------------------------- objects */
 
+/* NULL, or what is wrong with the file. */
+static char *open_file(struct file *file, const char *path, const struct image *image)
+{
+    file->descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (file->descriptor < 0)
+        return formatted("cannot open '%s': %s", path, strerror(errno));
+    file->elf = elf_begin(file->descriptor, ELF_C_READ_MMAP, NULL);
+    if (file->elf == NULL || elf_kind(file->elf) != ELF_K_ELF)
+        return formatted("'%s' is no object file", path);
+    if (!is_the_one(file->elf, image))
+        return formatted("'%s' is not the file that was recorded: its build-id is another", path);
+    return NULL;
+}
+
+static void open_debug(struct object *object)
+{
+    const struct image *image = object->image;
+    char *path = formatted("/usr/lib/debug/.build-id/"), *longer;
+    for (size_t i = 0; i < image->build_id_bytes; i++, free(path), path = longer)
+        longer = formatted("%s%02x%s", path, image->build_id[i], i == 0 ? "/" : "");
+    longer = formatted("%s.debug", path);
+    char *fault = open_file(&object->debug, longer, image);
+    if (image->build_id_bytes < 2 || fault != NULL)
+        close_file(&object->debug);
+    free(fault);
+    free(longer);
+    free(path);
+}
+
 static void open_object(struct object *object)
 {
-    const char *path = object->image->path;
-    object->descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (object->descriptor < 0) {
-        object->fault = formatted("cannot open '%s': %s", path, strerror(errno));
+    object->fault = open_file(&object->file, object->image->path, object->image);
+    if (object->fault != NULL || add_table(object, object->file.elf, SHT_SYMTAB)) {
+        put_in_order(object);
         return;
     }
-    object->elf = elf_begin(object->descriptor, ELF_C_READ_MMAP, NULL);
-    if (object->elf == NULL || elf_kind(object->elf) != ELF_K_ELF)
-        object->fault = formatted("'%s' is no object file", path);
-    else if (!is_the_one(object->elf, object->image))
-        object->fault = formatted("'%s' is not the file that was recorded: its build-id is another", path);
-    else
-        read_functions(object);
+    add_table(object, object->file.elf, SHT_DYNSYM);
+    open_debug(object);
+    if (object->debug.elf != NULL)
+        add_table(object, object->debug.elf, SHT_SYMTAB);
+    put_in_order(object);
 }
 
 static struct object *object_of(struct symbols *symbols, const struct image *image)
@@ -198,7 +283,7 @@ static struct object *object_of(struct symbols *symbols, const struct image *ima
             return symbols->objects[i];
     struct object *object = required(calloc(1, sizeof *object));
     object->image = image;
-    object->descriptor = -1;
+    object->file.descriptor = object->debug.descriptor = -1;
     if (strchr(image->path, '/') != NULL) /* the kernel's own and code made at run time are no files */
         open_object(object);
     symbols->objects = room_for_one(symbols->objects, symbols->count, sizeof(struct object *));
@@ -214,7 +299,6 @@ void symbols_name(struct symbols *symbols, struct spot *spot)
     if (found == NULL || spot->function != NULL)
         return;
     spot->function = symbols_demangle(found->name);
-    spot->certain = address - found->address < found->bytes;
 }
 
 void symbols_name_all(struct symbols *symbols, const struct stacks *stacks)
@@ -226,7 +310,7 @@ void symbols_name_all(struct symbols *symbols, const struct stacks *stacks)
 void symbols_locate(struct symbols *symbols, struct spot *spot)
 {
     struct object *object = object_of(symbols, spot->image);
-    if (object->fault != NULL || object->elf == NULL || spot->inlined != NULL || spot->file != NULL)
+    if (object->fault != NULL || object->file.elf == NULL || spot->inlined != NULL || spot->file != NULL)
         return;
     if (!object->lines_asked)
         object->lines = lines_open(object->image->path);

@@ -2,8 +2,8 @@
  *
  * Names for spots: from the files that the records name, as they lie on this machine now.
  *
- * `function` is what the shim calls it when a program runs, since rules are compared with that: the nearest
- * function symbol below the address, in the file itself. `debug`, `file`, `line` and `inlined` are for
+ * `function` is what the shim calls it when a program runs, since rules are compared with that: by the
+ * symbol tables that it reads. `debug`, `file`, `line` and `inlined` are for
  * people, and for src=: from DWARF, in the file or apart from it (found by build-id). A file that is another
  * than the one recorded names nothing. Symbols and lines are asked for apart, because lines cost more.
  *
@@ -19,7 +19,7 @@ struct symbols;
 struct symbols *symbols_open(void);
 void symbols_close(struct symbols *symbols);
 
-/* Fills in `function` and `certain`. */
+/* Fills in `function`. */
 void symbols_name(struct symbols *symbols, struct spot *spot);
 
 /* Fills in the rest; names first. */

@@ -73,7 +73,7 @@ static bool is_program(const struct places *places, const struct place *place, c
 
 static bool has_name(const struct spot *spot)
 {
-    return spot->function != NULL && spot->certain;
+    return spot->function != NULL;
 }
 
 /* The exact call; NULL: it lies in no file. */
