@@ -12,6 +12,7 @@
 #include "rules.h"
 #include "sites.h"
 #include "source.h"
+#include "static_check.h"
 #include "tool.h"
 
 #include <errno.h>
@@ -173,6 +174,9 @@ static int check_source(const struct options *options, const struct source *sour
     }
     if (options->operand_count > 1 && are_records(options))
         return check_records(options, source->policy);
+    if (options->operand_count > 1 && options->unrun)
+        return static_check(source->policy, options->operands[1], options->json) < 0 ? STATUS_FAILED
+                                                                                     : STATUS_DONE;
     if (options->operand_count > 1)
         return check_program(options, source);
     if (options->json)
@@ -194,18 +198,22 @@ static int perform(const struct options *options)
 const struct command command_check = {
     .name = "check",
     .summary = "check a policy, or see what it would match in a program",
-    .help = "Usage: shmpreload check [--json] POLICY [-- PROGRAM [ARGUMENT]… | RECORD…]\n"
-            "Shows how POLICY (its text, @FILE, or the path of an existing file) is understood, or the\n"
-            "line and column of its first error. With PROGRAM, runs that with the shim looking on and\n"
-            "taking no allocation over, then shows the call sites that each rule would match. With RECORDs,\n"
-            "which `shmpreload record` has written, shows that without running anything.\n"
-            "\n"
-            "      --json          a JSON object; the output of PROGRAM goes to standard error\n"
-            "  -h, --help          this text\n"
-            "\n"
-            "FIRST SIZE is that of the first matching call, PROCESSES the number that made one. The exit\n"
-            "status is 0 if PROGRAM could be run, whatever its own is: that is told on standard error.\n",
-    .accepts = "N",
+    .help =
+        "Usage: shmpreload check [--json] [--static] POLICY [-- PROGRAM [ARGUMENT]… | RECORD…]\n"
+        "Shows how POLICY (its text, @FILE, or the path of an existing file) is understood, or the\n"
+        "line and column of its first error. With PROGRAM, runs that with the shim looking on and\n"
+        "taking no allocation over, then shows the call sites that each rule would match. With RECORDs,\n"
+        "which `shmpreload record` has written, shows that without running anything.\n"
+        "\n"
+        "      --static        does not run PROGRAM: looks for calls of malloc and its like in its file and\n"
+        "                      its libraries. Of rules that ask for the stack, and of wrappers, it tells\n"
+        "                      which calls may match\n"
+        "      --json          a JSON object; the output of PROGRAM goes to standard error\n"
+        "  -h, --help          this text\n"
+        "\n"
+        "FIRST SIZE is that of the first matching call, PROCESSES the number that made one. The exit\n"
+        "status is 0 if PROGRAM could be run, whatever its own is: that is told on standard error.\n",
+    .accepts = "NU",
     .operands_least = 1,
     .operands_most = INT_MAX,
     .perform = perform,

@@ -30,6 +30,7 @@
  *   wording.c    from places to rules
  *   advice.c     all this put together;  advice_policy.c  its policy
  *   report.c     its table and JSON;  notes.c  its sentences
+ *   static_check.c  a policy against the calls in a program's files;  calls.c  these;  loaded.c  its files
  *   launch.c     finds the shim's library, sets the environment, starts a program and waits for it
  *   table.c      aligned columns;  json_output.c  JSON;  display.c  escapes, widths, sizes
  *

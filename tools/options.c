@@ -27,6 +27,7 @@ static const struct option all_options[] = {
     {"output", required_argument, NULL, 'O'},
     {"all", no_argument, NULL, 'A'},
     {"min-saving", required_argument, NULL, 'M'},
+    {"static", no_argument, NULL, 'U'},
 };
 
 enum { OPTIONS = sizeof all_options / sizeof all_options[0] };
@@ -135,6 +136,9 @@ static int set_option(int option, struct options *options)
         return 0;
     case 'A':
         options->all = true;
+        return 0;
+    case 'U':
+        options->unrun = true;
         return 0;
     case 'M':
         return set_number(optarg, "--min-saving", &options->least_saving);

@@ -61,7 +61,7 @@ static void make_room(struct stacks *stacks)
         *place_of(stacks, stacks->spots[i]->image, stacks->spots[i]->offset) = stacks->spots[i];
 }
 
-static struct spot *spot_at(struct stacks *stacks, const struct image *image, uint64_t offset)
+struct spot *stacks_add_spot(struct stacks *stacks, const struct image *image, uint64_t offset)
 {
     make_room(stacks);
     struct spot **place = place_of(stacks, image, offset);
@@ -122,6 +122,22 @@ static bool is_launcher(const char *name)
     return false;
 }
 
+static struct image *add_image(struct stacks *stacks, const char *path)
+{
+    struct image *image = required(calloc(1, sizeof *image));
+    image->path = path;
+    image->base = base_name(path);
+    stacks->images = room_for_one(stacks->images, stacks->image_count, sizeof(struct image *));
+    return stacks->images[stacks->image_count++] = image;
+}
+
+const struct image *stacks_add_image(struct stacks *stacks, const char *path)
+{
+    struct image *image = add_image(stacks, path);
+    image->any_build = true;
+    return image;
+}
+
 /* The module that is the program itself, or one made of its path. */
 static const struct image *program_image(struct stacks *stacks, const struct record *record)
 {
@@ -131,11 +147,7 @@ static const struct image *program_image(struct stacks *stacks, const struct rec
     for (size_t i = 0; i < stacks->program_count; i++)
         if (strcmp(stacks->programs[i].path, record->header.program) == 0)
             return stacks->programs[i].image;
-    struct image *image = required(calloc(1, sizeof *image));
-    image->path = record->header.program;
-    image->base = base_name(image->path);
-    stacks->images = room_for_one(stacks->images, stacks->image_count, sizeof(struct image *));
-    return stacks->images[stacks->image_count++] = image;
+    return add_image(stacks, record->header.program);
 }
 
 static size_t program_of(struct stacks *stacks, const struct record *record)
@@ -191,7 +203,7 @@ static void add_row(struct stacks *stacks, size_t process, size_t index, struct 
     for (size_t i = 0; i < row.frame_count; i++) {
         const struct record_frame *frame = &row.site->frame[i];
         const struct image *image = images[frame->module];
-        row.frame[i] = spot_at(stacks, image, image->path[0] != '\0' ? frame->offset : 0);
+        row.frame[i] = stacks_add_spot(stacks, image, image->path[0] != '\0' ? frame->offset : 0);
     }
     stacks->rows = room_for_one(stacks->rows, stacks->row_count, sizeof row);
     stacks->rows[stacks->row_count++] = row;

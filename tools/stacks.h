@@ -20,6 +20,7 @@ struct image {
     const char *base; /* its name, as policies have it; "?": no file */
     const unsigned char *build_id;
     size_t build_id_bytes;
+    bool any_build; /* whatever the file holds now is right */
 };
 
 /* Where a call returns to. Names are filled in by symbols.h. */
@@ -79,6 +80,10 @@ struct stacks {
 };
 
 void stacks_join(struct stacks *stacks, const struct record *records, size_t count);
+/* A file and places in it that no record speaks of; `stacks` may be all zeros. `path` must live as long. */
+const struct image *stacks_add_image(struct stacks *stacks, const char *path);
+struct spot *stacks_add_spot(struct stacks *stacks, const struct image *image, uint64_t offset);
+
 void stacks_release(struct stacks *stacks);
 
 /* The frames as a policy wants to know them; `with_inlined`: with what was inlined, too. Returns how many. */

@@ -104,6 +104,8 @@ static bool is_the_one(Elf *elf, const struct image *image)
 {
     size_t headers = 0;
     bool other = false;
+    if (image->any_build)
+        return true;
     elf_getphdrnum(elf, &headers);
     for (size_t i = 0; i < headers; i++) {
         GElf_Phdr header;

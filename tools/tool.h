@@ -27,6 +27,7 @@ struct options {
     bool exact; /* sizes in bytes */
     bool force;
     bool all;
+    bool unrun; /* --static */
     enum tool_sort sort;
     uint64_t wait; /* seconds */
     uint64_t offset;
