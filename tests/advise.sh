@@ -350,6 +350,56 @@ print(r["stack"], len(r["sites"]), r["sites"][0]["function"], r["sites"][0]["pea
     has out 'matched nothing$' 'check with records: call='
 }
 
+# row RULE-LINE SITE: what the table below a rule says of a call.
+row() {
+    sed -n "/^line $1:/,/^line $(($1 + 1)):/p" "$work/out" | grep -F " $2 " | sed -E 's/ +/ /g; s/^ //'
+}
+
+test_static() {
+    local table obtain
+    table=advised!$(offset 'make_table>malloc')
+    obtain=advised!$(offset 'obtain>calloc')
+    check --static 'merge func=make_table
+merge stack=obtain<-build_mesh
+merge site=nowhere!0x1
+share module=exe call=calloc' -- "$advised"
+    exits 0 '--static'
+    silent '--static'
+    equals "$(row 1 "$table")" "$table make_table yes" '--static: a call that a rule matches'
+    equals "$(row 2 "$obtain")" "$obtain obtain for some callers" '--static: a call that a rule with stack= may match'
+    has out '^line 3: .*: matches no call$' '--static: a rule that matches nothing'
+    equals "$(row 4 "$obtain")" "$obtain obtain yes" '--static: a later rule has what is left'
+    equals "$(grep -c 'malloc\|make_noise' "$work/out")" 0 '--static: call='
+    check --static "merge site=stripped!$(offset 'make_table>malloc')" -- "$work/stripped"
+    has out "^  stripped!$(offset 'make_table>malloc') +- +yes$" '--static: stripped'
+    check --static --json 'merge func=make_*' -- "$advised"
+    equals "$(python3 -c 'import json, sys; print([s["function"] for s in json.load(sys.stdin)["rules"][0]["sites"] if s["certain"]])' \
+        <"$work/out")" "['make_table', 'make_noise']" '--static --json'
+    check --static 'merge size>=1' -- touch "$work/touched"
+    exits 0 '--static: found as the shell does'
+    [ ! -e "$work/touched" ]
+    verdict $? '--static: the program is not run'
+    check --static 'program other; merge size>=1' -- "$advised"
+    has err "the rules do not hold for '.*advised'" '--static: program'
+    printf '#!/bin/sh\n' >"$work/script"
+    chmod +x "$work/script"
+    check --static 'merge size>=1' -- "$work/script"
+    exits 1 '--static: a script'
+    has err 'is no object file' '--static: a script: said'
+    check --static 'merge size>=1' -- no-such-program
+    exits 1 '--static: no such program'
+}
+
+test_seconds() {
+    check --seconds 1 'pass size>=1' -- sleep 1000
+    exits 0 '--seconds: a program that goes on is asked to end'
+    silent '--seconds'
+    check --seconds 100 'merge func=make_table' -- "$advised"
+    has out "^  advised!$(offset 'make_table>malloc') " '--seconds: one that ends before'
+    check --seconds 0 'pass size>=1' -- true
+    exits 2 '--seconds 0'
+}
+
 find_offsets
 test_names
 test_stripped
@@ -362,4 +412,6 @@ test_damaged
 test_output
 test_files
 test_check
+test_static
+test_seconds
 tap_end

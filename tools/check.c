@@ -99,9 +99,10 @@ static int run_dry(const struct options *options, const struct policy *policy, c
     char **program = options->operands + 1;
     if (setenv("SHM_POLICY_CHECK", path, 1) < 0)
         required(NULL);
-    if (launch_and_wait(program, options->json, hold, end) < 0)
+    if (launch_and_wait(program, options->json, (unsigned)options->seconds, hold, end) < 0)
         return -1;
-    say_end(program[0], end->status);
+    if (!end->late)
+        say_end(program[0], end->status);
     return read_report_file(path, policy, reports);
 }
 
@@ -199,12 +200,14 @@ const struct command command_check = {
     .name = "check",
     .summary = "check a policy, or see what it would match in a program",
     .help =
-        "Usage: shmpreload check [--json] [--static] POLICY [-- PROGRAM [ARGUMENT]… | RECORD…]\n"
+        "Usage: shmpreload check [--json] [--static | --seconds N] POLICY [-- PROGRAM [ARGUMENT]… | "
+        "RECORD…]\n"
         "Shows how POLICY (its text, @FILE, or the path of an existing file) is understood, or the\n"
         "line and column of its first error. With PROGRAM, runs that with the shim looking on and\n"
         "taking no allocation over, then shows the call sites that each rule would match. With RECORDs,\n"
         "which `shmpreload record` has written, shows that without running anything.\n"
         "\n"
+        "      --seconds N     asks PROGRAM to end, with SIGTERM, after that time\n"
         "      --static        does not run PROGRAM: looks for calls of malloc and its like in its file and\n"
         "                      its libraries. Of rules that ask for the stack, and of wrappers, it tells\n"
         "                      which calls may match\n"
@@ -213,7 +216,7 @@ const struct command command_check = {
         "\n"
         "FIRST SIZE is that of the first matching call, PROCESSES the number that made one. The exit\n"
         "status is 0 if PROGRAM could be run, whatever its own is: that is told on standard error.\n",
-    .accepts = "NU",
+    .accepts = "NUT",
     .operands_least = 1,
     .operands_most = INT_MAX,
     .perform = perform,

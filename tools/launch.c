@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Relative to the directory of the command, unless absolute; in this order. */
@@ -131,15 +132,50 @@ static void hand_on(pid_t pid, const siginfo_t *signal)
         kill(pid, signal->si_signo);
 }
 
-int launch_and_wait(char **argv, bool output_to_error, const struct launch_hold *hold, struct launch_end *end)
+/* How long from now; false: it is over. */
+static bool time_until(const struct timespec *deadline, struct timespec *left)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    left->tv_sec = deadline->tv_sec - now.tv_sec;
+    left->tv_nsec = deadline->tv_nsec - now.tv_nsec;
+    if (left->tv_nsec < 0) {
+        left->tv_sec--;
+        left->tv_nsec += 1000000000;
+    }
+    return left->tv_sec >= 0;
+}
+
+/* The next signal that is held, or 0 when the time is over; once, then it waits for ever. */
+static int next_signal(const struct launch_hold *hold, const struct timespec *deadline, siginfo_t *signal)
+{
+    struct timespec left;
+    if (deadline == NULL)
+        return sigwaitinfo(&hold->held, signal);
+    if (!time_until(deadline, &left))
+        return 0;
+    const int got = sigtimedwait(&hold->held, signal, &left);
+    return got < 0 && errno == EAGAIN ? 0 : got;
+}
+
+int launch_and_wait(char **argv, bool output_to_error, unsigned seconds, const struct launch_hold *hold,
+                    struct launch_end *end)
 {
     pid_t pid;
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += seconds;
     *end = (struct launch_end){0};
     if (start(argv, output_to_error, hold, &pid) < 0)
         return -1;
     while (waitpid(pid, &end->status, WNOHANG) == 0) {
         siginfo_t signal;
-        if (sigwaitinfo(&hold->held, &signal) < 0 || signal.si_signo == SIGCHLD)
+        const int got = next_signal(hold, seconds > 0 && !end->late ? &deadline : NULL, &signal);
+        if (got == 0) {
+            end->late = true;
+            kill(pid, SIGTERM);
+        }
+        if (got <= 0 || got == SIGCHLD)
             continue;
         if (end->signal != 0)
             break; /* asked twice */

@@ -23,12 +23,13 @@ void launch_release_signals(const struct launch_hold *hold);
 struct launch_end {
     int status; /* as waitpid() gives it */
     int signal; /* a signal that asked us to end, 0: none */
+    bool late;  /* it was asked to end because its time was over */
 };
 
 /* Runs argv (found on PATH) to its end, handing on the signals that only we got. A second signal stops
- * the waiting. `output_to_error`: the program's standard output goes to standard error. 0, or -1 after
- * a message when it could not be started. */
-int launch_and_wait(char **argv, bool output_to_error, const struct launch_hold *hold,
+ * the waiting. `output_to_error`: the program's standard output goes to standard error. After `seconds` it is
+ * asked to end with SIGTERM; 0: never. 0, or -1 after a message when it could not be started. */
+int launch_and_wait(char **argv, bool output_to_error, unsigned seconds, const struct launch_hold *hold,
                     struct launch_end *end);
 
 #endif

@@ -28,6 +28,7 @@ static const struct option all_options[] = {
     {"all", no_argument, NULL, 'A'},
     {"min-saving", required_argument, NULL, 'M'},
     {"static", no_argument, NULL, 'U'},
+    {"seconds", required_argument, NULL, 'T'},
 };
 
 enum { OPTIONS = sizeof all_options / sizeof all_options[0] };
@@ -86,13 +87,13 @@ static int set_number(const char *text, const char *option, uint64_t *number)
     return -1;
 }
 
-static int set_wait(const char *text, struct options *options)
+static int set_seconds(const char *text, const char *option, uint64_t *seconds)
 {
     enum { DAY = 24 * 60 * 60 };
     bool digits = text[strspn(text, "0123456789")] == '\0';
-    if (digits && display_parse_size(text, &options->wait) && options->wait >= 1 && options->wait <= DAY)
+    if (digits && display_parse_size(text, seconds) && *seconds >= 1 && *seconds <= DAY)
         return 0;
-    complain("--wait takes a number of seconds from 1 to %d, not '%s'", DAY, text);
+    complain("%s takes a number of seconds from 1 to %d, not '%s'", option, DAY, text);
     return -1;
 }
 
@@ -137,6 +138,8 @@ static int set_option(int option, struct options *options)
     case 'A':
         options->all = true;
         return 0;
+    case 'T':
+        return set_seconds(optarg, "--seconds", &options->seconds);
     case 'U':
         options->unrun = true;
         return 0;
@@ -147,7 +150,7 @@ static int set_option(int option, struct options *options)
     case 'L':
         return set_log(optarg, options);
     case 'W':
-        return set_wait(optarg, options);
+        return set_seconds(optarg, "--wait", &options->wait);
     case 'o':
         return set_number(optarg, "-o", &options->offset);
     case 'n':

@@ -29,7 +29,8 @@ struct options {
     bool all;
     bool unrun; /* --static */
     enum tool_sort sort;
-    uint64_t wait; /* seconds */
+    uint64_t wait;    /* seconds */
+    uint64_t seconds; /* 0: not given */
     uint64_t offset;
     uint64_t least_saving; /* UINT64_MAX: not given */
     uint64_t count;        /* UINT64_MAX: to the end */
