@@ -342,7 +342,7 @@ test_check() {
 r = json.load(sys.stdin)["rules"][0]
 print(r["stack"], len(r["sites"]), r["sites"][0]["function"], r["sites"][0]["peak_bytes"], r["sites"][0]["processes"])' <"$work/out")" \
         'obtain<-build_halo 1 obtain 4194304 4' 'check with records: --json'
-    check 'merge src=advised.c:1-30' "$work"/named.*.rec
+    check 'merge src=advised.c:1-35' "$work"/named.*.rec
     equals "$(grep -cE '!0x.* make_(table|noise) ' "$work/out")" 2 'check with records: src='
     check 'program other; merge size>=1' "$work"/named.*.rec
     has out 'matched nothing$' 'check with records: program'

@@ -125,11 +125,21 @@ static char *spot_text(const struct spot *spot)
     return spot->debug != NULL ? formatted("%s", spot->debug) : offset_text(spot);
 }
 
+/* The module's name stands once for several in a row. */
+static char *caller_text(const struct spot *spot, const struct spot *inner)
+{
+    char *text = spot_text(spot), *mark = strstr(text, "!0x");
+    if (mark == NULL || spot->image != inner->image || inner->function != NULL || inner->debug != NULL)
+        return text;
+    memmove(text, mark + 1, strlen(mark + 1) + 1);
+    return text;
+}
+
 char *advice_site_text(const struct place *place)
 {
     char *text = spot_text(place_spot(place));
     for (size_t i = place->site + 1; i < place->depth && i < place->stacks->frame_count; i++) {
-        char *caller = spot_text(place->stacks->frame[i]);
+        char *caller = caller_text(place->stacks->frame[i], place->stacks->frame[i - 1]);
         char *longer = formatted("%s<-%s", text, caller);
         free(text);
         free(caller);

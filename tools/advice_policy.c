@@ -28,9 +28,11 @@ static void say_place(FILE *to, const struct place *place)
 {
     char peak[DISPLAY_SIZE_MAX], *name, *where = advice_where_text(place);
     char *shown = display_escape(where, strlen(where));
-    fprintf(to, "#   %s, %s: %s at the peaks of %zu process%s, %.0f%% of it identical\n",
-            place_name(&name, place), shown, display_size(place->worth.peak_bytes, false, peak),
-            place->worth.processes, plural(place->worth.processes), worth_share(&place->worth));
+    const bool known = strchr(shown, ':') != NULL; /* else it is the offset, which the name has */
+    fprintf(to, "#   %s%s%s: %s at the peaks of %zu process%s, %.0f%% of it identical\n",
+            place_name(&name, place), known ? ", " : "", known ? shown : "",
+            display_size(place->worth.peak_bytes, false, peak), place->worth.processes,
+            plural(place->worth.processes), worth_share(&place->worth));
     free(shown);
     free(where);
     free(name);

@@ -155,6 +155,19 @@ static void note_short_lived(struct notes *notes, const struct places *places)
     free(numbers);
 }
 
+/* Where much differs, pointers may be all that does. */
+static void note_pointers(struct notes *notes, const struct places *places)
+{
+    for (size_t i = 0; i < places->count; i++) {
+        const struct worth *worth = &places->items[i].worth;
+        if (worth_share(worth) < 0 || worth_share(worth) > 90 || worth->peak_bytes < places->least_saving * 4)
+            continue;
+        note(notes, "blocks with pointers differ where addresses do, and need not under a merge rule: to see "
+                    "through that, record under `setarch -R`");
+        return;
+    }
+}
+
 void notes_find(struct notes *notes, const struct advice *advice)
 {
     struct sums sums = {0};
@@ -166,6 +179,7 @@ void notes_find(struct notes *notes, const struct advice *advice)
     add_small(&sums, &advice->stacks);
     note_sums(notes, &sums);
     note_short_lived(notes, &advice->places);
+    note_pointers(notes, &advice->places);
     if (advice->unproven)
         note(notes,
              "the rules do not hold together as each does alone: look at them with `shmpreload check`");

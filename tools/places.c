@@ -9,9 +9,10 @@
 
 #define SHARE_LEAST 25.0 /* the shim leaves a piece alone of which less is equal */
 
-/* A merge rule waits for two seconds without a write; in a short run as much of it counts as long. */
-#define SHORT_POWER       31u
-#define SHORT_PART_OF_RUN 8u
+/* A merge rule waits for two seconds without a write, and what it then does should last: four times that. In
+ * a shorter run, what lived for half of it counts as long. */
+#define SHORT_POWER       33u
+#define SHORT_PART_OF_RUN 2u
 
 const struct spot *place_spot(const struct place *place)
 {
@@ -29,7 +30,7 @@ static unsigned short_power(const struct record_header *header)
     return power;
 }
 
-/* Are nine of ten blocks freed too soon for any use? */
+/* Are most blocks freed too soon for any use? */
 static bool dies_young(const struct stacks *stacks, const struct stack *found, size_t count)
 {
     uint64_t calls = 0, young = 0;
@@ -42,7 +43,7 @@ static bool dies_young(const struct stacks *stacks, const struct stack *found, s
                 young = worth_add(young, row->site->lifetimes[p]);
         }
     }
-    return young > calls / 10 * 9 + calls % 10 * 9 / 10;
+    return young > calls / 2;
 }
 
 static int compare_parts(const void *left, const void *right)
