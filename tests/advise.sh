@@ -205,7 +205,7 @@ test_notes() {
     has out '^note: 3 processes of advised forked from another' 'forked processes'
     records brief "$advised" 'sites=[dict(site, lifetimes={"10": 1}, frees=1) for site in what["sites"]]'
     advise "$work"/brief.*.rec
-    has out '^note: blocks of #1, 2, 3, 4 are freed before' 'short-lived blocks'
+    has out '^note: blocks of #[1-8], [1-8], [1-8], [1-8] are freed before' 'short-lived blocks'
     lacks out '^merge' 'short-lived blocks: no rule'
 }
 

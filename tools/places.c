@@ -119,6 +119,8 @@ static void add_place(struct places *places, size_t first, size_t count, size_t 
     place.worth = worth_of_stacks(stacks, place.stacks, count);
     place.short_lived = dies_young(stacks, place.stacks, count);
     place.least_compared = least_compared(&place);
+    if (place.short_lived)
+        place.worth.saved_bytes = 0; /* they are gone before it could be */
     place.wanted =
         place.worth.saved_bytes >= places->least_saving && is_good(&place.worth, place.short_lived);
     for (size_t i = 0; i < count; i++)
