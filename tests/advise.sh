@@ -19,10 +19,12 @@ for command in objdump readelf strip objcopy python3; do
     fi
 done
 
+python=$(python3 -c 'import sys; print(sys.executable)') # past whatever else finds one
+
 # records NAME PROGRAM KEY=VALUE…: four processes in $work/NAME.N.rec, each with eight stacks; half of these hold the
 # same in all. KEY=VALUE goes to the description of each (a Python expression, in which `rank` is 0 to 3).
 records() {
-    python3 - "$writer" "$work/$1" "$2" "$advised" "${@:3}" <<'PY'
+    "$python" -S - "$writer" "$work/$1" "$2" "$advised" "${@:3}" <<'PY'
 import importlib.util, sys
 path, out, program, like, *extra = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("writer", path)
@@ -80,7 +82,7 @@ find_offsets() {
     declare -gA offsets
     while read -r call found; do
         offsets[$call]=$found
-    done < <(python3 - "$writer" "$advised" <<'PY'
+    done < <("$python" -S - "$writer" "$advised" <<'PY'
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("writer", sys.argv[1])
 writer = importlib.util.module_from_spec(spec)
@@ -253,7 +255,7 @@ test_damaged() {
     for at in 0 1 2 3 4 5 6 7 8 9 10 11; do
         cp --sparse=always "$work/named.0.rec" "$work/flipped$at.rec"
     done
-    python3 - "$work"/flipped*.rec <<'PY'
+    "$python" -S - "$work"/flipped*.rec <<'PY'
 import os, random, sys
 random.seed(5)
 for number, path in enumerate(sys.argv[1:]):
@@ -274,7 +276,7 @@ PY
 test_output() {
     advise --json -o "$work/policy.json" "$work"/named.*.rec
     exits 0 '--json'
-    equals "$(python3 -c 'import json, sys
+    equals "$("$python" -S -c 'import json, sys
 a = json.load(sys.stdin)
 s = a["sites"]
 print(a["processes"], a["peak_bytes"], a["saved_bytes"], len(s), s[0]["function"], s[0]["module"], s[0]["line"] > 1,
@@ -283,7 +285,7 @@ print(a["processes"], a["peak_bytes"], a["saved_bytes"], len(s), s[0]["function"
     [ -s "$work/policy.json" ]
     verdict $? '--json: the policy is written as well'
     advise --json "$work/named.0.rec"
-    equals "$(python3 -c 'import json, sys; a = json.load(sys.stdin); print(len(a["notes"]), "identical_percent" in a["sites"][0])' <"$work/out")" \
+    equals "$("$python" -S -c 'import json, sys; a = json.load(sys.stdin); print(len(a["notes"]), "identical_percent" in a["sites"][0])' <"$work/out")" \
         '1 False' '--json of one process'
     advise -o - "$work"/named.*.rec
     equals "$(grep -c '^merge' "$work/out")" 4 '-o -: the policy'
@@ -338,7 +340,7 @@ test_check() {
     has out "^  advised!$(offset 'build_sections>table_alloc') +build_sections +4 +4M +4 " 'check with records: sites of a rule'
     has out '^no rule matches call sites with peaks of 20M together$' 'check with records: what is left'
     check --json 'merge stack=obtain<-build_halo' "$work"/named.*.rec
-    equals "$(python3 -c 'import json, sys
+    equals "$("$python" -S -c 'import json, sys
 r = json.load(sys.stdin)["rules"][0]
 print(r["stack"], len(r["sites"]), r["sites"][0]["function"], r["sites"][0]["peak_bytes"], r["sites"][0]["processes"])' <"$work/out")" \
         'obtain<-build_halo 1 obtain 4194304 4' 'check with records: --json'
@@ -373,7 +375,7 @@ share module=exe call=calloc' -- "$advised"
     check --static "merge site=stripped!$(offset 'make_table>malloc')" -- "$work/stripped"
     has out "^  stripped!$(offset 'make_table>malloc') +- +yes$" '--static: stripped'
     check --static --json 'merge func=make_*' -- "$advised"
-    equals "$(python3 -c 'import json, sys; print([s["function"] for s in json.load(sys.stdin)["rules"][0]["sites"] if s["certain"]])' \
+    equals "$("$python" -S -c 'import json, sys; print([s["function"] for s in json.load(sys.stdin)["rules"][0]["sites"] if s["certain"]])' \
         <"$work/out")" "['make_table', 'make_noise']" '--static --json'
     check --static 'merge size>=1' -- touch "$work/touched"
     exits 0 '--static: found as the shell does'
@@ -400,6 +402,24 @@ test_seconds() {
     exits 2 '--seconds 0'
 }
 
+# The whole loop, with what the shim itself has recorded.
+test_loop() {
+    local run
+    if ! "$tool" record -h >/dev/null 2>&1; then
+        skip 'from record to policy' 'this build cannot record'
+        return
+    fi
+    for run in 1 2 3; do
+        "$tool" record -o "$work/loop.%p.rec" -- "$advised"
+    done
+    advise -o "$work/policy" "$work"/loop.*.rec
+    exits 0 'from record to policy'
+    has out '^1 +make_table +advised\.c:[0-9]+ +3 +3 +3M +100\.0 +2M$' 'from record to policy: ranked'
+    rules 'from record to policy: the same rules' 'merge func=make_table size>=1M' 'merge func=build_sections size>=1M' \
+        'merge stack=obtain<-build_mesh size>=1M' "merge stack=acquire<-advised!$(offset 'build_both>acquire#0') size>=1M"
+    tried "$advised" 'from record to policy'
+}
+
 find_offsets
 test_names
 test_stripped
@@ -414,4 +434,5 @@ test_files
 test_check
 test_static
 test_seconds
+test_loop
 tap_end

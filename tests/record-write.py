@@ -36,7 +36,13 @@ PAGES_AT = SITES_AT + SITES_MAX * SITE.size
 assert (HEADER.size, MODULE.size, SITE.size, PAGE.size) == (4096, 512, 1288, 512)
 
 
-def build_id_of(path):
+def build_id_of(path, known={}):
+    if path not in known:
+        known[path] = read_build_id(path)
+    return known[path]
+
+
+def read_build_id(path):
     found = subprocess.run(["readelf", "-n", path], capture_output=True, text=True, check=False).stdout
     match = re.search(r"Build ID: ([0-9a-f]+)", found)
     return bytes.fromhex(match[1]) if match else b""
