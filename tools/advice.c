@@ -59,13 +59,6 @@ static void find_rules(struct advice *advice, uint64_t least_saving)
     free(prefix);
 }
 
-static void locate(struct advice *advice)
-{
-    for (size_t i = 0; i < advice->places.count; i++)
-        for (size_t k = 0; k < advice->places.items[i].depth; k++)
-            symbols_locate(advice->symbols, advice->places.items[i].stacks->frame[k]);
-}
-
 static void add_up(struct advice *advice)
 {
     for (size_t i = 0; i < advice->stacks.program_count; i++)
@@ -77,21 +70,20 @@ static void add_up(struct advice *advice)
         advice->saved_bytes = worth_add(advice->saved_bytes, advice->wording.rules[i].saved_bytes);
 }
 
-void advice_name_stacks(struct advice *advice, bool lines)
+void advice_name_stacks(struct advice *advice)
 {
     stacks_join(&advice->stacks, advice->records, advice->record_count);
     advice->symbols = symbols_open();
     symbols_name_all(advice->symbols, &advice->stacks);
-    for (size_t i = 0; lines && i < advice->stacks.spot_count; i++)
+    for (size_t i = 0; i < advice->stacks.spot_count; i++)
         symbols_locate(advice->symbols, advice->stacks.spots[i]);
 }
 
 void advice_find(struct advice *advice, uint64_t least_saving)
 {
     advice->memory = required(malloc(POLICY_MEMORY));
-    advice_name_stacks(advice, false);
+    advice_name_stacks(advice);
     find_rules(advice, least_saving);
-    locate(advice);
     add_up(advice);
 }
 

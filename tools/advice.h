@@ -27,8 +27,9 @@ struct advice {
 /* Reads those that can be read, after a message for each other; 0, or -1 when none can. */
 int advice_read_records(struct advice *advice, char *const *paths, size_t count);
 
-/* Joins them and finds names; advice_find() does it, too. `lines`: also what src= is compared with. */
-void advice_name_stacks(struct advice *advice, bool lines);
+/* Joins them and finds names, those of inlined functions as well, since rules match them; advice_find() does
+ * it, too. */
+void advice_name_stacks(struct advice *advice);
 
 /* Places and rules. */
 void advice_find(struct advice *advice, uint64_t least_saving);

@@ -147,7 +147,7 @@ static int check_records(const struct options *options, const struct policy *pol
     struct advice advice;
     struct recorded recorded = {0};
     if (advice_read_records(&advice, options->operands + 1, (size_t)options->operand_count - 1) == 0) {
-        advice_name_stacks(&advice, policy->needs_lines);
+        advice_name_stacks(&advice);
         symbols_complain(advice.symbols);
         recorded_find(&recorded, policy, &advice.stacks);
         print_recorded(options, policy, &recorded);

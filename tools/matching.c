@@ -47,7 +47,7 @@ static size_t rules_of_place(const struct policy *policy, const struct stacks *s
                              const struct stack *stack, size_t rules[POLICY_RULES_MAX])
 {
     struct policy_site sites[RECORD_FRAMES];
-    const size_t count = stack_sites(stacks, stack, policy->needs_lines, sites);
+    const size_t count = stack_sites(stacks, stack, true, sites);
     const size_t site = trace_site(policy, sites, count);
     size_t found = 0;
     for (size_t i = 0; i < policy->rule_count; i++)

@@ -49,8 +49,8 @@ static void match_call(struct result *result, const struct policy *policy, const
                                      .module_is_program = is_program,
                                      .offset = spot->offset,
                                      .function = spot->function,
-                                     .frames = policy->needs_lines ? spot->inlined : NULL,
-                                     .frame_count = policy->needs_lines ? spot->inlined_count : 0};
+                                     .frames = spot->inlined,
+                                     .frame_count = spot->inlined_count};
     const bool wrapper = policy_is_wrapper(policy, site.function, site.module, is_program);
     bool settled = false;
     for (size_t i = 0; i < policy->rule_count && !settled; i++) {
@@ -74,8 +74,7 @@ static void match_file(struct result *result, const struct policy *policy, struc
     for (size_t i = 0; i < calls.count; i++) {
         struct spot *spot = stacks_add_spot(&result->stacks, image, calls.items[i].offset);
         symbols_name(symbols, spot);
-        if (policy->needs_lines)
-            symbols_locate(symbols, spot);
+        symbols_locate(symbols, spot);
         match_call(result, policy, spot, calls.items[i].entry, is_program);
     }
     result->calls += calls.count;
