@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * See settings.h. A setting that is set to nothing counts as unset. There is room for one sentence:
- * that about a policy that cannot be had takes precedence over one about SHM_LOG, and this over one
- * about SHM_MERGE_HOLD.
+ * that about a policy that cannot be had takes precedence over one about SHM_LOG, this over one about
+ * SHM_MERGE_HOLD, and this over one about SHM_RECORD_SIZE.
  */
 #include "config/settings.h"
 
 #include "config/policy.h"
 #include "config/text.h"
+#include "config/values.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,6 +69,23 @@ static void read_choices(struct settings *settings)
                                                      "userfaultfd, scan or compare", SETTINGS_HOLD_BEST);
     settings->log = (enum settings_log)read_choice(settings, "SHM_LOG", levels, "error, warn, info or debug",
                                                    SETTINGS_LOG_WARN);
+}
+
+static size_t read_record_least(struct settings *settings)
+{
+    const char *value = setting("SHM_RECORD_SIZE");
+    struct policy_error error;
+    size_t bytes;
+    if (!value)
+        return SETTINGS_RECORD_LEAST;
+    const struct text text = text_of(value);
+    if (value_bytes((struct piece){.text = text}, &bytes, &error))
+        return bytes;
+    struct message message = message_begin(settings->problem, sizeof settings->problem);
+    message_add(&message, "SHM_RECORD_SIZE: expected a number of bytes such as 4096 or 64K, found ");
+    message_quote(&message, text);
+    message_add(&message, "; 64K is used");
+    return SETTINGS_RECORD_LEAST;
 }
 
 static struct message begin_complaint(struct settings *settings)
@@ -207,8 +225,11 @@ static void read_file(struct settings *settings, char *memory, size_t bytes)
 void settings_read(struct settings *settings, char *memory, size_t bytes)
 {
     int saved_errno = errno; /* the program never called us */
-    *settings = (struct settings){
-        .log_file = setting("SHM_LOG_FILE"), .check_file = setting("SHM_POLICY_CHECK"), .rank = find_rank()};
+    *settings = (struct settings){.log_file = setting("SHM_LOG_FILE"),
+                                  .check_file = setting("SHM_POLICY_CHECK"),
+                                  .rank = find_rank(),
+                                  .record_file = setting("SHM_RECORD")};
+    settings->record_least = read_record_least(settings);
     read_choices(settings);
 
     const char *value = setting("SHM_POLICY");

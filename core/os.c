@@ -99,6 +99,17 @@ int os_punch(void *address, uint64_t bytes)
     return (int)ANSWER(advise(address, bytes, MADV_REMOVE));
 }
 
+int os_map_sparse(uint64_t bytes, void **out)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    const int64_t got = ANSWER((intptr_t)mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0));
+    if (got < 0 && got > -4096)
+        return (int)got;
+    *out = (void *)(uintptr_t)got;
+    (void)ANSWER(advise(*out, bytes, MADV_NOHUGEPAGE));
+    return 0;
+}
+
 void *os_wiped_on_fork(void)
 {
     void *page;
@@ -188,6 +199,13 @@ uint64_t os_clock(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t os_date(void)
+{
+    struct timespec now = {0};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 uint64_t os_random(void)
 {
     uint64_t value = 0;
@@ -219,11 +237,21 @@ void os_pause(uint64_t nanoseconds)
 
 #if defined(__x86_64__)
 /* That of a function that asks for its frame begins with the caller's %rbp and the address to return to. */
-NEVER_INLINE bool os_frame_here(struct os_frame *out)
+bool os_frame_of(const void *frame_address, struct os_frame *out)
 {
-    const uintptr_t *frame = __builtin_frame_address(0);
+    const uintptr_t *frame = frame_address;
     *out = (struct os_frame){.place = frame[1], .stack = (uintptr_t)(frame + 2), .frame = frame[0]};
     return true;
+}
+
+NEVER_INLINE bool os_frame_here(struct os_frame *out)
+{
+    return os_frame_of(__builtin_frame_address(0), out);
+}
+
+uint64_t os_beat(void)
+{
+    return __builtin_ia32_rdtsc();
 }
 
 bool os_registers_of(void *context, struct os_registers *out)
@@ -278,10 +306,21 @@ bool os_in_call_again(uint64_t place)
     return place == (uintptr_t)os_call_end;
 }
 #else
+bool os_frame_of(const void *frame_address, struct os_frame *out)
+{
+    (void)frame_address, (void)out;
+    return false;
+}
+
 bool os_frame_here(struct os_frame *out)
 {
     (void)out;
     return false;
+}
+
+uint64_t os_beat(void)
+{
+    return os_clock();
 }
 
 bool os_registers_of(void *context, struct os_registers *out)

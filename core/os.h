@@ -9,6 +9,7 @@
 #ifndef SHM_OS_H
 #define SHM_OS_H
 
+#include <sys/single_threaded.h>
 #include <sys/types.h>
 
 #include "base.h"
@@ -23,9 +24,10 @@ struct os_file {
     bool regular;
 };
 
-enum os_open { OS_READ, OS_WRITE, OS_CREATE };
+enum os_open { OS_READ, OS_WRITE, OS_CREATE, OS_CREATE_NEW };
 
-/* Never follows a symlink at the end, never blocks, close-on-exec; creates with mode 0600. */
+/* Never follows a symlink at the end, never blocks, close-on-exec; creates with mode 0600. -EEXIST: there is
+ * something already where a new file is wanted. */
 int os_open_file(const char *path, enum os_open how);
 void os_close(int descriptor);
 int os_stat_file(int descriptor, struct os_file *out);
@@ -64,6 +66,8 @@ int os_map_file_at(uint64_t address, uint64_t bytes, int descriptor, bool writab
 /* Maps it anywhere. */
 int os_map_file(int descriptor, uint64_t bytes, bool writable, void **out);
 int os_map_private(uint64_t bytes, void **out); /* anonymous, zero, this process only */
+/* The same for tables of which little is used, here and there: no claim on memory, and no huge pages. */
+int os_map_sparse(uint64_t bytes, void **out);
 int os_unmap(void *address, uint64_t bytes);
 /* Maps a part of a file over another range: what is written there stays private. The descriptor may be for
  * reading only. */
@@ -107,8 +111,9 @@ uint64_t os_memory_left(const char *directory);
 /* The same without a file system: for memory of this process alone. */
 uint64_t os_private_memory_left(void);
 
-/* How much address space this process may have, UINT64_MAX: no limit. */
+/* How much address space this process may have, and how long a file that it writes: UINT64_MAX: no limit. */
 uint64_t os_address_space_limit(void);
+uint64_t os_file_limit(void);
 
 /* The loaded module that an address belongs to. `path` "": the program itself. Takes no lock of the dynamic
  * linker where the C library can do without (glibc 2.35). */
@@ -129,6 +134,8 @@ struct os_frame {
     uintptr_t place, stack, frame;
 };
 bool os_frame_here(struct os_frame *out);
+/* The same of a function that hands its __builtin_frame_address(0) on. */
+bool os_frame_of(const void *frame_address, struct os_frame *out);
 
 /* ---------------------------------------------------------------- pages of this process */
 
@@ -137,6 +144,13 @@ int os_pagemap_open(void);
 /* Which of `count` pages (a multiple of 64) hold something of this process alone: a bit each. A page that was
  * never touched, or that is still a mapped file's, holds nothing of its own. 0 or -errno. */
 int os_pages_own(int pagemap, const void *address, uint32_t count, uint64_t *bits);
+
+/* Which of `count` pages have memory at this moment: a byte each, of which bit 0 tells. A page that was never
+ * touched has none, nor has one that is swapped out. 0 or -errno. */
+int os_pages_resident(const void *address, uint64_t count, unsigned char *out);
+/* Reads this process's own memory, which may be closed or gone: no signal then, but -EFAULT, or fewer bytes.
+ */
+int64_t os_read_memory(const void *from, size_t bytes, void *out);
 
 /* userfaultfd: notice of writes to a range. WAITING: whoever writes to a protected page waits until it is
  * released, the kernel and other processes included; only where the process may. NOTING: a write is only
@@ -165,6 +179,12 @@ int os_each_mapping(int (*visit)(uint64_t start, uint64_t end, bool plain, void 
 /* ---------------------------------------------------------------- threads of this process */
 
 int32_t os_thread(void);
+/* True: there is no other thread, and none can come into being but by this one. */
+static inline bool os_is_alone(void)
+{
+    return __libc_single_threaded != 0;
+}
+void os_give_way(void); /* to threads that wait for this processor */
 /* Calls visit(tid) for each thread of this process until it returns non-zero; returns that. */
 int os_each_thread(int (*visit)(int32_t thread, void *argument), void *argument);
 int os_signal_thread(int32_t thread, int signal);
@@ -214,6 +234,10 @@ int32_t os_session(void);
 int32_t os_parent(void);
 uid_t os_user(void);     /* effective */
 uint64_t os_clock(void); /* ns since boot, sleep included */
+uint64_t os_date(void);  /* ns since 1970 */
+/* A clock that costs next to nothing, of no known rate and not to be relied on: for statistics. */
+uint64_t os_beat(void);
+void os_host(char *out, size_t bytes); /* the name of this machine, cut to fit */
 uint64_t os_random(void);
 uint64_t os_pid_namespace(void); /* 0: unknown */
 

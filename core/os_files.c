@@ -30,7 +30,11 @@ static int above_standard(int descriptor)
 
 int os_open_file(const char *path, enum os_open how)
 {
-    const int flags = (how == OS_READ ? O_RDONLY : O_RDWR) | (how == OS_CREATE ? O_CREAT : 0);
+    static const int ways[] = {[OS_READ] = O_RDONLY,
+                               [OS_WRITE] = O_RDWR,
+                               [OS_CREATE] = O_RDWR | O_CREAT,
+                               [OS_CREATE_NEW] = O_RDWR | O_CREAT | O_EXCL};
+    const int flags = ways[how];
     const int descriptor =
         (int)ANSWER(open(path, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600));
     return above_standard(descriptor);

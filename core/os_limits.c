@@ -144,8 +144,18 @@ uint64_t os_memory_left(const char *directory)
     return os_memory_room(directory).left;
 }
 
-uint64_t os_address_space_limit(void)
+static uint64_t limit_of(__rlimit_resource_t what)
 {
     struct rlimit limit;
-    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : UINT64_MAX;
+    return getrlimit(what, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : UINT64_MAX;
+}
+
+uint64_t os_address_space_limit(void)
+{
+    return limit_of(RLIMIT_AS);
+}
+
+uint64_t os_file_limit(void)
+{
+    return limit_of(RLIMIT_FSIZE);
 }

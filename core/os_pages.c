@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "os_answer.h"
@@ -263,4 +264,15 @@ int os_each_mapping(int (*visit)(uint64_t start, uint64_t end, bool plain, void 
     }
     os_close(descriptor);
     return answer;
+}
+
+int os_pages_resident(const void *address, uint64_t count, unsigned char *out)
+{
+    return (int)ANSWER(mincore(at((uint64_t)(uintptr_t)address), count * PAGE_BYTES, out));
+}
+
+int64_t os_read_memory(const void *from, size_t bytes, void *out)
+{
+    const struct iovec here = {out, bytes}, there = {(void *)(uintptr_t)from, bytes};
+    return ANSWER(process_vm_readv(getpid(), &here, 1, &there, 1, 0));
 }

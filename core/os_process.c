@@ -253,6 +253,13 @@ int os_process_maps(int32_t pid, uint64_t device, uint64_t inode)
     return listed < 0 ? listed : search.answer;
 }
 
+void os_host(char *out, size_t bytes)
+{
+    out[0] = '\0';
+    (void)ANSWER(gethostname(out, bytes));
+    out[bytes - 1] = '\0';
+}
+
 void os_command(char out[16])
 {
     memset(out, 0, 16);

@@ -23,6 +23,11 @@ int32_t os_thread(void)
     return (int32_t)syscall(SYS_gettid);
 }
 
+void os_give_way(void)
+{
+    (void)ANSWER(syscall(SYS_sched_yield));
+}
+
 struct thread_walk {
     int (*visit)(int32_t thread, void *argument);
     void *argument;

@@ -18,107 +18,223 @@
 #include "base.h"
 #include "private.h"
 #include "real.h"
+#include "recorder.h"
 #include "router.h"
 #include "runtime.h"
 #include "thread.h"
 
 #define EXPORT         __attribute__((visibility("default"), noinline))
 #define CALLER         __builtin_return_address(0)
+#define FRAME          __builtin_frame_address(0)
 #define MATCHES(bytes) UNLIKELY((bytes) >= runtime.floor)
+#define WATCHED(pointer)                                                                                     \
+    UNLIKELY((uintptr_t)(pointer)-runtime.watched_from < runtime.watched_bytes) /* it, or all, may be ours   \
+                                                                                 */
 
-static bool ask(enum policy_call call, size_t bytes, size_t alignment, bool zero, const void *caller,
-                void **out)
+/* What is looked at goes on in functions of its own, by a jump: so their frames are those of the entry
+ * points, which have none themselves. */
+
+static bool ask(const struct request *request, void **out)
+{
+    return request->bytes >= runtime.rule_floor && router_allocate(request, out);
+}
+
+/* The inside of an operator new is no call of the program's. */
+static void record(const void *pointer, const struct request *request, bool is_inside, const void *frame)
+{
+    if (runtime.recording && !is_inside)
+        recorder_allocated(pointer, request->bytes, request->call, request->caller, frame);
+}
+
+/* ---------------------------------------------------------------- looked at */
+
+static NEVER_INLINE void *watched_malloc(size_t bytes, const void *caller)
+{
+    const struct request request = {.call = POLICY_CALL_MALLOC, .bytes = bytes, .caller = caller};
+    const bool is_inside = router_is_passing();
+    void *pointer;
+    if (!ask(&request, &pointer))
+        pointer = real.malloc(bytes);
+    record(pointer, &request, is_inside, FRAME);
+    return pointer;
+}
+
+static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *caller)
 {
     const struct request request = {
-        .call = call, .bytes = bytes, .alignment = alignment, .zero = zero, .caller = caller};
-    return router_allocate(&request, out);
+        .call = POLICY_CALL_CALLOC, .bytes = count * each, .zero = true, .caller = caller};
+    void *pointer;
+    if (!ask(&request, &pointer))
+        pointer = real.calloc(count, each);
+    record(pointer, &request, false, FRAME);
+    return pointer;
 }
+
+static NEVER_INLINE void *watched_first_realloc(size_t bytes, const void *caller)
+{
+    const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller};
+    void *pointer;
+    if (!ask(&request, &pointer))
+        pointer = real.realloc(NULL, bytes);
+    record(pointer, &request, false, FRAME);
+    return pointer;
+}
+
+static void *resize(void *pointer, size_t bytes, const void *caller)
+{
+    if (bytes >= runtime.rule_floor || router_owns(pointer))
+        return router_reallocate(pointer, bytes, caller);
+    return real.realloc(pointer, bytes);
+}
+
+/* The place of the old block may be somebody else's as soon as realloc() has let it go. */
+static NEVER_INLINE void *watched_realloc(void *pointer, size_t bytes, const void *caller)
+{
+    const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller};
+    if (!runtime.recording)
+        return resize(pointer, bytes, caller);
+    if (bytes == 0)
+        recorder_freeing(pointer);
+    const struct record_block old = recorder_moving(pointer);
+    void *resized = resize(pointer, bytes, caller);
+    if (resized == NULL && bytes != 0)
+        recorder_not_moved(pointer, &old);
+    else
+        recorder_moved(&old);
+    record(resized, &request, false, FRAME);
+    return resized;
+}
+
+static void let_go(void *pointer, const void *caller)
+{
+    if (UNLIKELY(router_owns(pointer)))
+        router_free(pointer, caller);
+    else
+        real.free(pointer);
+}
+
+static NEVER_INLINE void watched_free(void *pointer, const void *caller)
+{
+    if (runtime.recording)
+        recorder_freeing(pointer);
+    let_go(pointer, caller);
+}
+
+/* `next` is for what no rule takes. */
+typedef void *aligned_function(size_t alignment, size_t bytes);
+
+static NEVER_INLINE void *watched_aligned(size_t alignment, size_t bytes, aligned_function *next,
+                                          const void *caller)
+{
+    const struct request request = {
+        .call = POLICY_CALL_ALIGNED, .bytes = bytes, .alignment = alignment, .caller = caller};
+    const bool is_inside = router_is_passing();
+    void *pointer;
+    if (!is_power_of_two(alignment) || !ask(&request, &pointer))
+        pointer = next(alignment, bytes);
+    record(pointer, &request, is_inside, FRAME);
+    return pointer;
+}
+
+static NEVER_INLINE int watched_posix_memalign(void **out, size_t alignment, size_t bytes, const void *caller)
+{
+    const struct request request = {
+        .call = POLICY_CALL_ALIGNED, .bytes = bytes, .alignment = alignment, .caller = caller};
+    const int kept_errno = errno; /* it reports by its value and leaves errno alone */
+    const bool is_inside = router_is_passing();
+    const bool proper = is_power_of_two(alignment) && alignment % sizeof(void *) == 0;
+    void *pointer = NULL;
+    int error = 0;
+    if (!proper || !ask(&request, &pointer))
+        error = real.posix_memalign(&pointer, alignment, bytes);
+    else if (pointer == NULL)
+        error = ENOMEM;
+    errno = kept_errno;
+    if (error != 0)
+        return error;
+    record(pointer, &request, is_inside, FRAME);
+    *out = pointer;
+    return 0;
+}
+
+static void *page_aligned(size_t alignment, size_t bytes)
+{
+    (void)alignment;
+    return real.valloc(bytes);
+}
+
+static void *whole_pages(size_t alignment, size_t bytes)
+{
+    (void)alignment;
+    return real.pvalloc(bytes);
+}
+
+/* ---------------------------------------------------------------- the family */
 
 EXPORT void *malloc(size_t bytes)
 {
-    void *pointer;
-    if (MATCHES(bytes) && ask(POLICY_CALL_MALLOC, bytes, 0, false, CALLER, &pointer))
-        return pointer;
+    if (MATCHES(bytes))
+        return watched_malloc(bytes, CALLER);
     return real.malloc(bytes);
 }
 
 EXPORT void *calloc(size_t count, size_t each)
 {
-    void *pointer;
     size_t bytes;
-    if (!multiply_overflows(count, each, &bytes) && MATCHES(bytes) &&
-        ask(POLICY_CALL_CALLOC, bytes, 0, true, CALLER, &pointer))
-        return pointer;
+    if (!multiply_overflows(count, each, &bytes) && MATCHES(bytes))
+        return watched_calloc(count, each, CALLER);
     return real.calloc(count, each);
 }
 
 EXPORT void *realloc(void *pointer, size_t bytes)
 {
-    void *fresh;
-    if (pointer == NULL) {
-        if (MATCHES(bytes) && ask(POLICY_CALL_REALLOC, bytes, 0, false, CALLER, &fresh))
-            return fresh;
-        return real.realloc(NULL, bytes);
-    }
-    if (MATCHES(bytes) || UNLIKELY(router_owns(pointer)))
-        return router_reallocate(pointer, bytes, CALLER);
+    if (pointer == NULL)
+        return MATCHES(bytes) ? watched_first_realloc(bytes, CALLER) : real.realloc(NULL, bytes);
+    if (MATCHES(bytes) || WATCHED(pointer))
+        return watched_realloc(pointer, bytes, CALLER);
     return real.realloc(pointer, bytes);
 }
 
 EXPORT void free(void *pointer)
 {
-    if (UNLIKELY(router_owns(pointer)))
-        router_free(pointer, CALLER);
+    if (WATCHED(pointer))
+        watched_free(pointer, CALLER);
     else
         real.free(pointer);
 }
 
 EXPORT void *memalign(size_t alignment, size_t bytes)
 {
-    void *pointer;
-    if (MATCHES(bytes) && is_power_of_two(alignment) &&
-        ask(POLICY_CALL_ALIGNED, bytes, alignment, false, CALLER, &pointer))
-        return pointer;
+    if (MATCHES(bytes))
+        return watched_aligned(alignment, bytes, real.memalign, CALLER);
     return real.memalign(alignment, bytes);
 }
 
 EXPORT void *aligned_alloc(size_t alignment, size_t bytes)
 {
-    void *pointer;
-    if (MATCHES(bytes) && is_power_of_two(alignment) &&
-        ask(POLICY_CALL_ALIGNED, bytes, alignment, false, CALLER, &pointer))
-        return pointer;
+    if (MATCHES(bytes))
+        return watched_aligned(alignment, bytes, real.aligned_alloc, CALLER);
     return real.aligned_alloc(alignment, bytes);
 }
 
 EXPORT int posix_memalign(void **out, size_t alignment, size_t bytes)
 {
-    void *pointer;
-    const int kept_errno = errno; /* it reports by its value and leaves errno alone */
-    const bool proper = is_power_of_two(alignment) && alignment % sizeof(void *) == 0;
-    if (!MATCHES(bytes) || !proper || !ask(POLICY_CALL_ALIGNED, bytes, alignment, false, CALLER, &pointer))
-        return real.posix_memalign(out, alignment, bytes);
-    errno = kept_errno;
-    if (pointer == NULL)
-        return ENOMEM;
-    *out = pointer;
-    return 0;
+    if (MATCHES(bytes))
+        return watched_posix_memalign(out, alignment, bytes, CALLER);
+    return real.posix_memalign(out, alignment, bytes);
 }
 
 EXPORT void *valloc(size_t bytes)
 {
-    void *pointer;
-    if (MATCHES(bytes) && ask(POLICY_CALL_ALIGNED, bytes, PAGE_BYTES, false, CALLER, &pointer))
-        return pointer;
+    if (MATCHES(bytes))
+        return watched_aligned(PAGE_BYTES, bytes, page_aligned, CALLER);
     return real.valloc(bytes);
 }
 
 EXPORT void *pvalloc(size_t bytes)
 {
-    void *pointer;
-    if (MATCHES(bytes) && bytes <= SIZE_MAX - PAGE_BYTES &&
-        ask(POLICY_CALL_ALIGNED, align_up(bytes, PAGE_BYTES), PAGE_BYTES, false, CALLER, &pointer))
-        return pointer;
+    if (MATCHES(bytes) && bytes <= SIZE_MAX - PAGE_BYTES)
+        return watched_aligned(PAGE_BYTES, align_up(bytes, PAGE_BYTES), whole_pages, CALLER);
     return real.pvalloc(bytes);
 }
 
@@ -132,8 +248,8 @@ void free_aligned_sized(void *pointer, size_t alignment, size_t bytes);
 
 EXPORT void free_sized(void *pointer, size_t bytes)
 {
-    if (UNLIKELY(router_owns(pointer)))
-        router_free(pointer, CALLER);
+    if (WATCHED(pointer))
+        watched_free(pointer, CALLER);
     else if (real.free_sized != NULL)
         real.free_sized(pointer, bytes);
     else
@@ -142,8 +258,8 @@ EXPORT void free_sized(void *pointer, size_t bytes)
 
 EXPORT void free_aligned_sized(void *pointer, size_t alignment, size_t bytes)
 {
-    if (UNLIKELY(router_owns(pointer)))
-        router_free(pointer, CALLER);
+    if (WATCHED(pointer))
+        watched_free(pointer, CALLER);
     else if (real.free_aligned_sized != NULL)
         real.free_aligned_sized(pointer, alignment, bytes);
     else
@@ -177,6 +293,8 @@ EXPORT int dlclose(void *handle)
     const int result = real.dlclose(handle);
     if (runtime.active)
         site_forget_unloaded();
+    if (runtime.recording)
+        recorder_forget_unloaded();
     return result;
 }
 

@@ -12,25 +12,41 @@
 #include "base.h"
 #include "operators.h"
 #include "real.h"
+#include "recorder.h"
 #include "router.h"
 #include "runtime.h"
 
 #define EXPORT_AS(name) __asm__(name) __attribute__((visibility("default"), noinline))
 #define CALLER          __builtin_return_address(0)
+#define FRAME           __builtin_frame_address(0)
 
 typedef void *new_function(size_t bytes);
 typedef void *new_nothrow_function(size_t bytes, const void *nothrow);
 typedef void *new_aligned_function(size_t bytes, size_t alignment);
 typedef void *new_aligned_nothrow_function(size_t bytes, size_t alignment, const void *nothrow);
 
+/* Of an exported operator. */
+struct origin {
+    const void *caller, *frame;
+};
+
 static void *routed(size_t bytes, size_t alignment, const void *caller)
 {
     const struct request request = {
         .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller};
     void *pointer;
-    if (UNLIKELY(bytes >= runtime.floor) && !operator_is_replaced() && router_allocate(&request, &pointer))
+    if (UNLIKELY(bytes >= runtime.rule_floor) && !operator_is_replaced() &&
+        router_allocate(&request, &pointer))
         return pointer;
     return NULL;
+}
+
+/* What the program's own operator new asks of malloc is recorded there. */
+static void *recorded(void *pointer, size_t bytes, bool is_inside, struct origin origin)
+{
+    if (UNLIKELY(runtime.recording) && !is_inside && !operator_is_replaced())
+        recorder_allocated(pointer, bytes, POLICY_CALL_NEW, origin.caller, origin.frame);
+    return pointer;
 }
 
 /* Where a whole program has no operator new of its own there is nobody who could throw. */
@@ -42,78 +58,82 @@ static void *without_operator(size_t bytes, size_t alignment)
     return pointer;
 }
 
-static void *new_plain(enum operator_id id, size_t bytes, const void *caller)
+static void *new_plain(enum operator_id id, size_t bytes, struct origin origin)
 {
-    void *pointer = routed(bytes, 0, caller);
+    const bool is_inside = router_is_passing(); /* new[] of the library calls new */
+    void *pointer = routed(bytes, 0, origin.caller);
     if (pointer != NULL)
-        return pointer;
+        return recorded(pointer, bytes, is_inside, origin);
     new_function *next = (new_function *)operator_next(id);
     router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes) : without_operator(bytes, 0);
     router_pass_next(false);
-    return pointer;
+    return recorded(pointer, bytes, is_inside, origin);
 }
 
-static void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow, const void *caller)
+static void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow, struct origin origin)
 {
-    void *pointer = routed(bytes, 0, caller);
+    const bool is_inside = router_is_passing(); /* new[] of the library calls new */
+    void *pointer = routed(bytes, 0, origin.caller);
     if (pointer != NULL)
-        return pointer;
+        return recorded(pointer, bytes, is_inside, origin);
     new_nothrow_function *next = (new_nothrow_function *)operator_next(id);
     router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, nothrow) : real.malloc(bytes);
     router_pass_next(false);
-    return pointer;
+    return recorded(pointer, bytes, is_inside, origin);
 }
 
-static void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, const void *caller)
+static void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, struct origin origin)
 {
-    void *pointer = routed(bytes, alignment, caller);
+    const bool is_inside = router_is_passing(); /* new[] of the library calls new */
+    void *pointer = routed(bytes, alignment, origin.caller);
     if (pointer != NULL)
-        return pointer;
+        return recorded(pointer, bytes, is_inside, origin);
     new_aligned_function *next = (new_aligned_function *)operator_next(id);
     router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, alignment) : without_operator(bytes, alignment);
     router_pass_next(false);
-    return pointer;
+    return recorded(pointer, bytes, is_inside, origin);
 }
 
 static void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t alignment, const void *nothrow,
-                                 const void *caller)
+                                 struct origin origin)
 {
-    void *pointer = routed(bytes, alignment, caller);
+    const bool is_inside = router_is_passing(); /* new[] of the library calls new */
+    void *pointer = routed(bytes, alignment, origin.caller);
     if (pointer != NULL)
-        return pointer;
+        return recorded(pointer, bytes, is_inside, origin);
     new_aligned_nothrow_function *next = (new_aligned_nothrow_function *)operator_next(id);
     router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, alignment, nothrow) : real.memalign(alignment, bytes);
     router_pass_next(false);
-    return pointer;
+    return recorded(pointer, bytes, is_inside, origin);
 }
 
 #define DEFINE_NEW(name, symbol, id)                                                                         \
     void *name(size_t bytes) EXPORT_AS(symbol);                                                              \
     void *name(size_t bytes)                                                                                 \
     {                                                                                                        \
-        return new_plain(id, bytes, CALLER);                                                                 \
+        return new_plain(id, bytes, (struct origin){CALLER, FRAME});                                         \
     }
 #define DEFINE_NEW_NOTHROW(name, symbol, id)                                                                 \
     void *name(size_t bytes, const void *nothrow) EXPORT_AS(symbol);                                         \
     void *name(size_t bytes, const void *nothrow)                                                            \
     {                                                                                                        \
-        return new_nothrow(id, bytes, nothrow, CALLER);                                                      \
+        return new_nothrow(id, bytes, nothrow, (struct origin){CALLER, FRAME});                              \
     }
 #define DEFINE_NEW_ALIGNED(name, symbol, id)                                                                 \
     void *name(size_t bytes, size_t alignment) EXPORT_AS(symbol);                                            \
     void *name(size_t bytes, size_t alignment)                                                               \
     {                                                                                                        \
-        return new_aligned(id, bytes, alignment, CALLER);                                                    \
+        return new_aligned(id, bytes, alignment, (struct origin){CALLER, FRAME});                            \
     }
 #define DEFINE_NEW_ALIGNED_NOTHROW(name, symbol, id)                                                         \
     void *name(size_t bytes, size_t alignment, const void *nothrow) EXPORT_AS(symbol);                       \
     void *name(size_t bytes, size_t alignment, const void *nothrow)                                          \
     {                                                                                                        \
-        return new_aligned_nothrow(id, bytes, alignment, nothrow, CALLER);                                   \
+        return new_aligned_nothrow(id, bytes, alignment, nothrow, (struct origin){CALLER, FRAME});           \
     }
 
 DEFINE_NEW(shim_new, "_Znwm", OPERATOR_NEW)
@@ -134,6 +154,8 @@ typedef void delete_function(void *pointer, size_t second, size_t third);
 static void delete_any(enum operator_id id, void *pointer, size_t second, size_t third, const void *caller)
 {
     if (UNLIKELY(router_owns(pointer)) && !operator_is_replaced()) {
+        if (runtime.recording)
+            recorder_freeing(pointer);
         router_free(pointer, caller);
         return;
     }

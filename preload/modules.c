@@ -43,7 +43,8 @@ struct symbols modules_load_symbols(void)
     memcpy(&symbols.step, &step, sizeof step);
     if (step == NULL)
         log_say(SETTINGS_LOG_WARN, "symbols",
-                "cannot load %s, so functions have no names: func= and stack= match nothing: %s",
+                "cannot load %s, so functions have no names and stacks no callers: func= and stack= match "
+                "nothing: %s",
                 SYMBOLS_MODULE, dlerror());
     thread_self.inside--;
     return symbols;

@@ -39,15 +39,13 @@ static void enter(void)
     atomic_signal_fence(memory_order_seq_cst);
 }
 
-static COLD void free_deferred(void);
-
 static void leave(void)
 {
     atomic_signal_fence(memory_order_seq_cst);
     thread_self.inside--;
     if (UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL &&
                  thread_self.inside == 0))
-        free_deferred();
+        router_free_deferred();
 }
 
 /* False in a child made by _Fork or a raw clone, which ran none of our handlers. */
@@ -249,7 +247,7 @@ static COLD void defer(void *pointer, const void *caller)
 }
 
 /* What is deferred while this goes on is met in the next round. */
-static void free_deferred(void)
+COLD void router_free_deferred(void)
 {
     struct thread_deferred *list;
     const int kept_errno = errno;

@@ -14,6 +14,7 @@
 #include "config/settings.h"
 #include "layout.h"
 #include "serve.h"
+#include "thread.h"
 
 /* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it.
  */
@@ -34,6 +35,14 @@ void *router_reallocate(void *pointer, size_t bytes, const void *caller);
 
 /* The next malloc of this thread is the inside of an operator new that was looked at already. */
 void router_pass_next(bool pass);
+
+static inline bool router_is_passing(void)
+{
+    return thread_self.pass_next;
+}
+
+/* Frees what signal handlers have freed while the thread was inside the shim; it is not any more. */
+void router_free_deferred(void);
 
 /* At bring-up. */
 void router_begin(const struct policy *policy, const struct settings *settings, const char *program);

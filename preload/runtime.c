@@ -23,10 +23,14 @@
 #include "modules.h"
 #include "os.h"
 #include "real.h"
+#include "recorder.h"
 #include "router.h"
 #include "thread.h"
 
-struct runtime runtime = {.floor = SIZE_MAX};
+struct runtime runtime = {.floor = SIZE_MAX,
+                          .watched_from = WINDOW_BASE,
+                          .watched_bytes = WINDOW_END - WINDOW_BASE,
+                          .rule_floor = SIZE_MAX};
 
 static_assert(sizeof runtime == 4096, "it is sealed as a page");
 
@@ -47,17 +51,18 @@ static bool matches_functions(const struct policy *policy)
     return matches;
 }
 
-static void begin_sites(const struct policy *policy)
+static void begin_sites(const struct policy *policy, bool recording)
 {
     struct symbols symbols = {NULL, NULL};
     lines_finder *lines = NULL;
-    if (policy->needs_functions)
+    if (recording || policy->needs_functions)
         symbols = modules_load_symbols();
-    if (policy->needs_lines || matches_functions(policy))
+    if (policy != NULL && (policy->needs_lines || matches_functions(policy)))
         lines = modules_load_lines(policy->needs_lines);
     code_begin(policy, program_path, symbols.function, lines);
     stack_begin(symbols.step);
-    site_begin(policy);
+    if (policy != NULL)
+        site_begin(policy);
 }
 
 /* NULL when there is nothing to do, for whatever reason. */
@@ -87,12 +92,52 @@ static const struct policy *read_policy(struct settings *settings)
     return policy;
 }
 
-static void seal(size_t floor)
+static void seal(const struct policy *policy, const struct settings *settings, bool recording)
 {
-    runtime.active = true;
-    runtime.floor = floor;
+    runtime.active = policy != NULL;
+    runtime.recording = recording;
+    runtime.rule_floor = policy != NULL ? policy->size_floor : SIZE_MAX;
+    runtime.floor = recording ? least(runtime.rule_floor, settings->record_least) : runtime.rule_floor;
+    if (recording) {
+        runtime.watched_from = 0;
+        runtime.watched_bytes = UINTPTR_MAX;
+    }
     mprotect(&runtime, sizeof runtime, PROT_READ);
 }
+
+/* ---------------------------------------------------------------- fork */
+
+static void fork_prepare(void)
+{
+    if (runtime.active)
+        router_fork_prepare();
+    else
+        stack_lock();
+    if (runtime.recording)
+        recorder_fork_prepare();
+}
+
+static void fork_parent(void)
+{
+    if (runtime.recording)
+        recorder_fork_parent();
+    if (runtime.active)
+        router_fork_parent();
+    else
+        stack_unlock();
+}
+
+static void fork_child(void)
+{
+    if (runtime.recording)
+        recorder_fork_child();
+    if (runtime.active)
+        router_fork_child();
+    else
+        stack_unlock();
+}
+
+/* ---------------------------------------------------------------- beginning, end */
 
 static __attribute__((constructor)) void bring_up(void)
 {
@@ -100,15 +145,22 @@ static __attribute__((constructor)) void bring_up(void)
     real_resolve();
     find_program();
     const struct policy *policy = read_policy(&settings);
-    if (policy == NULL || !policy_applies_to(policy, program_path))
+    if (policy != NULL && !policy_applies_to(policy, program_path))
+        policy = NULL;
+    const bool recording = settings.record_file != NULL && settings.check_file == NULL;
+    if (policy == NULL && !recording)
         return;
-    begin_sites(policy);
+    begin_sites(policy, recording);
     thread_begin();
-    router_begin(policy, &settings, program_path);
-    if (os_on_fork(router_fork_prepare, router_fork_parent, router_fork_child) != 0)
+    if (policy != NULL)
+        router_begin(policy, &settings, program_path);
+    if (recording)
+        recorder_begin(&settings, program_path);
+    if (os_on_fork(fork_prepare, fork_parent, fork_child) != 0)
         return;
-    log_say(SETTINGS_LOG_INFO, NULL, "%s: %zu rules in force", program_path, policy->rule_count);
-    seal(policy->size_floor);
+    if (policy != NULL)
+        log_say(SETTINGS_LOG_INFO, NULL, "%s: %zu rules in force", program_path, policy->rule_count);
+    seal(policy, &settings, recording);
 }
 
 /* Does the parent carry the shim too? Then it is a shell or mpirun that wants to know, when it ends, which
@@ -125,6 +177,8 @@ static bool parent_is_shimmed(void)
 /* After the core's own: the lower the number, the later. */
 static __attribute__((destructor(101))) void bring_down(void)
 {
+    if (runtime.recording)
+        recorder_end();
     if (!runtime.active || !router_end())
         return;
     if (!parent_is_shimmed())

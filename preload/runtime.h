@@ -11,7 +11,11 @@
 struct runtime {
     _Alignas(4096)
         size_t floor; /* a request below it matches no rule: the one comparison that unrouted calls pay */
-    bool active;      /* some rule may match some day */
+    uintptr_t watched_from, watched_bytes; /* where pointers are looked at when they are freed: the window, or
+                                            * everywhere when a record is made */
+    size_t rule_floor;                     /* the floor of the rules alone */
+    bool active;                           /* some rule may match some day */
+    bool recording;
 };
 
 extern struct runtime runtime;

@@ -196,8 +196,35 @@ static uintptr_t stack_end(uintptr_t stack)
     return find_stack_end(stack);
 }
 
+/* The frame register's value that the next step may use: read from the stack, and not noted yet. */
+struct unnoted {
+    const uintptr_t *place;
+    uintptr_t value;
+    bool first; /* it is the first frame's register itself */
+};
+
+static void note(struct stack_trail *trail, const uintptr_t *place, uintptr_t value)
+{
+    if (trail->count < STACK_TRAIL_MOST) {
+        trail->word[trail->count].place = place;
+        trail->word[trail->count].value = value;
+    }
+    trail->count++;
+}
+
+/* The step is counted from the frame pointer. */
+static void note_register(struct stack_trail *trail, struct unnoted *left)
+{
+    if (left->first)
+        trail->from_frame = true;
+    else if (left->place != NULL)
+        note(trail, left->place, left->value);
+    *left = (struct unnoted){NULL, 0, false};
+}
+
 /* To the caller's frame. False: this one is the last that is known. */
-static bool step_out(struct os_frame *frame, uintptr_t limit)
+static inline bool step_out(struct os_frame *frame, uintptr_t limit, struct stack_trail *trail,
+                            struct unnoted *left)
 {
     const uint64_t step = step_at(frame->place);
     const enum kind kind = (enum kind)(step & ((1u << KIND_BITS) - 1));
@@ -206,35 +233,49 @@ static bool step_out(struct os_frame *frame, uintptr_t limit)
     const uintptr_t base = kind == KIND_FROM_FRAME ? frame->frame : frame->stack;
     const uintptr_t end = base + (uintptr_t)number_at(step, KIND_BITS + 1);
     const uintptr_t saved = end + (uintptr_t)number_at(step, KIND_BITS + 1 + NUMBER_BITS);
+    if (trail != NULL && kind == KIND_FROM_FRAME)
+        note_register(trail, left);
     if (UNLIKELY(end <= frame->stack || end > limit || end % sizeof(uintptr_t) != 0))
         return false;
     if ((step >> KIND_BITS & 1) != 0) {
         if (UNLIKELY(saved < frame->stack || saved > limit - sizeof(uintptr_t)))
             return false;
         frame->frame = *(const uintptr_t *)saved;
+        *left = (struct unnoted){(const uintptr_t *)saved, frame->frame, false};
     }
     frame->place = ((const uintptr_t *)end)[-1];
     frame->stack = end;
+    if (trail != NULL)
+        note(trail, (const uintptr_t *)end - 1, frame->place);
     return frame->place != 0;
 }
 
-unsigned stack_walk(const void *caller, uintptr_t *out, unsigned most)
+unsigned stack_walk_from(const struct os_frame *start, const void *caller, uintptr_t *out, unsigned most,
+                         struct stack_trail *trail)
 {
-    struct os_frame frame;
+    struct os_frame frame = *start;
+    struct unnoted left = {NULL, 0, true};
     unsigned count = 0;
     out[0] = (uintptr_t)caller;
-    if (!os_frame_here(&frame))
-        return 1;
     const uintptr_t limit = stack_end(frame.stack);
     for (unsigned i = 0; i < OWN_FRAMES && frame.place != (uintptr_t)caller; i++)
-        if (!step_out(&frame, limit))
+        if (!step_out(&frame, limit, trail, &left))
             return 1;
     if (frame.place != (uintptr_t)caller)
         return 1;
     do
         out[count++] = frame.place;
-    while (count < most && step_out(&frame, limit));
+    while (count < most && step_out(&frame, limit, trail, &left));
     return count;
+}
+
+unsigned stack_walk(const void *caller, uintptr_t *out, unsigned most)
+{
+    struct os_frame frame;
+    if (os_frame_here(&frame))
+        return stack_walk_from(&frame, caller, out, most, NULL);
+    out[0] = (uintptr_t)caller;
+    return 1;
 }
 
 /* ---------------------------------------------------------------- */

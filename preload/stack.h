@@ -16,6 +16,7 @@
 #define SHM_STACK_H
 
 #include "base.h"
+#include "os.h"
 
 struct stack_step {
     bool from_frame; /* counted from the frame pointer, else from the stack pointer */
@@ -30,6 +31,21 @@ typedef bool stack_step_finder(uintptr_t address, struct stack_step *out);
 
 /* At bring-up. Without a finder, or before, stacks end with the caller. */
 void stack_begin(stack_step_finder *finder);
+
+/* What a walk has read, to be compared later: while all of it is as it was, the walk would end the same. */
+#define STACK_TRAIL_MOST 32u
+struct stack_trail {
+    uint32_t count;  /* may be more than there is room for: then it tells nothing */
+    bool from_frame; /* the register of the first frame was used, too */
+    struct {
+        const uintptr_t *place;
+        uintptr_t value;
+    } word[STACK_TRAIL_MOST];
+};
+
+/* stack_walk() of a function that hands its frame on; `trail` may be NULL. */
+unsigned stack_walk_from(const struct os_frame *start, const void *caller, uintptr_t *out, unsigned most,
+                         struct stack_trail *trail);
 
 /* Writes the addresses that the calls of this thread return to, from `caller` on, to out[most]: out[0] is
  * `caller`. Returns how many, at least 1. The thread is inside the shim; at a new address it may allocate. */

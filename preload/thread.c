@@ -53,6 +53,21 @@ static void *carve(size_t bytes)
     return piece;
 }
 
+/* Its end is to be seen. */
+static void have_cleaned_up(void)
+{
+    if (threads.has_key)
+        pthread_setspecific(threads.key, &thread_self);
+}
+
+void *thread_memory(size_t bytes)
+{
+    void *memory = map(bytes);
+    if (memory != NULL)
+        have_cleaned_up();
+    return memory;
+}
+
 static void unmap_all(void)
 {
     struct mapping *mapping = thread_self.mappings;
@@ -113,8 +128,7 @@ static COLD struct thread_source *make_source(const struct site *site, uint16_t 
                                      .rule = rule,
                                      .counts = counts};
     thread_self.by_site[site->id] = source;
-    if (threads.has_key)
-        pthread_setspecific(threads.key, &thread_self); /* something to clean up */
+    have_cleaned_up();
     return source;
 }
 
@@ -155,6 +169,7 @@ static void end_thread(void *self)
     thread_self.chunk = NULL;
     thread_self.chunk_left = 0;
     thread_self.mappings = NULL;
+    thread_self.record = NULL;
     thread_self.inside--;
 }
 

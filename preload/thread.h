@@ -59,13 +59,17 @@ struct thread {
     struct thread_counter *counters;
     unsigned char *chunk;
     size_t chunk_left;
-    void *mappings; /* list of what to unmap at the end */
+    void *mappings;               /* list of what to unmap at the end */
+    struct record_memory *record; /* what the recorder keeps for this thread; NULL: nothing yet */
 };
 
 extern _Thread_local struct thread thread_self __attribute__((tls_model("initial-exec")));
 
 /* At bring-up: threads clean up after themselves from here on. */
 void thread_begin(void);
+
+/* Zero bytes for the calling thread, until it ends. NULL: no memory. */
+void *thread_memory(size_t bytes);
 
 /* The source for a site and rule, made at the first call: `make_label` writes the label. NULL: no memory. */
 typedef size_t thread_labeller(const struct site *site, const struct policy_rule *rule, char *out,

@@ -79,6 +79,32 @@ static void nothing_set(void **state)
     assert_string_equal(settings.problem, "");
 }
 
+static void expect_record(const char *size, size_t least, const char *problem)
+{
+    setenv("SHM_RECORD", "/tmp/%p.rec", 1);
+    assert_int_equal(size ? setenv("SHM_RECORD_SIZE", size, 1) : unsetenv("SHM_RECORD_SIZE"), 0);
+    read_with("pass", NULL, NULL);
+    assert_string_equal(settings.record_file, "/tmp/%p.rec");
+    assert_int_equal(settings.record_least, least);
+    assert_string_equal(settings.problem, problem);
+    assert_string_equal(settings.policy, "pass");
+}
+
+static void records(void **state)
+{
+    (void)state;
+    expect_record(NULL, 65536, "");
+    expect_record("0", 0, "");
+    expect_record("4k", 4096, "");
+    expect_record(
+        "much", 65536,
+        "SHM_RECORD_SIZE: expected a number of bytes such as 4096 or 64K, found 'much'; 64K is used");
+    unsetenv("SHM_RECORD");
+    unsetenv("SHM_RECORD_SIZE");
+    read_with("pass", NULL, NULL);
+    assert_null(settings.record_file);
+}
+
 static void set_to_nothing_is_unset(void **state)
 {
     (void)state;
@@ -321,6 +347,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_set),
+        cmocka_unit_test(records),
         cmocka_unit_test(set_to_nothing_is_unset),
         cmocka_unit_test(text_in_the_variable),
         cmocka_unit_test(log_levels),

@@ -234,6 +234,62 @@ static void a_caller_that_is_not_on_the_stack(void **state)
     assert_int_equal(walked[0], 0x1234);
 }
 
+/* ---------------------------------------------------------------- trails */
+
+static struct stack_trail trail;
+
+static NEVER_INLINE int follow(void)
+{
+    trail = (struct stack_trail){0};
+    struct os_frame start;
+    os_frame_of(__builtin_frame_address(0), &start);
+    seen.count = stack_walk_from(&start, __builtin_return_address(0), seen.walked, MOST, &trail);
+    seen.expected_count = backtrace(seen.expected, MOST);
+    return 1;
+}
+
+static bool is_as_it_was(void)
+{
+    for (uint32_t i = 0; i < trail.count; i++)
+        if (*trail.word[i].place != trail.word[i].value)
+            return false;
+    return true;
+}
+
+static NEVER_INLINE int from_one_place(size_t bytes)
+{
+    volatile char *room = alloca(bytes);
+    room[0] = 1;
+    return follow() + room[0];
+}
+
+static NEVER_INLINE bool from_another_place(size_t bytes)
+{
+    volatile char *room = alloca(bytes);
+    room[0] = 0;
+    const bool same = is_as_it_was();
+    return same;
+}
+
+static void a_trail_tells_when_the_stack_is_another(void **state)
+{
+    (void)state;
+    from_one_place(200);
+    compare_all();
+    assert_in_range(trail.count, seen.count - 1, STACK_TRAIL_MOST);
+    follow();
+    compare_all();
+    assert_true(is_as_it_was());
+    uintptr_t *const place = (uintptr_t *)trail.word[0].place;
+    const uintptr_t kept = *place;
+    *place = kept + 1;
+    const bool same = is_as_it_was();
+    *place = kept;
+    assert_false(same);
+    from_one_place(200);
+    assert_false(from_another_place(3000)); /* the frame is gone */
+}
+
 /* ---------------------------------------------------------------- wrong steps */
 
 static struct stack_step wrong;
@@ -302,11 +358,17 @@ static void without_tables_there_is_the_caller(void **state)
 int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(frames_of_all_kinds),        cmocka_unit_test(only_so_many_are_asked_for),
-        cmocka_unit_test(a_step_is_asked_for_once),   cmocka_unit_test(through_a_library),
-        cmocka_unit_test(a_thread_has_its_own),       cmocka_unit_test(coroutines),
-        cmocka_unit_test(a_signal_handler_is_an_end), cmocka_unit_test(a_caller_that_is_not_on_the_stack),
-        cmocka_unit_test(wrong_steps_end_the_walk),   cmocka_unit_test(without_tables_there_is_the_caller),
+        cmocka_unit_test(frames_of_all_kinds),
+        cmocka_unit_test(only_so_many_are_asked_for),
+        cmocka_unit_test(a_step_is_asked_for_once),
+        cmocka_unit_test(through_a_library),
+        cmocka_unit_test(a_thread_has_its_own),
+        cmocka_unit_test(coroutines),
+        cmocka_unit_test(a_signal_handler_is_an_end),
+        cmocka_unit_test(a_caller_that_is_not_on_the_stack),
+        cmocka_unit_test(a_trail_tells_when_the_stack_is_another),
+        cmocka_unit_test(wrong_steps_end_the_walk),
+        cmocka_unit_test(without_tables_there_is_the_caller),
     };
     void *module = count == 2 ? dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL) : NULL;
     void *symbol = module != NULL ? dlsym(module, "shmpreload_step_at") : NULL;

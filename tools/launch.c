@@ -77,11 +77,20 @@ int launch_environment(const char *policy, const char *log)
         return -1;
     int result = set_preload(library);
     free(library);
-    if (result == 0)
+    if (result == 0 && policy)
         result = set("SHM_POLICY", policy);
     if (result == 0 && log)
         result = set("SHM_LOG", log);
     return result;
+}
+
+int launch_become(char **argv)
+{
+    enum { STATUS_NOT_EXECUTABLE = 126, STATUS_NOT_FOUND = 127 }; /* as env(1) has them */
+    execvp(argv[0], argv);
+    int error = errno;
+    complain("cannot run '%s': %s", argv[0], strerror(error));
+    return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 }
 
 void launch_hold_signals(struct launch_hold *hold)

@@ -8,9 +8,12 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/* Sets LD_PRELOAD (the shim first, then what was there), SHM_POLICY, and SHM_LOG unless `log` is NULL,
- * in this process's environment. 0, or -1 after a message. */
+/* Sets LD_PRELOAD (the shim first, then what was there), SHM_POLICY unless `policy` is NULL, and SHM_LOG
+ * unless `log` is NULL, in this process's environment. 0, or -1 after a message. */
 int launch_environment(const char *policy, const char *log);
+
+/* Becomes argv, found on PATH. Returns an exit status, after a message, when that cannot be. */
+int launch_become(char **argv);
 
 /* From hold to release, the signals that ask to end are kept for launch_and_wait(), so that nothing
  * is left behind; those that were ignored stay so. */

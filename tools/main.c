@@ -14,6 +14,7 @@
  *   check.c      check: a policy, and what it would match in a program
  *   advise.c     advise: records → a ranked table, and a policy
  *   ls.c         ls:    segments, or the blocks of one
+ *   record.c     record: becomes a program whose call sites are noted
  *   show.c       show and cat: one block, its fields or its bytes
  *   remove.c     rm and gc: segments that should go
  *   merge.c      merge: asks the processes of a segment to merge
@@ -44,8 +45,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &command_run, &command_check, &command_advise, &command_ls, &command_show,
-    &command_cat, &command_merge, &command_rm,     &command_gc,
+    &command_run,  &command_check, &command_record, &command_advise, &command_ls,
+    &command_show, &command_cat,   &command_merge,  &command_rm,     &command_gc,
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -60,7 +61,7 @@ static int print_help(void)
          "  -h, --help     this text; `shmpreload COMMAND -h` has the details\n"
          "      --version  the version\n"
          "\n"
-         "Exit status: 0 done, 1 failed, 2 bad usage; `run` gives that of its program.");
+         "Exit status: 0 done, 1 failed, 2 bad usage; `run` and `record` give that of their program.");
     return STATUS_DONE;
 }
 

@@ -29,6 +29,7 @@ static const struct option all_options[] = {
     {"min-saving", required_argument, NULL, 'M'},
     {"static", no_argument, NULL, 'U'},
     {"seconds", required_argument, NULL, 'T'},
+    {"size", required_argument, NULL, 's'},
 };
 
 enum { OPTIONS = sizeof all_options / sizeof all_options[0] };
@@ -145,6 +146,9 @@ static int set_option(int option, struct options *options)
         return 0;
     case 'M':
         return set_number(optarg, "--min-saving", &options->least_saving);
+    case 's':
+        options->has_size = true;
+        return set_number(optarg, "--size", &options->size);
     case 'S':
         return set_sort(optarg, options);
     case 'L':

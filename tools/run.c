@@ -11,21 +11,8 @@
 #include "source.h"
 #include "tool.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-enum { STATUS_NOT_EXECUTABLE = 126, STATUS_NOT_FOUND = 127 }; /* as env(1) has them */
-
-static int become(char **argv)
-{
-    execvp(argv[0], argv);
-    int error = errno;
-    complain("cannot run '%s': %s", argv[0], strerror(error));
-    return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
-}
 
 static int run_with(const struct source *source, const struct options *options)
 {
@@ -36,7 +23,7 @@ static int run_with(const struct source *source, const struct options *options)
     }
     if (launch_environment(source->setting, options->log) < 0)
         return STATUS_FAILED;
-    return become(options->operands);
+    return launch_become(options->operands);
 }
 
 static int perform(const struct options *options)

@@ -32,6 +32,8 @@ struct options {
     uint64_t wait;    /* seconds */
     uint64_t seconds; /* 0: not given */
     uint64_t offset;
+    uint64_t size; /* with has_size */
+    bool has_size;
     uint64_t least_saving; /* UINT64_MAX: not given */
     uint64_t count;        /* UINT64_MAX: to the end */
     char **operands;       /* NULL-terminated */
@@ -50,8 +52,8 @@ struct command {
     int (*perform)(const struct options *options);
 };
 
-extern const struct command command_run, command_check, command_advise, command_ls, command_show, command_cat,
-    command_merge, command_rm, command_gc;
+extern const struct command command_run, command_check, command_record, command_advise, command_ls,
+    command_show, command_cat, command_merge, command_rm, command_gc;
 
 /* Parses argv (argv[0] is the command's name). Returns -1 to go on, else the exit status: after -h,
  * or after a message on bad usage. */
