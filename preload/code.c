@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "code.h"
 
-#include <elf.h>
 #include <errno.h>
-#include <link.h>
+#include <pthread.h>
 #include <string.h>
 
+#include "build_id.h"
 #include "error.h"
 #include "log.h"
 #include "os.h"
@@ -15,7 +15,8 @@ static struct {
     code_function_finder *finder;
     bool matched; /* a rule asks for names */
     _Atomic bool blind;
-} naming;
+    pthread_mutex_t lock; /* while the finder is asked: nothing else is taken with it held */
+} naming = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ---------------------------------------------------------------- modules */
 
@@ -25,38 +26,13 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-/* The build-id in one segment of notes; its length, 0 when it is not there. */
-static size_t build_id_in(const unsigned char *at, size_t bytes, const unsigned char **id)
-{
-    const unsigned char *end = at + bytes;
-    while (at + sizeof(ElfW(Nhdr)) <= end) {
-        const ElfW(Nhdr) *note = (const void *)at;
-        const unsigned char *name = at + sizeof *note;
-        const unsigned char *description = name + align_up(note->n_namesz, 4);
-        if (description + note->n_descsz > end)
-            break;
-        *id = description;
-        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(name, "GNU", 4) == 0)
-            return note->n_descsz;
-        at = description + align_up(note->n_descsz, 4);
-    }
-    return 0;
-}
-
 /* Hash of the build-id, or of the path where there is none. */
 static uint64_t build_of(const struct os_module *found, const char *path)
 {
-    const ElfW(Phdr) *headers = found->headers;
-    for (unsigned i = 0; i < found->header_count; i++) {
-        const unsigned char *id;
-        const size_t length =
-            headers[i].p_type != PT_NOTE
-                ? 0
-                : build_id_in((const unsigned char *)found->load_address + headers[i].p_vaddr,
-                              headers[i].p_memsz, &id);
-        if (length > 0)
-            return hash_bytes(id, length);
-    }
+    const unsigned char *id;
+    const size_t length = build_id_of(found, &id);
+    if (length > 0)
+        return hash_bytes(id, length);
     return hash_bytes(path, strlen(path));
 }
 
@@ -105,7 +81,11 @@ bool code_was_blind(void)
 /* The address before the one returned to is inside the call, and so in the function for certain. */
 static bool find_function(uintptr_t return_address, char *name, size_t bytes, uint64_t *offset)
 {
-    const bool found = naming.finder != NULL && naming.finder(return_address - 1, name, bytes, offset);
+    if (naming.finder == NULL)
+        return false;
+    pthread_mutex_lock(&naming.lock);
+    const bool found = naming.finder(return_address - 1, name, bytes, offset);
+    pthread_mutex_unlock(&naming.lock);
     *offset += found;
     return found;
 }
@@ -150,4 +130,14 @@ void code_begin(const struct policy *policy, const char *program, code_function_
         naming.matched |= policy->rules[i].func != NULL || policy->rules[i].stack_count > 0;
     naming.program = program;
     naming.finder = finder;
+}
+
+void code_lock(void)
+{
+    pthread_mutex_lock(&naming.lock);
+}
+
+void code_unlock(void)
+{
+    pthread_mutex_unlock(&naming.lock);
 }

@@ -3,9 +3,9 @@
  * What is known of the code that a call returns to: its module, its function, and where DWARF tells it, its
  * source lines and what was inlined there.
  *
- * Names are asked for through functions of modules that are loaded at bring-up, one thread at a time (the
- * caller holds a lock). What modules are loaded is asked through dl_iterate_phdr() or _dl_find_object(),
- * never dlsym() or dladdr(): a thread that waited for the loader's lock in malloc could wait for ever.
+ * Names are asked for through functions of modules that are loaded at bring-up, one thread at a time. What
+ * modules are loaded is asked through dl_iterate_phdr() or _dl_find_object(), never dlsym() or dladdr(): a
+ * thread that waited for the loader's lock in malloc could wait for ever.
  */
 #ifndef SHM_CODE_H
 #define SHM_CODE_H
@@ -48,6 +48,10 @@ struct policy_site code_facts(const struct code *code);
 /* The call that an address returns to, for a message: "function+0xOFFSET (MODULE!0xOFFSET)", or the part in
  * parentheses alone where functions have no names. Returns the length; cut to fit. */
 size_t code_describe(const void *return_address, char *out, size_t bytes);
+
+/* Around fork(). */
+void code_lock(void);
+void code_unlock(void);
 
 /* Were there functions that could not be named for want of a descriptor or a mapping? */
 bool code_was_blind(void);

@@ -469,10 +469,12 @@ void site_lock(void)
 {
     pthread_mutex_lock(&sites.lock);
     stack_lock();
+    code_lock();
 }
 
 void site_unlock(void)
 {
+    code_unlock();
     stack_unlock();
     pthread_mutex_unlock(&sites.lock);
 }

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Asks shmpreload-symbols.so for the names of the places that a library of ours tells of, two bytes further
+ * on: NAME+OFFSET each, or a dash.
+ *
+ *     name-places SYMBOLS_MODULE LIBRARY [COMMAND]
+ *
+ * COMMAND is run by the shell after the library is loaded, before the first question.
+ */
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef bool finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
+
+static void *load(const char *path)
+{
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (module == NULL) {
+        fprintf(stderr, "%s\n", dlerror());
+        exit(2);
+    }
+    return module;
+}
+
+int main(int count, char **argument)
+{
+    finder *find;
+    char name[256];
+    uint64_t offset;
+    if (count < 3)
+        return 2;
+    void *symbol = dlsym(load(argument[1]), "shmpreload_function_at");
+    memcpy(&find, &symbol, sizeof find);
+    const char *const *place = dlsym(load(argument[2]), "named_places");
+    if (find == NULL || place == NULL || (count > 3 && system(argument[3]) != 0))
+        return 2;
+    for (; *place != NULL; place++)
+        if (find((uintptr_t)*place + 2, name, sizeof name, &offset))
+            printf("%s+%" PRIu64 "\n", name, offset);
+        else
+            puts("-");
+    return 0;
+}
