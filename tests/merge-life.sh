@@ -160,6 +160,32 @@ test_room() {
     nothing_left "$1"
 }
 
+# A server that has become another user may not open the files of common copies: it goes on, and says why.
+test_stranger() {
+    local id tries=0
+    if [ "$(id -u)" != 0 ]; then
+        skip "$1" 'only root can become another user'
+        return
+    fi
+    new_job
+    for id in a b; do # one alone has nobody to merge with
+        start "$id" 'merge module=exe size>=64K when=quiet:100ms' timeout 100 "$victims/merge-stranger"
+    done
+    both_await ready
+    until [ -s "$work/a.err" ] || [ -s "$work/b.err" ] || ((tries++ > 600)); do
+        sleep 0.05 # it has to be quiet for a while before anybody tries
+    done
+    finish a
+    exits 0 "$1"
+    finish b
+    exits 0 "$1, the other"
+    cat "$work/a.out" "$work/b.out" >"$work/out"
+    cat "$work/a.err" "$work/b.err" >"$work/err"
+    lacks out '^NO' "$1: nothing is wrong"
+    has err 'not merged for now: the process has become another user' "$1: why nothing is merged"
+    "$tool" gc >"$work/gc.out" 2>&1 # it could not remove root's file either
+}
+
 # Those who were there before are gone; a child that they left has all.
 test_last() {
     local tries=0
@@ -342,4 +368,5 @@ all() {
 for hold in userfaultfd scan compare; do
     all "$hold"
 done
+test_stranger "become another user"
 tap_end

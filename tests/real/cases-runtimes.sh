@@ -72,14 +72,14 @@ case_gawk() {
 case_ffmpeg() {
     local quiet=(ffmpeg -hide_banner -nostdin -v error)
     "${quiet[@]}" -f lavfi -i testsrc2=s=480x270:r=25:d=3 -f lavfi -i sine=d=3 -threads 2 -c:v libx264 -preset veryfast -c:a aac \
-        -fflags bitexact -flags bitexact film.mkv && cksum film.mkv
+        -fflags +bitexact -flags:v +bitexact -flags:a +bitexact film.mkv && cksum film.mkv
     "${quiet[@]}" -i film.mkv -vf scale=320:-2,hflip -threads 2 -f framemd5 -
     "${quiet[@]}" -i nothing.mkv out.mkv
 }
 
 case_imagemagick() {
-    convert -seed 7 -size 500x400 plasma:red-blue -blur 0x3 -resize 120% -colorspace Lab picture.miff && cksum picture.miff
-    convert picture.miff -strip -define png:exclude-chunks=date,time -quality 90 picture.png
+    convert -seed 7 -size 500x400 plasma:red-blue -blur 0x3 -resize 120% -colorspace Lab ppm:picture && cksum picture
+    convert ppm:picture -strip -define png:exclude-chunks=date,time -quality 90 picture.png
     convert picture.png -rotate 17 -modulate 90,120 ppm:- | cksum
     convert picture.png -resize 50% -quality 80 picture.jpg && identify -format '%wx%h %m %k\n' picture.jpg picture.png
     convert nothing.png out.jpg
