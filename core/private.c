@@ -126,6 +126,18 @@ static void note_holes(struct private_space *space, const void *address, uint64_
         space->chunks[chunk].has_holes |= space->chunks[chunk].file != 0;
 }
 
+/* Not what is a mapping of a canonical copy, nor what the program has changed the rights of. */
+static bool may_stay(struct arena_ground *ground, uint32_t page, uint32_t pages)
+{
+    const struct private_space *space = space_of(ground);
+    for (uint32_t chunk = page / CHUNK_PAGES; chunk <= (page + pages - 1) / CHUNK_PAGES; chunk++) {
+        const struct merge_local *local = &space->chunks[chunk];
+        if (local->file != 0 || local->barred || local->altered)
+            return false;
+    }
+    return true;
+}
+
 static void drop(struct arena_ground *ground, struct arena *arena, uint32_t page, uint32_t pages)
 {
     struct private_space *space = space_of(ground);
@@ -157,6 +169,7 @@ static struct private_space *make_space(shmcore_segment *segment, uint32_t index
                                           .extend = extend,
                                           .use = use,
                                           .drop = drop,
+                                          .may_stay = may_stay,
                                           .memory = take_memory};
     pthread_mutex_init(&space->lock, NULL);
     pthread_mutex_init(&space->tables, NULL);
