@@ -133,7 +133,11 @@ static int extend(struct arena *arena, uint32_t pages, uint32_t alignment)
     uint32_t first;
     if (grains > MERGE_GRAINS || !make_room(arena, 1))
         return -ENOMEM;
+    if (arena->refused != 0 && grains >= arena->refused)
+        return -ENOSPC;
     const int error = arena->ground->extend(arena->ground, arena, arena->spans, (uint32_t)grains, &first);
+    if (error == -ENOSPC)
+        arena->refused = (uint32_t)grains;
     if (error != 0)
         return error;
     arena->spans++;

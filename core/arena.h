@@ -82,6 +82,7 @@ struct arena {
     uint64_t quiet;
     uint64_t sequence;
     uint32_t spans, grains;
+    uint32_t refused; /* grains that there were no addresses for: they are not asked for again. 0: none */
     struct arena_piece *pieces; /* by address */
     uint32_t piece_count, piece_room;
     struct arena_slab *slabs[ARENA_CLASSES];

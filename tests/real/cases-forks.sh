@@ -16,6 +16,8 @@ title+=([pools]='python3: pools of workers, queues, managers' [server]='python3:
     [fork_bash]='bash: subshells, pipes, coproc, traps' [fork_make]='make: recursive, -j4' [fork_git]='git: hooks, filters, rebase, bisect'
     [nginx]='nginx: reload, proxy, gives up its rights' [postgresql]='PostgreSQL: pgbench, parallel queries')
 ordinary+=([postgresql]=1)
+# Its workers are nobody, and may not open the files of root's segment.
+says+=([nginx]='the process has become another user')
 expected+=([pools]='^150 ' [server]='^\[0, 0, 0, .*, 0\]$' [fork_bash]='^bye from' [fork_make]='^114$' [fork_git]='^2995 numbers$'
     [nginx]='^/numbers HTTP/1.1 200 OK 108894 ' [postgresql]='^t\|t$')
 input_writers+=(write_fork_inputs)
