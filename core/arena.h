@@ -70,7 +70,7 @@ struct arena_piece {
 };
 
 struct arena {
-    struct arena *next;
+    struct arena *next, *next_by_key; /* for private.c */
     struct arena_ground *ground;
     pthread_mutex_t lock;
     uint64_t key[2];

@@ -16,7 +16,7 @@ expected+=([redis]='^OK$' [nginx_ab]='^Complete requests: +4000$')
 case_redis() {
     local call=(redis-cli -s "$PWD/socket") i=0 master
     redis-server --port 0 --unixsocket "$PWD/socket" --save '' --dir "$PWD" --daemonize yes --pidfile "$PWD/pid" \
-        --logfile "$PWD/log" --io-threads 2 --hash-max-listpack-entries 8 >/dev/null
+        --logfile "$PWD/log" --hash-max-listpack-entries 8 >/dev/null
     until "${call[@]}" ping >ping 2>&1 && grep -q PONG ping; do [ $((i++)) -lt 20000 ] || break; done
     redis-benchmark -s "$PWD/socket" -q -n 20000 -c 20 -P 4 -d 100 -r 5000 \
         -t set,get,incr,lpush,rpop,sadd,hset,spop,zadd,lrange_100,mset | tr '\r' '\n' | grep -oE '^[A-Z_]+.*per second' |
