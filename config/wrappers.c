@@ -23,6 +23,12 @@ static const char *const known[] = {
     "std::_List_base*::_M_get_node",
     "std::__detail::_Hashtable_alloc*::_M_allocate_*",
     "std::get_temporary_buffer*",
+    /* Rust: its allocator, and what makes room for a vector that grows */
+    "__rust_*alloc*",
+    "__rdl_*alloc*",
+    "alloc::raw_vec::*",
+    "alloc::alloc::*",
+    "<alloc::alloc::Global as *",
     /* libgfortran */
     "_gfortrani_xmalloc",
     "_gfortrani_xmallocarray",

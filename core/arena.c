@@ -133,7 +133,11 @@ static int extend(struct arena *arena, uint32_t pages, uint32_t alignment)
     uint32_t first;
     if (grains > MERGE_GRAINS || !make_room(arena, 1))
         return -ENOMEM;
+    if (arena->refused != 0 && grains >= arena->refused)
+        return -ENOSPC;
     const int error = arena->ground->extend(arena->ground, arena, arena->spans, (uint32_t)grains, &first);
+    if (error == -ENOSPC)
+        arena->refused = (uint32_t)grains;
     if (error != 0)
         return error;
     arena->spans++;
@@ -182,13 +186,40 @@ static struct arena_piece *take(struct arena *arena, uint32_t pages, uint32_t wa
     return &arena->pieces[index];
 }
 
+static unsigned char *address_of(const struct arena *arena, uint32_t page)
+{
+    return arena->ground->base + page * PAGE_BYTES;
+}
+
+static void drop(struct arena *arena, struct dirty_range range)
+{
+    if (range.pages != 0)
+        arena->ground->drop(arena->ground, arena, range.page, range.pages);
+}
+
+/* Of pages that are used again: is there anything in them? Not when they are to be cleared. */
+static bool is_dirty(struct arena *arena, uint32_t page, uint32_t pages, bool clear)
+{
+    struct dirty_range found, rest;
+    bool dirty = false;
+    while ((found = dirty_take(&arena->dirty, (struct dirty_range){page, pages}, &rest)).pages != 0) {
+        dirty = !clear;
+        if (clear)
+            memset(address_of(arena, found.page), 0, found.pages * PAGE_BYTES);
+        drop(arena, rest);
+    }
+    return dirty;
+}
+
 static void give_back(struct arena *arena, struct arena_piece *piece, bool again)
 {
-    const uint32_t page = piece->page, pages = piece->pages;
+    struct arena_ground *ground = arena->ground;
+    const struct dirty_range range = {piece->page, piece->pages};
     piece->kind = again ? PIECE_FREE : PIECE_SPENT;
     piece->slab = NULL;
     join(arena, (uint32_t)(piece - arena->pieces));
-    arena->ground->drop(arena->ground, arena, page, pages);
+    const bool stays = again && ground->may_stay != NULL && ground->may_stay(ground, range.page, range.pages);
+    drop(arena, stays ? dirty_keep(&arena->dirty, range) : range);
 }
 
 /* ---------------------------------------------------------------- slabs */
@@ -240,6 +271,8 @@ static struct arena_slab *new_slab(struct arena *arena, unsigned class, int *err
     memset(slab->bits, 0, bits);
     piece->kind = PIECE_SLAB;
     piece->slab = slab;
+    if (is_dirty(arena, piece->page, piece->pages, false))
+        slab->fresh = slots;
     struct arena_slab **end = &arena->slabs[class];
     while (*end != NULL)
         end = &(*end)->next;
@@ -254,11 +287,6 @@ static uint32_t free_slot(const struct arena_slab *slab)
         if (~slab->bits[word] != 0)
             return (uint32_t)least(word * 64 + (uint32_t)__builtin_ctzll(~slab->bits[word]), slab->slots);
     return slab->slots;
-}
-
-static unsigned char *address_of(const struct arena *arena, uint32_t page)
-{
-    return arena->ground->base + page * PAGE_BYTES;
 }
 
 static void *allocate_slot(struct arena *arena, unsigned class, bool zero, int *error)
@@ -338,6 +366,7 @@ void *arena_allocate(struct arena *arena, size_t bytes, size_t alignment, bool z
     if (piece == NULL)
         return NULL;
     piece->bytes = bytes;
+    is_dirty(arena, piece->page, piece->pages, zero);
     return address_of(arena, piece->page);
 }
 
@@ -391,6 +420,14 @@ bool arena_free(struct arena *arena, void *pointer, bool by_owner)
     else
         free_slot_of(arena, piece, slot_at(arena, piece->slab, pointer), by_owner);
     return true;
+}
+
+void arena_clear(struct arena *arena)
+{
+    struct dirty_range rest;
+    const struct dirty_range all = {0, UINT32_MAX};
+    for (struct dirty_range found; (found = dirty_take(&arena->dirty, all, &rest)).pages != 0;)
+        drop(arena, found);
 }
 
 bool arena_lives_in(const struct arena *arena, uint32_t page, uint32_t pages)

@@ -9,7 +9,8 @@
  * sheets of their own, so that a block that is freed gives its canonical copies back whole.
  *
  * What decides is the order of the owner's calls alone. So what another thread frees is *spent*: its memory
- * goes back, its addresses are not used again.
+ * goes back, its addresses are not used again. When memory goes back is not part of that: a few free pages
+ * stay as they are for a moment, and are cleared if they are used again; see dirty.h.
  *
  * Nothing is written beside or into a block: no header, no list; what was shared stays so after a free.
  * Pieces and slabs are kept in memory of this process's own.
@@ -21,6 +22,7 @@
 
 #include <pthread.h>
 
+#include "dirty.h"
 #include "merge_layout.h"
 
 #define ARENA_SLOT_MOST (16 * KIBI)
@@ -40,6 +42,9 @@ struct arena_ground {
     int (*use)(struct arena_ground *ground, uint32_t page, uint32_t pages);
     /* It is not any more: it is zero when they are used again. */
     void (*drop)(struct arena_ground *ground, struct arena *arena, uint32_t page, uint32_t pages);
+    /* May they stay as they are, with what was written to them, until they are used again or dropped? NULL:
+     * never. */
+    bool (*may_stay)(struct arena_ground *ground, uint32_t page, uint32_t pages);
     /* Zero memory for tables, never given back. NULL: none. */
     void *(*memory)(struct arena_ground *ground, size_t bytes);
 };
@@ -65,7 +70,7 @@ struct arena_piece {
 };
 
 struct arena {
-    struct arena *next;
+    struct arena *next, *next_by_key; /* for private.c */
     struct arena_ground *ground;
     pthread_mutex_t lock;
     uint64_t key[2];
@@ -77,10 +82,12 @@ struct arena {
     uint64_t quiet;
     uint64_t sequence;
     uint32_t spans, grains;
+    uint32_t refused; /* grains that there were no addresses for: they are not asked for again. 0: none */
     struct arena_piece *pieces; /* by address */
     uint32_t piece_count, piece_room;
     struct arena_slab *slabs[ARENA_CLASSES];
     struct arena_slab *idle[ARENA_CLASSES]; /* tables of slabs that were given back */
+    struct dirty dirty;
 };
 
 /* NULL: no memory or no addresses (errno is not set; *error is -errno). */
@@ -93,6 +100,9 @@ size_t arena_left(const struct arena *arena, const void *pointer);
 
 /* False: no live block begins there. */
 bool arena_free(struct arena *arena, void *pointer, bool by_owner);
+
+/* Drops the free pages that have stayed as they were. */
+void arena_clear(struct arena *arena);
 
 /* Is anything live in these pages? */
 bool arena_lives_in(const struct arena *arena, uint32_t page, uint32_t pages);

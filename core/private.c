@@ -49,95 +49,6 @@ unsigned private_hold(void)
     return atomic_load(&privates.best);
 }
 
-/* ---------------------------------------------------------------- the ground */
-
-static struct private_space *space_of(struct arena_ground *ground)
-{
-    return (struct private_space *)(void *)ground;
-}
-
-static void *take_memory(struct arena_ground *ground, size_t bytes)
-{
-    struct private_space *space = space_of(ground);
-    void *memory = NULL;
-    bytes = align_up(bytes, 16);
-    pthread_mutex_lock(&space->tables);
-    if (bytes > PRIVATE_CHUNK_MEMORY / 4) {
-        if (os_map_private(align_up(bytes, PAGE_BYTES), &memory) != 0)
-            memory = NULL;
-    } else {
-        if (bytes > space->memory_left && os_map_private(PRIVATE_CHUNK_MEMORY, &memory) == 0) {
-            space->memory = memory;
-            space->memory_left = PRIVATE_CHUNK_MEMORY;
-        }
-        memory = bytes <= space->memory_left ? space->memory : NULL;
-        if (memory != NULL) {
-            space->memory += bytes;
-            space->memory_left -= bytes;
-        }
-    }
-    pthread_mutex_unlock(&space->tables);
-    return memory;
-}
-
-static int extend(struct arena_ground *ground, struct arena *arena, uint32_t ordinal, uint32_t grains,
-                  uint32_t *first)
-{
-    struct private_space *space = space_of(ground);
-    const uint64_t key[2] = {hash_mix(arena->key[0] + ordinal), arena->key[1] ^ hash_mix(ordinal)};
-    int error = merge_index_agree(&space->index, key, arena->label, arena->label_length, grains, first);
-    if (error != 0)
-        return error;
-    error = os_map_private_at(space->index.base + *first * MERGE_GRAIN, grains * MERGE_GRAIN);
-    for (uint32_t i = 0; i < grains && error == 0; i++)
-        atomic_store_explicit(&space->by_grain[*first + i], arena, memory_order_release);
-    return error;
-}
-
-static int use(struct arena_ground *ground, uint32_t page, uint32_t pages)
-{
-    struct private_space *space = space_of(ground);
-    const uint32_t first = page / CHUNK_PAGES, end = (page + pages - 1) / CHUNK_PAGES + 1;
-    const int error = merge_index_use(&space->index, space->segment->row, first, end - first);
-    for (uint32_t chunk = first; chunk < end && error == 0; chunk++)
-        space->chunks[chunk].used = true;
-    return error;
-}
-
-/* Nothing lives in it any more: its canonical copy, if it has one, is not this process's business. What lay
- * beside the last block is a mapping of it as well, and would keep the whole file. */
-static void leave_chunk(struct private_space *space, uint32_t chunk)
-{
-    struct merge_local *local = &space->chunks[chunk];
-    if (local->file != 0)
-        (void)os_map_private_over(space->ground.base + chunk * MERGE_CHUNK, MERGE_CHUNK);
-    if (local->used && space->segment->row != ROW_NONE)
-        merge_index_release(&space->index, space->segment->row, chunk, false);
-    if (!merge_index_is_used(&space->index, chunk))
-        atomic_store_explicit(&space->index.file->chunks[chunk].block_bytes, 0, memory_order_relaxed);
-    *local = (struct merge_local){.barred = local->barred};
-}
-
-/* With the arena's lock: these pages have become untouched memory. */
-static void note_holes(struct private_space *space, const void *address, uint64_t bytes)
-{
-    const uint32_t last = private_chunk_of(space, (const unsigned char *)address + bytes - 1);
-    for (uint32_t chunk = private_chunk_of(space, address); chunk <= last; chunk++)
-        space->chunks[chunk].has_holes |= space->chunks[chunk].file != 0;
-}
-
-static void drop(struct arena_ground *ground, struct arena *arena, uint32_t page, uint32_t pages)
-{
-    struct private_space *space = space_of(ground);
-    unsigned char *address = ground->base + page * PAGE_BYTES;
-    if (os_map_private_over(address, pages * PAGE_BYTES) != 0)
-        memset(address, 0, pages * PAGE_BYTES); /* no mapping is left: at least it is zero, as it must be */
-    note_holes(space, address, pages * PAGE_BYTES);
-    for (uint32_t chunk = page / CHUNK_PAGES; chunk <= (page + pages - 1) / CHUNK_PAGES; chunk++)
-        if (!arena_lives_in(arena, chunk * CHUNK_PAGES, CHUNK_PAGES))
-            leave_chunk(space, chunk);
-}
-
 /* ---------------------------------------------------------------- spaces */
 
 static struct private_space *make_space(shmcore_segment *segment, uint32_t index)
@@ -153,11 +64,7 @@ static struct private_space *make_space(shmcore_segment *segment, uint32_t index
         return NULL;
     }
     space->segment = segment;
-    space->ground = (struct arena_ground){.base = (unsigned char *)(uintptr_t)space->index.base,
-                                          .extend = extend,
-                                          .use = use,
-                                          .drop = drop,
-                                          .memory = take_memory};
+    private_make_ground(space);
     pthread_mutex_init(&space->lock, NULL);
     pthread_mutex_init(&space->tables, NULL);
     pthread_mutex_init(&space->passing, NULL);
@@ -234,18 +141,23 @@ void private_drop_row(shmcore_segment *segment, uint32_t row)
 
 /* ---------------------------------------------------------------- arenas */
 
-static struct arena *find_arena(const struct private_space *space, const uint64_t key[2])
+static _Atomic(struct arena *) *bucket_of(struct private_space *space, const uint64_t key[2])
 {
-    struct arena *arena = atomic_load_explicit(&space->arenas, memory_order_acquire);
+    return &space->by_key[key[0] % PRIVATE_BUCKETS];
+}
+
+static struct arena *find_arena(struct private_space *space, const uint64_t key[2])
+{
+    struct arena *arena = atomic_load_explicit(bucket_of(space, key), memory_order_acquire);
     while (arena != NULL && (arena->key[0] != key[0] || arena->key[1] != key[1]))
-        arena = arena->next;
+        arena = arena->next_by_key;
     return arena;
 }
 
 static struct arena *make_arena(struct private_space *space, const uint64_t key[2], const char *label,
                                 size_t length, const struct private_rule *rule)
 {
-    struct arena *arena = take_memory(&space->ground, sizeof *arena);
+    struct arena *arena = space->ground.memory(&space->ground, sizeof *arena);
     if (arena == NULL) {
         error_set(ENOMEM, "no memory is left for the tables of merged memory");
         return NULL;
@@ -261,6 +173,8 @@ static struct arena *make_arena(struct private_space *space, const uint64_t key[
         arena->label_length = (uint32_t)least(length, ARENA_LABEL);
         memcpy(arena->label, label, arena->label_length);
         pthread_mutex_init(&arena->lock, NULL);
+        arena->next_by_key = atomic_load(bucket_of(space, key));
+        atomic_store_explicit(bucket_of(space, key), arena, memory_order_release);
         arena->next = atomic_load(&space->arenas);
         atomic_store_explicit(&space->arenas, arena, memory_order_release);
     }
@@ -313,7 +227,7 @@ static void *refuse(const struct private_space *space, size_t bytes, int error)
 
 void *private_allocate(struct arena *arena, size_t bytes, size_t alignment, bool zero)
 {
-    struct private_space *space = space_of(arena->ground);
+    struct private_space *space = private_space_under(arena->ground);
     int error = -ENOMEM;
     void *pointer = NULL;
     if (space->segment->row < MERGE_ROWS) {
@@ -345,7 +259,7 @@ bool private_owns(const void *pointer)
 /* Whoever gets its memory next expects to read and write it. */
 static void lift_protection(const struct arena *arena, void *pointer)
 {
-    const struct private_space *space = space_of(arena->ground);
+    const struct private_space *space = private_space_under(arena->ground);
     const uintptr_t start = align_up((uintptr_t)pointer, PAGE_BYTES);
     const uintptr_t end = align_down((uintptr_t)pointer + arena_usable(arena, pointer), PAGE_BYTES);
     if (UNLIKELY(space->chunks[private_chunk_of(space, pointer)].altered) && end > start)
@@ -426,7 +340,7 @@ int private_forget(void *address, size_t bytes)
     pthread_mutex_lock(&arena->lock);
     const int error = os_map_private_over(address, least(bytes, left));
     if (error == 0)
-        note_holes(space_of(arena->ground), address, least(bytes, left));
+        private_note_holes(private_space_under(arena->ground), address, least(bytes, left));
     pthread_mutex_unlock(&arena->lock);
     return error;
 }

@@ -12,17 +12,20 @@
 struct private_tally;
 
 #define PRIVATE_CHUNK_MEMORY MEBI
+#define PRIVATE_BUCKETS      4096u
 
 /* Of one segment in this process. */
 struct private_space {
     struct arena_ground ground; /* first: arenas know no more */
     shmcore_segment *segment;
     struct merge_index index;
-    pthread_mutex_t lock;    /* arenas are made */
-    pthread_mutex_t tables;  /* memory for tables; the innermost */
-    pthread_mutex_t passing; /* one pass at a time */
-    _Atomic(struct arena *) arenas;
-    unsigned char *memory; /* for tables */
+    pthread_mutex_t lock;           /* arenas are made */
+    pthread_mutex_t tables;         /* memory for tables; the innermost */
+    pthread_mutex_t passing;        /* one pass at a time */
+    _Atomic(struct arena *) arenas; /* all of them; */
+    _Atomic(struct arena *)
+        by_key[PRIVATE_BUCKETS]; /* and those of a key's hash: compilers have ten thousands */
+    unsigned char *memory;       /* for tables */
     size_t memory_left;
     _Atomic(struct arena *) by_grain[MERGE_GRAINS];
     struct merge_local chunks[MERGE_CHUNKS];
@@ -51,5 +54,14 @@ static inline uint32_t private_chunk_of(const struct private_space *space, const
 {
     return (uint32_t)((uint64_t)((const unsigned char *)pointer - space->ground.base) / MERGE_CHUNK);
 }
+
+static inline struct private_space *private_space_under(struct arena_ground *ground)
+{
+    return (struct private_space *)(void *)ground;
+}
+
+void private_make_ground(struct private_space *space);
+/* With the arena's lock: these pages have become untouched memory. */
+void private_note_holes(struct private_space *space, const void *address, uint64_t bytes);
 
 #endif

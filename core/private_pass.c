@@ -136,7 +136,10 @@ static bool look_at(struct sweep *sweep, uint32_t chunk)
         sweep->tally->looked++;
         if (merge_index_held(&space->index, space->segment->row, chunk) == HELD_NOTHING)
             merge_index_use(&space->index, space->segment->row, chunk, 1); /* a forked child's first look */
-        if (is_due(sweep, local, chunk, arena->quiet))
+        const bool due = is_due(sweep, local, chunk, arena->quiet);
+        if (due)
+            arena_clear(arena); /* nothing happens there: what was freed can go, and need not be compared */
+        if (due && local->used)
             again = settle(sweep, local, chunk, arena->quiet, merge_chunk(&sweep->pass, chunk, local));
     }
     pthread_mutex_unlock(&arena->lock);

@@ -29,6 +29,19 @@ static struct {
 
 /* ---------------------------------------------------------------- what is said */
 
+static const char *why_full(int error)
+{
+    switch (error) {
+    case ENOMEM:
+        return "the process has too many mappings (vm.max_map_count)";
+    case EACCES:
+    case EPERM:
+        return "the process has become another user, who may not open the files of their common copy";
+    default:
+        return "no memory is left for their common copy";
+    }
+}
+
 static void report(const struct private_tally *tally)
 {
     if (tally->error == ENOTSUP)
@@ -36,9 +49,7 @@ static void report(const struct private_tally *tally)
     else if (tally->full != 0)
         log_say(SETTINGS_LOG_WARN, "merge full",
                 "%lu pieces of 2 MiB are not merged for now: %s; they stay the program's own memory",
-                (unsigned long)tally->full,
-                tally->error == ENOMEM ? "the process has too many mappings (vm.max_map_count)"
-                                       : "no memory is left for their common copy");
+                (unsigned long)tally->full, why_full(tally->error));
     if (tally->busy != 0)
         log_say(
             SETTINGS_LOG_INFO, "merge busy",

@@ -25,7 +25,7 @@ IMPURE = {"core/os.h", "core/lock.h", "core/segment.h", "core/handle.h"}
 FACADE_HEADER = "core/handle.h"
 FACADE = {"blocks", "collect", "enter", "export", "export_extent", "export_own", "export_slab", "forked",
           "forked_run", "inherited", "naming", "private", "private_own",
-          "private_pass", "private_show", "reap", "regions", "release", "store", "visit", "work"}
+          "private_ground", "private_pass", "private_show", "reap", "regions", "release", "store", "visit", "work"}
 
 PRELOAD_FROM_CORE = {"core/" + name + ".h"
                      for name in ("base", "error", "export", "forked", "label", "layout", "os", "private",

@@ -160,6 +160,33 @@ test_room() {
     nothing_left "$1"
 }
 
+# A server that has become another user may not open the files of common copies: it goes on, and says why.
+test_stranger() {
+    local id tries=0
+    if [ "$(id -u)" != 0 ]; then
+        skip "$1" 'only root can become another user'
+        return
+    fi
+    new_job
+    chmod 711 "$work" && : >"$work/said" && chmod 666 "$work/said" # nobody cannot open root's standard error again
+    for id in a b; do # one alone has nobody to merge with
+        SHM_LOG_FILE=$work/said start "$id" 'merge module=exe size>=64K when=quiet:100ms' \
+            timeout 100 "$victims/merge-stranger"
+    done
+    both_await ready
+    until [ -s "$work/said" ] || ((tries++ > 600)); do
+        sleep 0.05 # it has to be quiet for a while before anybody tries
+    done
+    for id in a b; do
+        finish "$id"
+        exits 0 "$1, $id"
+        grep -q '^yes the block is whole' "$work/$id.out"
+        verdict $? "$1, $id: the block is whole" "$work/$id.out"
+    done
+    has said 'not merged for now: the process has become another user' "$1: why nothing is merged"
+    "$tool" gc >"$work/gc.out" 2>&1 # it could not remove root's file either
+}
+
 # Those who were there before are gone; a child that they left has all.
 test_last() {
     local tries=0
@@ -342,4 +369,5 @@ all() {
 for hold in userfaultfd scan compare; do
     all "$hold"
 done
+test_stranger "become another user"
 tap_end

@@ -197,6 +197,34 @@ static void a_slab_goes_with_its_last_slot(void **state)
     assert_ptr_equal(take(20000), a); /* the pages are free for others */
 }
 
+/* Freed pages may stay as they are: whoever gets them next finds zeros where zeros are promised. */
+static void pages_that_stay_are_cleared_when_they_are_used_again(void **state)
+{
+    (void)state;
+    int error;
+    fields[0].lazy = true;
+    unsigned char *block = take(20000);
+    memset(block, 1, 20000);
+    assert_true(arena_free(arena, block, true));
+    assert_int_equal(fields[0].drops, 0);
+    unsigned char *again = arena_allocate(arena, 40000, 0, true, &error);
+    assert_ptr_equal(again, block);
+    for (unsigned i = 0; i < 40000; i++)
+        assert_int_equal(again[i], 0);
+    memset(again, 1, 40000);
+    assert_true(arena_free(arena, again, true));
+    unsigned char *slot = arena_allocate(arena, 1000, 0, true, &error);
+    assert_ptr_equal(slot, block);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(slot[i], 0);
+    assert_true(arena_free(arena, slot, false));
+    arena_clear(arena);
+    assert_int_equal(fields[0].drops, 0); /* all of it is the slab's */
+    assert_true(arena_free(arena, take(20000), true));
+    arena_clear(arena);
+    assert_int_equal(fields[0].drops, 1);
+}
+
 static void a_full_slab_is_used_again_when_a_slot_is_freed(void **state)
 {
     (void)state;
@@ -445,6 +473,7 @@ int main(void)
         FRESH(spans_apart_are_not),
         FRESH(a_block_that_is_freed_gives_its_pages_back),
         FRESH(a_slab_goes_with_its_last_slot),
+        FRESH(pages_that_stay_are_cleared_when_they_are_used_again),
         FRESH(a_full_slab_is_used_again_when_a_slot_is_freed),
         FRESH(what_the_owner_frees_is_used_again),
         FRESH(what_others_free_is_spent),

@@ -17,7 +17,7 @@
 #define SPACE  (GRAINS * MERGE_GRAIN)
 #define TABLES (8 * MEBI)
 
-enum page { OUTSIDE, UNUSED, USED, GONE };
+enum page { OUTSIDE, UNUSED, USED, GONE, STAYING };
 
 /* A ground that remembers what it was told of each page. */
 struct field {
@@ -28,6 +28,7 @@ struct field {
     uint32_t grains, most; /* given out, and at the most */
     uint32_t skip;         /* grains left out before each span */
     bool poor;             /* no memory for pages */
+    bool lazy;             /* what was freed may stay for a moment */
     uint32_t uses, drops, spans;
     unsigned char page[PAGES];
 };
@@ -60,7 +61,7 @@ static inline int use(struct arena_ground *ground, uint32_t page, uint32_t pages
     if (field->poor)
         return -ENOMEM;
     for (uint32_t i = page; i < page + pages; i++) {
-        assert_int_equal(field->page[i], UNUSED);
+        assert_true(field->page[i] == UNUSED || field->page[i] == STAYING);
         field->page[i] = USED;
     }
     field->uses++;
@@ -71,13 +72,21 @@ static inline void drop(struct arena_ground *ground, struct arena *arena, uint32
 {
     struct field *field = field_of(ground);
     assert_ptr_equal(arena, &field->arena);
-    assert_int_equal(field->page[page], USED);
+    assert_true(field->page[page] == USED || field->page[page] == STAYING);
     for (uint32_t i = page; i < page + pages; i++) {
         assert_int_not_equal(field->page[i], OUTSIDE); /* not all of a sheet need be in use */
         field->page[i] = UNUSED; /* the model of the random test says GONE where that is so */
     }
     assert_int_equal(madvise(ground->base + page * PAGE_BYTES, pages * PAGE_BYTES, MADV_DONTNEED), 0);
     field->drops++;
+}
+
+static inline bool may_stay(struct arena_ground *ground, uint32_t page, uint32_t pages)
+{
+    struct field *field = field_of(ground);
+    if (field->lazy && pages <= DIRTY_PAGES)
+        memset(field->page + page, STAYING, pages);
+    return field->lazy;
 }
 
 static inline void *memory(struct arena_ground *ground, size_t bytes)
@@ -102,6 +111,7 @@ static inline void clear(struct field *field)
                               .extend = extend,
                               .use = use,
                               .drop = drop,
+                              .may_stay = may_stay,
                               .memory = memory};
     field->arena.ground = &field->ground;
 }

@@ -5,12 +5,12 @@
 # under `merge` they print what they print without the shim, and all of them together take the memory of one table,
 # 3 % of it for each process, and the pages that they made different. As root and as nobody.
 #
-#     tests/real-merge.sh BUILD_DIR
+#     tests/real/merge.sh BUILD_DIR
 #
 # The cases are called by their names, which ShellCheck does not see.
 # shellcheck disable=SC2317
 
-# shellcheck source=tests/real.sh
+# shellcheck source=tests/real/real.sh
 . "$(dirname "$0")/real.sh"
 real_begin real-merge "${1-}"
 processes=4

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# What the programs of real-programs.sh work on: a tree of files, lines of text, and small programs. To be
+# What the programs of cases-programs.sh work on: a tree of files, lines of text, and small programs. To be
 # sourced; write_inputs DIRECTORY writes them, the same ones each time.
 
 write_inputs() {

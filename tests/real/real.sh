@@ -1,27 +1,35 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# What the tests real-*.sh have in common. Each case is a small script around an unmodified program. It runs without
-# the shim and then with it, under policies, in an environment that is equal but for LD_PRELOAD; standard output,
-# standard error and exit status must be the same. Every program of the script is preloaded into, the shell as well.
+# What the scripts here have in common. Each case is a small script around an unmodified program. It runs without the
+# shim and then with it, under policies, in an environment that is equal but for LD_PRELOAD; standard output, standard
+# error and exit status must be the same. Every program of the script is preloaded into, the shell as well.
 #
-# To be sourced by a bash script, which calls real_begin, has a function case_NAME for each case and calls run_case
-# NAME and at last real_end. What it may set before:
+# To be sourced by a bash script, which has a function case_NAME for each case (most are in cases-*.sh), calls
+# real_begin, then run_case NAME for each, and at last real_end. What it may set before:
 #     needs[NAME]        what the case needs beyond coreutils: programs, python3:MODULE, source:repository, root
 #     policy[MODE]       the policies; all that are there are tried
 #     not_under[NAME]    modes that a case is not for
 #     ordinary[NAME]     not as root: as nobody then
 #     expected[NAME]     a line that it prints when all is well; anything at all without
+#     says[NAME]         what the shim may say of it, as a regular expression: nothing otherwise
+# and for tests/real/run, which sources all cases:
+#     title[NAME]        what stands in the table
+#     input_writers      functions that write what the cases work on to the directory that they are given
+#
+# In the mode `record` there is no policy: the shim writes down what the program allocates, and takes nothing.
 set -u
 
-declare -A needs=() policy=() not_under=() ordinary=() expected=()
+declare -A needs=() policy=() not_under=() ordinary=() expected=() title=() says=()
+declare -A outcome=() # of CASE.MODE: same, differs, or what else there is to say
+input_writers=()
+python=/usr/bin/python3
 
 # real_begin NAME BUILD_DIR
 real_begin() {
-    build=$(cd "${2:?usage: $1.sh BUILD_DIR}" && pwd) || exit 1
-    source=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd) || exit 1
+    build=$(cd "${2:?usage: $1 BUILD_DIR}" && pwd) || exit 1
+    source=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd) || exit 1
     tool=$build/tools/shmpreload
-    python=/usr/bin/python3
     seconds=120 # for one run
     job=$1-$$
     number=0
@@ -34,15 +42,24 @@ real_begin() {
     work=$(mktemp -d)
     shim=$work/shim/libshmpreload.so
     input=$work/input
-    mkdir "$input" "$work/home" "$work/shim" "$work/logs"
+    mkdir "$input" "$work/home" "$work/shim" "$work/logs" "$work/records"
     cp "$build"/preload/*.so "$work/shim"
     chmod 711 "$work"
-    chmod 1777 "$work/logs"
+    chmod 1777 "$work/logs" "$work/records"
     trap real_clean_up EXIT
     trap 'exit 130' INT TERM HUP
 }
 
+# A server whose case was ended by force would go on.
+real_stop_servers() {
+    local file master
+    for file in "$work"/room/pid "$work"/room/data/postmaster.pid; do
+        [ -f "$file" ] && read -r master <"$file" && kill -QUIT "$master" 2>/dev/null
+    done
+}
+
 real_clean_up() {
+    real_stop_servers
     rm -rf "$work" /dev/shm/shmcore*."$job"-*
 }
 
@@ -58,8 +75,9 @@ real_end() {
 
 # run CASE MODE POLICY: leaves standard output, standard error and the exit status in $work/CASE.MODE.*.
 run() {
-    local case=$1 mode=$2 policy=$3 preload=() user=()
+    local case=$1 mode=$2 policy=$3 preload=() user=() began=${EPOCHREALTIME/./}
     [ "$mode" = plain ] || preload=("LD_PRELOAD=$shim")
+    [ "$mode" != record ] || preload+=("SHM_RECORD=$work/records/%p")
     rm -rf "$work/room" && mkdir "$work/room"
     if [ -n "${ordinary[$case]:-}" ] && [ "$(id -u)" = 0 ]; then
         chown nobody "$work/room"
@@ -74,6 +92,7 @@ run() {
         SHM_JOB="$job-$case" SHM_POLICY="$policy" SHM_LOG=info SHM_LOG_FILE="$work/logs/%p" \
         "${preload[@]}" bash "$work/script" </dev/null >"$work/$case.$mode.out" 2>"$work/$case.$mode.err"
     printf '%s\n' "$?" >"$work/$case.$mode.status"
+    printf '%s\n' $((${EPOCHREALTIME/./} - began)) >"$work/$case.$mode.microseconds"
 }
 
 # verdict WHAT: good when $work/wrong is empty.
@@ -111,13 +130,14 @@ missing_for() {
 
 # The log of a run: the segment was used, and nothing went wrong. A rule that some program of the script never met
 # is no fault. Under `pass` nothing at all is said.
-check_log() {
+check_log() { # check_log CASE MODE
     cat "$work"/logs/* >"$work/log" 2>/dev/null
-    case $1 in
+    case $2 in
         pass) cat "$work/log" ;;
+        record) [ -n "$(ls -A "$work/records")" ] || echo "nothing was recorded" ;;
         export | merge) grep -q "info: attached segment" "$work/log" || echo "no process attached to a segment" ;;
     esac
-    grep -v '^shmpreload: info: ' "$work/log" | grep -v 'never matched'
+    grep -v '^shmpreload: info: ' "$work/log" | grep -vE "never matched|${says[$1]:-never matched}"
 }
 
 compare() {
@@ -127,10 +147,13 @@ compare() {
             cmp "$work/$case.plain.$stream" "$work/$case.$mode.$stream" ||
                 diff -a "$work/$case.plain.$stream" "$work/$case.$mode.$stream" | head -n 12
         done
-        check_log "$mode"
+        check_log "$case" "$mode"
     } >"$work/wrong" 2>&1
+    outcome[$case.$mode]=same
+    [ ! -s "$work/wrong" ] || outcome[$case.$mode]=differs
     verdict "$case, $mode: prints what it prints without the shim"
     find /dev/shm -maxdepth 1 -name "*.$job-$case.*" >"$work/wrong"
+    [ ! -s "$work/wrong" ] || outcome[$case.$mode]='leaves files'
     verdict "$case, $mode: nothing is left in /dev/shm"
 }
 
@@ -149,7 +172,7 @@ run_case() {
     fi
     for mode in "${!policy[@]}"; do
         [[ " ${not_under[$case]:-} " != *" $mode "* ]] || continue
-        rm -f "$work"/logs/*
+        rm -f "$work"/logs/* "$work"/records/*
         run "$case" "$mode" "${policy[$mode]}"
         compare "$case" "$mode"
     done

@@ -1,33 +1,32 @@
-#!/bin/bash
+# shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# The promise, for programs that live on fork: servers with a process for each client, pools of workers, shells, make.
-#
-#     tests/real-forks.sh BUILD_DIR
-#
-# Each runs without the shim and then with it, with every malloc exported, and must print the same; see real.sh. A
-# forked child shares `share` blocks with its parent, as the word says, so that policy is not for them.
+# Programs that live on fork: servers with a process for each client, pools of workers, shells, make, git. To be
+# sourced after real.sh.
 #
 # PostgreSQL refuses to run as root and runs as nobody then. Files and sockets lie in the test's directory.
 #
 # The cases are called by their names, which ShellCheck does not see.
-# shellcheck disable=SC2317
-
-# shellcheck source=tests/real.sh
-. "$(dirname "$0")/real.sh"
-real_begin real-forks "${1-}"
+# shellcheck disable=SC2034,SC2317
 
 postgres=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1)
-needs=([pools]=$python [server]=$python [make]="make gcc" [git]=git [nginx]="nginx root $python"
+needs+=([pools]=$python [server]=$python [fork_make]="make gcc" [fork_git]=git [nginx]="nginx root $python"
     [postgresql]="${postgres:-postgres} setpriv")
-ordinary=([postgresql]=1)
-policy=([export]='export size>=0')
-expected=([pools]='^150 ' [server]='^\[0, 0, 0, .*, 0\]$' [bash]='^bye from' [make]='^114$' [git]='^2995 numbers$'
+title+=([pools]='python3: pools of workers, queues, managers' [server]='python3: a process for each client'
+    [fork_bash]='bash: subshells, pipes, coproc, traps' [fork_make]='make: recursive, -j4' [fork_git]='git: hooks, filters, rebase, bisect'
+    [nginx]='nginx: reload, proxy, gives up its rights' [postgresql]='PostgreSQL: pgbench, parallel queries')
+ordinary+=([postgresql]=1)
+# Its workers are nobody, and may not open the files of root's segment.
+says+=([nginx]='the process has become another user')
+expected+=([pools]='^150 ' [server]='^\[0, 0, 0, .*, 0\]$' [fork_bash]='^bye from' [fork_make]='^114$' [fork_git]='^2995 numbers$'
     [nginx]='^/numbers HTTP/1.1 200 OK 108894 ' [postgresql]='^t\|t$')
+input_writers+=(write_fork_inputs)
+fork_cases=(pools server fork_bash fork_make fork_git nginx postgresql)
 
 # ---------------------------------------------------------------- Python
 
-write_python() {
+write_fork_inputs() { # write_fork_inputs DIRECTORY
+    local input=$1
     cat >"$input/pools.py" <<'SOURCE'
 import hashlib, multiprocessing, threading
 from multiprocessing import shared_memory
@@ -182,7 +181,7 @@ case_server() {
 
 # ---------------------------------------------------------------- shells, make, git
 
-case_bash() {
+case_fork_bash() {
     local table=() children=() i text
     declare -A by_name=()
     for ((i = 0; i < 2000; i++)); do
@@ -220,7 +219,7 @@ case_bash() {
     sh -c 'for i in 1 2 3 4 5; do (sh -c "echo $i; exit $i") || echo "status $?"; done'
 }
 
-case_make() {
+case_fork_make() {
     local i
     mkdir -p sub/a sub/b
     for i in {1..12}; do
@@ -256,7 +255,7 @@ RULES
 }
 
 # Its daemons, hooks, filters and pagers are all children.
-case_git() {
+case_fork_git() {
     local i
     git init -q -b trunk one && cd one || return
     printf '#!/bin/sh\ngit diff --cached --stat | tail -n 1\n' >.git/hooks/pre-commit
@@ -345,19 +344,3 @@ case_postgresql() {
     grep -E 'PANIC|FATAL|terminated|crash' log
     ls data/postmaster.pid
 }
-
-# A server whose case was ended by force would go on.
-stop_servers() {
-    local file master
-    for file in "$work"/room/pid "$work"/room/data/postmaster.pid; do
-        [ -f "$file" ] && read -r master <"$file" && kill -QUIT "$master" 2>/dev/null
-    done
-    real_clean_up
-}
-
-trap stop_servers EXIT
-write_python
-for case in pools server bash make git nginx postgresql; do
-    run_case "$case"
-done
-real_end

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "dirty.h"
+
+#include <string.h>
+
+#include "base.h"
+
+static uint32_t end_of(struct dirty_range range)
+{
+    return range.page + range.pages;
+}
+
+static struct dirty_range between(uint32_t page, uint32_t end)
+{
+    return end > page ? (struct dirty_range){page, end - page} : (struct dirty_range){0, 0};
+}
+
+static struct dirty_range remove_at(struct dirty *dirty, uint32_t index)
+{
+    const struct dirty_range removed = dirty->range[index];
+    dirty->count--;
+    memmove(&dirty->range[index], &dirty->range[index + 1], (dirty->count - index) * sizeof dirty->range[0]);
+    return removed;
+}
+
+struct dirty_range dirty_keep(struct dirty *dirty, struct dirty_range range)
+{
+    struct dirty_range oldest = {0, 0};
+    if (range.pages == 0 || range.pages > DIRTY_PAGES)
+        return range;
+    if (dirty->count == DIRTY_RANGES)
+        oldest = remove_at(dirty, 0);
+    dirty->range[dirty->count++] = range;
+    return oldest;
+}
+
+struct dirty_range dirty_take(struct dirty *dirty, struct dirty_range used, struct dirty_range *rest)
+{
+    for (uint32_t i = 0; i < dirty->count; i++) {
+        const struct dirty_range range = dirty->range[i];
+        const uint32_t first = (uint32_t)most(range.page, used.page);
+        const uint32_t end = (uint32_t)least(end_of(range), end_of(used));
+        if (first >= end)
+            continue;
+        remove_at(dirty, i);
+        dirty_keep(dirty, between(range.page, first)); /* there is room for one: its own */
+        const struct dirty_range right = between(end, end_of(range));
+        *rest = dirty->count < DIRTY_RANGES ? dirty_keep(dirty, right) : right;
+        return between(first, end);
+    }
+    *rest = between(0, 0);
+    return between(0, 0);
+}
