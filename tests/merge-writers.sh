@@ -7,7 +7,7 @@
 #
 #     SHM_TEST_SECONDS=4 tests/merge-writers.sh BUILD_DIR
 #
-# SHM_TEST_SECONDS: how long each run takes. Root has a /dev/shm of its own for this, so that it can be seen whose
+# SHM_TEST_SECONDS: how long each run takes; with more than 4 all ways are tried. Root has a /dev/shm of its own for this, so that it can be seen whose
 # files lie there: those of merged memory do not name their job.
 if [ -z "${SHM_TEST_NAMESPACE:-}" ] && unshare -m mount -t tmpfs -o mode=1777 tmpfs /dev/shm 2>/dev/null; then
     SHM_TEST_NAMESPACE=yes exec unshare -m bash "$0" "$@"
@@ -102,8 +102,8 @@ run_ranks() {
 # hammer WHO HOW HOLD: where a machine has so much else to do that threads do not come when they are to stand still, or
 # that the shim's thread looks seldom, nothing is merged: then again, with parts that rest longer.
 hammer() {
-    local what="$1, $2, $3" when=quiet:100ms step=60 tries merged=1
-    [ "$2" != asking ] || { when=manual step=25; }
+    local what="$1, $2, $3" when=quiet:100ms step=120 tries merged=1
+    [ "$2" != asking ] || { when=manual step=50; }
     for ((tries = 1; tries < 5 && merged != 0; tries++)); do
         run_ranks "$what, time $tries" "$when" "$2" "$3" "$step"
         merged=$?
@@ -117,26 +117,30 @@ hammer() {
     fi
 }
 
-hammer_as() { # hammer_as WHO [COMMAND…]: the command makes one
-    local who=$1 hold how
-    shift
+# hammer_as WHO WAYS [COMMAND…]: the command makes one.
+hammer_as() {
+    local who=$1 ways=$2 way
+    shift 2
     as=("$@")
-    for how in resting asking; do
-        for hold in userfaultfd scan compare; do
-            hammer "$who" "$how" "$hold"
-        done
+    for way in $ways; do
+        hammer "$who" "${way%,*}" "${way#*,}"
     done
 }
+
+# For a few seconds each, the ways that differ most; all of them when it is to last.
+long='resting,userfaultfd resting,scan resting,compare asking,userfaultfd asking,scan asking,compare'
+ways_of_root='resting,userfaultfd asking,userfaultfd asking,compare' ways_of_nobody='resting,compare asking,scan'
+[ "$seconds" -le 4 ] || ways_of_root=$long ways_of_nobody=$long
 
 nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 make_public
 test_program
-hammer_as "user $(id -u)"
+hammer_as "user $(id -u)" "$ways_of_root"
 if ! "${nobody[@]}" true 2>/dev/null; then
     skip 'as a user who may do less' 'only root can become another user'
 elif ! "${nobody[@]}" "$tool" -h >/dev/null 2>&1; then
     skip 'as a user who may do less' "who cannot reach $public"
 else
-    hammer_as nobody "${nobody[@]}"
+    hammer_as nobody "$ways_of_nobody" "${nobody[@]}"
 fi
 tap_end
