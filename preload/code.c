@@ -109,13 +109,23 @@ static bool is_missed(const struct policy_rule *rule, const struct code *code)
     return rule->source != NULL && (rule->module != NULL ? names_module(rule, code) : code->is_program);
 }
 
-/* Could a rule make use of frames there? Every program calls through the C library, and where its debug
- * information is installed, it is large and compressed: it is read for a rule that names it. */
+/* The C library's own: every program calls through them. */
+static bool is_of_libc(const struct code *code)
+{
+    static const char *const names[] = {"libc.so.", "libm.so.", "ld-linux", "libpthread.so.", "libdl.so."};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strncmp(code->module, names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Could a rule make use of frames there? Where the C library's debug information is installed, it is large
+ * and compressed, 12 MiB of memory for each process: it is read for a rule that names it. */
 static bool may_use_frames(const struct policy_rule *rule, const struct code *code)
 {
-    const bool is_libc = strncmp(code->module, "libc.so.", 8) == 0;
     return (rule->source != NULL || rule->func != NULL || rule->stack_count > 0) &&
-           (names_module(rule, code) || (!is_libc && (rule->module == NULL || rule->stack_count > 0)));
+           (names_module(rule, code) ||
+            (!is_of_libc(code) && (rule->module == NULL || rule->stack_count > 0)));
 }
 
 static bool are_frames_wanted(const struct code *code)

@@ -44,6 +44,8 @@ struct symbols {
     uint64_t build;
     struct table table[TABLES_MOST];
     unsigned tables;
+    bool is_stripped; /* what others see is known, and no more: there may be a second table elsewhere … */
+    struct elf_image image; /* … or in here */
 };
 
 static struct {
@@ -158,17 +160,21 @@ static bool map_debug_file(const struct os_module *module, struct elf_image *out
 /* The files stay mapped: the names lie in them. False: another time it may go better. */
 static bool read_files(const struct os_module *module, struct symbols *out)
 {
-    struct elf_image image, other;
-    if (!map_build(module->path[0] != '\0' ? module->path : "/proc/self/exe", module, &image))
+    if (!map_build(module->path[0] != '\0' ? module->path : "/proc/self/exe", module, &out->image))
         return errno != EMFILE && errno != ENFILE && errno != ENOMEM;
-    if (elf_image_section(&image, SHT_SYMTAB, NULL) != NULL) {
-        add(&image, SHT_SYMTAB, out);
-        return true;
-    }
-    add(&image, SHT_DYNSYM, out);
-    if (map_debug_file(module, &other) || mini_debug_read(&image, &other))
-        add(&other, SHT_SYMTAB, out);
+    out->is_stripped = elf_image_section(&out->image, SHT_SYMTAB, NULL) == NULL;
+    add(&out->image, out->is_stripped ? SHT_DYNSYM : SHT_SYMTAB, out);
     return true;
+}
+
+/* Only when somebody asks for a function that others do not see: it can be large. One that lies inside
+ * another's bytes, as assemblers may write it, has the outer one's name until then. */
+static void read_more(const struct os_module *module, struct symbols *symbols)
+{
+    struct elf_image other;
+    symbols->is_stripped = false;
+    if (map_debug_file(module, &other) || mini_debug_read(&symbols->image, &other))
+        add(&other, SHT_SYMTAB, symbols);
 }
 
 static uint64_t build_hash(const struct os_module *module)
@@ -178,10 +184,10 @@ static uint64_t build_hash(const struct os_module *module)
     return bytes > 0 ? hash_bytes(id, bytes) : hash_bytes(module->path, strlen(module->path));
 }
 
-static const struct symbols *symbols_of(const struct os_module *module)
+static struct symbols *symbols_of(const struct os_module *module)
 {
     const uint64_t build = build_hash(module);
-    for (const struct symbols *known = names.known; known != NULL; known = known->next)
+    for (struct symbols *known = names.known; known != NULL; known = known->next)
         if (known->build == build)
             return known;
     struct symbols *symbols = calloc(1, sizeof *symbols);
@@ -278,10 +284,14 @@ bool shmpreload_function_at(uintptr_t address, char *name, size_t bytes, uint64_
     struct os_module module;
     if (!os_find_module(address, &module))
         return false;
-    const struct symbols *symbols = symbols_of(&module);
+    struct symbols *symbols = symbols_of(&module);
     const uint64_t place = address - module.load_address;
     const char *text = NULL;
     const elf_symbol *found = symbols != NULL ? innermost(symbols, place, &text) : NULL;
+    if (symbols != NULL && symbols->is_stripped && (found == NULL || found->st_size == 0)) {
+        read_more(&module, symbols);
+        found = innermost(symbols, place, &text);
+    }
     if (found == NULL)
         return false;
     *offset = place - found->st_value;

@@ -2,13 +2,13 @@
  *
  * Merging survives SIGKILL at every moment, and whatever others do at every moment.
  *
- *     merge-step [--all] [PART OF THE NAME OF A SCENE]
+ *     merge-step [--all | --half] [PART OF THE NAME OF A SCENE]
  *     merge-step --caught FAULT PART OF THE NAME OF A SCENE
  *
  * For each scene: its operation comes to an end; then, for each of its marks (merge-marks.h), all is played
  * again and the victim is killed there, or stands still there while another does something. Short of --all
  * each system call is not a mark, but only those whose effect others can see, and nobody stands still with a
- * file locked: others wait a second for that each time.
+ * file locked: others wait a second for that each time. With --half every second mark is passed over.
  *
  * --caught: the core has this fault, and must be found to be wrong.
  */
@@ -29,7 +29,7 @@ struct sum {
     unsigned long plays, bad;
 };
 
-static bool all, until_wrong;
+static bool all, half, until_wrong;
 
 static void print_wrong(const struct merge_report *report)
 {
@@ -57,7 +57,7 @@ static void play_mark(struct merge_play play, struct merge_report *report, struc
 
 static void play_marks(const struct merge_scene *scene, struct sum *sum)
 {
-    for (unsigned long mark = 0; mark < MARKS_MOST && !(until_wrong && sum->bad > 0); mark++) {
+    for (unsigned long mark = 0; mark < MARKS_MOST && !(until_wrong && sum->bad > 0); mark += half ? 2 : 1) {
         struct merge_play play = {.scene = scene,
                                   .mark = mark,
                                   .every_call = all,
@@ -115,6 +115,8 @@ int main(int count, char **arguments)
     for (int i = 1; i < count; i++) {
         if (strcmp(arguments[i], "--all") == 0)
             all = true;
+        else if (strcmp(arguments[i], "--half") == 0)
+            half = true;
         else if (strcmp(arguments[i], "--caught") == 0 && i + 1 < count)
             fault = arguments[++i];
         else

@@ -32,6 +32,10 @@ policy=(
     [merge]='merge size>=0 when=quiet:100ms'
     [share]='share size>=64K name={module}+{offset}.{pid}.{thread}#{seq}'
     [pass]='pass')
+# Under these two little of a program's memory is ours, so some programs do for them.
+for case in gcc gxx git git_log bash sort xz make awk tar; do
+    not_under[$case]='share pass'
+done
 
 # Is it really the segment's memory that these programs ran in? Python asks, of itself.
 case_routing() {

@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { CHURNERS = 2, FORKERS = 2, FORKS = 250, AT_ONCE = 4, BLOCKS = 7 };
+enum { CHURNERS = 2, FORKERS = 2, FORKS = 80, AT_ONCE = 4, BLOCKS = 7 };
 
 static const size_t sizes[BLOCKS] = {24, 700, 5000, 9000, 12000, 33000, 60000};
 static atomic_bool over, spoilt;

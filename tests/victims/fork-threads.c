@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { THREADS = 4, FORKS = 200, BYTES = 9000 };
+enum { THREADS = 4, FORKS = 50, BYTES = 9000 };
 
 static atomic_bool over, spoilt;
 static atomic_int at_work;
