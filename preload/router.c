@@ -28,6 +28,7 @@ static struct {
     uint32_t always_alive;
     _Atomic bool matched[POLICY_RULES_MAX];
     bool child;    /* of a fork: leaves the last word to the parent */
+    bool follows;  /* an MPI rank but the first, which has it for all */
     bool adopting; /* the parent has a part in its segments: it is no child of _Fork itself */
 } router;
 
@@ -380,6 +381,7 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
     if (settings->check_file != NULL)
         error_format(router.check_file, sizeof router.check_file, "%s", settings->check_file);
     serve_begin(policy, settings->rank);
+    router.follows = settings->rank != NULL && strcmp(settings->rank, "0") != 0;
     private_set_hold((unsigned)settings->hold);
     router.program = program;
     router.alive = os_wiped_on_fork();
@@ -446,7 +448,8 @@ bool router_end(void)
         char cause[112], note[96];
         match_note(note, rule);
         spoke |= atomic_load(&router.matched[i]);
-        if (atomic_load(&router.matched[i]) || site_was_passed((uint16_t)i) || export_was_said(note))
+        if (router.follows || atomic_load(&router.matched[i]) || site_was_passed((uint16_t)i) ||
+            export_was_said(note))
             continue;
         error_format(cause, sizeof cause, "never %s", note);
         log_say(SETTINGS_LOG_WARN, cause, "the rule in line %u of the policy never matched: %s", rule->line,

@@ -48,6 +48,10 @@ test_order() {
     equals "$(grep '^taken:' "$work/out")" 'taken: alpha beta gamma_grow delta alpha' "a rule that comes too late"
     equals "$(grep -c 'never matched' "$work/err")" 2 "two rules that never match are named at exit"
     has err 'line 1 .*never matched: share func=alpha$' "a rule that comes too late is named"
+    PMIX_RANK=1 in_new_job 'export func=library_none' "$sites"
+    silent "a rank but the first leaves it to that one to name rules"
+    PMIX_RANK=0 in_new_job 'export func=library_none' "$sites"
+    has err 'line 1 .*never matched: export func=library_none$' "the first rank names them"
     takes 'pass' ''
     takes '# nothing but a comment' ''
 }
