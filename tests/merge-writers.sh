@@ -129,7 +129,7 @@ hammer_as() {
 
 # For a few seconds each, the ways that differ most; all of them when it is to last.
 long='resting,userfaultfd resting,scan resting,compare asking,userfaultfd asking,scan asking,compare'
-ways_of_root='resting,userfaultfd asking,userfaultfd asking,compare' ways_of_nobody='resting,compare asking,scan'
+ways_of_root='resting,userfaultfd asking,compare' ways_of_nobody='resting,compare asking,scan'
 [ "$seconds" -le 4 ] || ways_of_root=$long ways_of_nobody=$long
 
 nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
