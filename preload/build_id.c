@@ -36,3 +36,10 @@ size_t build_id_of(const struct os_module *module, const unsigned char **id)
     }
     return 0;
 }
+
+uint64_t build_hash_of(const struct os_module *module)
+{
+    const unsigned char *id;
+    const size_t length = build_id_of(module, &id);
+    return length > 0 ? hash_bytes(id, length) : hash_bytes(module->path, strlen(module->path));
+}

@@ -17,4 +17,7 @@ size_t build_id_in(const void *notes, size_t bytes, const unsigned char **id);
 /* Of a module in this process; *id lives as long as the module. */
 size_t build_id_of(const struct os_module *module, const unsigned char **id);
 
+/* A number for the module's build: a hash of its build-id, or of its path where it has none. */
+uint64_t build_hash_of(const struct os_module *module);
+
 #endif

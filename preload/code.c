@@ -42,17 +42,15 @@ static bool find_module(uintptr_t return_address, struct os_module *out, bool *i
 void code_module_at(uintptr_t return_address, struct code *out)
 {
     struct os_module found;
-    const unsigned char *id;
     out->is_program = false;
     out->module = "?"; /* made at run time: there is only the address */
     out->offset = return_address;
     out->build = 0;
     if (!find_module(return_address, &found, &out->is_program))
         return;
-    const size_t length = build_id_of(&found, &id);
     out->module = base_name(found.path);
     out->offset = return_address - found.load_address;
-    out->build = length > 0 ? hash_bytes(id, length) : hash_bytes(found.path, strlen(found.path));
+    out->build = build_hash_of(&found);
 }
 
 /* ---------------------------------------------------------------- functions */

@@ -23,13 +23,12 @@
 #include "runtime.h"
 #include "thread.h"
 
-#define EXPORT         __attribute__((visibility("default"), noinline))
-#define CALLER         __builtin_return_address(0)
-#define FRAME          __builtin_frame_address(0)
-#define MATCHES(bytes) UNLIKELY((bytes) >= runtime.floor)
-#define WATCHED(pointer)                                                                                     \
-    UNLIKELY((uintptr_t)(pointer)-runtime.watched_from < runtime.watched_bytes) /* it, or all, may be ours   \
-                                                                                 */
+#define EXPORT           __attribute__((visibility("default"), noinline))
+#define CALLER           __builtin_return_address(0)
+#define FRAME            __builtin_frame_address(0)
+#define MATCHES(bytes)   UNLIKELY((bytes) >= runtime.floor)
+/* It, or all, may be ours. */
+#define WATCHED(pointer) UNLIKELY((uintptr_t)(pointer)-runtime.watched_from < runtime.watched_bytes)
 
 /* What is looked at goes on in functions of its own, by a jump: so their frames are those of the entry
  * points, which have none themselves. */

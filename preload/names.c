@@ -5,8 +5,9 @@
  * The symbol table of a module's file is read once, at the first question, put in order and kept: a program
  * whose own wrappers around malloc are known asks for the name of every function that calls one, and many
  * libraries have tens of thousands. What was read is known again by the module's build, so it stays true
- * when modules come and go; the names stay where they are, in the mapped file. Static functions are found
- * where the file has its full table, or the compressed one of MiniDebugInfo.
+ * when modules come and go; the names stay where they are, in the mapped file. Static functions of a stripped
+ * file are found in its separate debug file, or the compressed table of MiniDebugInfo: that is read when a
+ * function is asked for that the file's own table does not have.
  *
  * A name holds for the bytes that the table says are the function's, and no further: in a stripped program a
  * function that has no name must not get its neighbour's. Files of another build than the module in memory
@@ -177,16 +178,9 @@ static void read_more(const struct os_module *module, struct symbols *symbols)
         add(&other, SHT_SYMTAB, symbols);
 }
 
-static uint64_t build_hash(const struct os_module *module)
-{
-    const unsigned char *id;
-    const size_t bytes = build_id_of(module, &id);
-    return bytes > 0 ? hash_bytes(id, bytes) : hash_bytes(module->path, strlen(module->path));
-}
-
 static struct symbols *symbols_of(const struct os_module *module)
 {
-    const uint64_t build = build_hash(module);
+    const uint64_t build = build_hash_of(module);
     for (struct symbols *known = names.known; known != NULL; known = known->next)
         if (known->build == build)
             return known;

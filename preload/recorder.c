@@ -41,21 +41,6 @@ static struct {
 
 /* ---------------------------------------------------------------- inside and out */
 
-static void enter(void)
-{
-    thread_self.inside++;
-    atomic_signal_fence(memory_order_seq_cst);
-}
-
-static void leave(void)
-{
-    atomic_signal_fence(memory_order_seq_cst);
-    thread_self.inside--;
-    if (UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL) &&
-        thread_self.inside == 0)
-        router_free_deferred();
-}
-
 static bool is_adopted(void)
 {
     return *(volatile uint32_t *)recorder.alive == ALIVE_WORD;
@@ -91,7 +76,7 @@ static COLD bool make_ready(void)
     const int kept_errno = errno;
     if (!is_adopted() || atomic_load(&recorder.state) == STATE_FAILED)
         return false;
-    enter();
+    router_enter();
     pthread_mutex_lock(&recorder.lock);
     if (atomic_load(&recorder.state) == STATE_NOT_YET) {
         measure_beat();
@@ -99,7 +84,7 @@ static COLD bool make_ready(void)
         atomic_store(&recorder.state, made ? STATE_READY : STATE_FAILED);
     }
     pthread_mutex_unlock(&recorder.lock);
-    leave();
+    router_leave();
     errno = kept_errno;
     return atomic_load(&recorder.state) == STATE_READY;
 }
@@ -162,11 +147,11 @@ void recorder_allocated(const void *pointer, size_t bytes, enum policy_call call
         return;
     if (UNLIKELY(!is_ready()) && !make_ready())
         return;
-    enter();
+    router_enter();
     const uint32_t row = record_stack_row(frame, caller);
     if (LIKELY(row != 0))
         begin_block(pointer, bytes, call, row);
-    leave();
+    router_leave();
 }
 
 void recorder_freeing(const void *pointer)
@@ -176,12 +161,12 @@ void recorder_freeing(const void *pointer)
     const struct record_block block = record_live_find(pointer);
     if (block.row == 0)
         return;
-    enter();
+    router_enter();
     if (block.bytes >= RECORD_PIECE_BYTES && block.birth >= recorder.since && !block.is_known)
         look_at(pointer, &block, MARKS_SHARE, MARKS_GRACE);
     const struct record_block taken = record_live_take(pointer);
     end_block(&taken);
-    leave();
+    router_leave();
 }
 
 struct record_block recorder_moving(const void *pointer)
@@ -195,9 +180,9 @@ void recorder_moved(const struct record_block *block)
 {
     if (block->row == 0)
         return;
-    enter();
+    router_enter();
     end_block(block);
-    leave();
+    router_leave();
 }
 
 void recorder_not_moved(const void *pointer, const struct record_block *block)
@@ -227,7 +212,7 @@ void recorder_begin(const struct settings *settings, const char *program)
 void recorder_forget_unloaded(void)
 {
     const uint64_t unloaded = os_modules_unloaded();
-    enter();
+    router_enter();
     pthread_mutex_lock(&recorder.lock);
     if (unloaded != recorder.unloaded) {
         recorder.unloaded = unloaded;
@@ -235,7 +220,7 @@ void recorder_forget_unloaded(void)
         record_stack_forget();
     }
     pthread_mutex_unlock(&recorder.lock);
-    leave();
+    router_leave();
 }
 
 static void lock_all(void)
@@ -256,26 +241,26 @@ void recorder_end(void)
 {
     if (!is_ready())
         return;
-    enter();
+    router_enter();
     atomic_store(&recorder.spent, 0);
     record_live_visit(look_at_end);
     lock_all();
     record_file.header->ended = os_date();
     record_file_trim();
     unlock_all();
-    leave();
+    router_leave();
 }
 
 void recorder_fork_prepare(void)
 {
-    enter();
+    router_enter();
     lock_all();
 }
 
 void recorder_fork_parent(void)
 {
     unlock_all();
-    leave();
+    router_leave();
 }
 
 void recorder_fork_child(void)
@@ -288,5 +273,5 @@ void recorder_fork_child(void)
     recorder.began_clock = os_clock();
     record_stack_forget();
     unlock_all();
-    leave();
+    router_leave();
 }

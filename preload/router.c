@@ -34,21 +34,6 @@ static struct {
 
 /* ---------------------------------------------------------------- inside and out */
 
-static void enter(void)
-{
-    thread_self.inside++;
-    atomic_signal_fence(memory_order_seq_cst);
-}
-
-static void leave(void)
-{
-    atomic_signal_fence(memory_order_seq_cst);
-    thread_self.inside--;
-    if (UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL &&
-                 thread_self.inside == 0))
-        router_free_deferred();
-}
-
 /* False in a child made by _Fork or a raw clone, which ran none of our handlers. */
 static bool is_adopted(void)
 {
@@ -132,9 +117,9 @@ static bool route(struct site *site, const struct request *request, void **out, 
 static COLD struct site *first_look(const void *caller)
 {
     const int kept_errno = errno;
-    enter();
+    router_enter();
     struct site *site = site_look_up(caller);
-    leave();
+    router_leave();
     errno = kept_errno;
     return site;
 }
@@ -152,9 +137,9 @@ static bool allocate(const struct request *request, void **out, bool *created)
         site = first_look(request->caller);
     if (site == NULL || UNLIKELY(!is_adopted()))
         return false;
-    enter();
+    router_enter();
     const bool served = route(site, request, out, created);
-    leave();
+    router_leave();
     return served;
 }
 
@@ -253,7 +238,7 @@ COLD void router_free_deferred(void)
     struct thread_deferred *list;
     const int kept_errno = errno;
     while ((list = atomic_exchange(&thread_self.deferred, NULL)) != NULL) {
-        enter();
+        router_enter();
         while (list != NULL) {
             struct thread_deferred *older = list->older;
             const uint32_t count = (uint32_t)least(atomic_load(&list->count), THREAD_DEFERRED_EACH);
@@ -281,17 +266,17 @@ void router_free(void *pointer, const void *caller)
         return;
     }
     const int kept_errno = errno;
-    enter();
+    router_enter();
     if (LIKELY(is_adopted()))
         release(pointer, caller);
-    leave();
+    router_leave();
     errno = kept_errno;
 }
 
 size_t router_usable_size(const void *pointer)
 {
     const int kept_errno = errno;
-    enter();
+    router_enter();
     shmcore_segment *segment = export_segment_of(pointer);
     size_t bytes = segment != NULL ? export_usable(segment, pointer) : 0;
     if (segment != NULL && bytes == 0)
@@ -299,7 +284,7 @@ size_t router_usable_size(const void *pointer)
     const bool private = segment == NULL && private_owns(pointer);
     if (private)
         bytes = private_usable(pointer);
-    leave();
+    router_leave();
     errno = kept_errno;
     return segment != NULL || private ? bytes : real.malloc_usable_size((void *)(uintptr_t)pointer);
 }
@@ -334,11 +319,11 @@ static void *move(void *pointer, size_t old_bytes, const struct request *request
 
 static bool resize_in_place(void *pointer, size_t bytes)
 {
-    enter();
+    router_enter();
     shmcore_segment *segment = export_segment_of(pointer);
     const bool resized = segment != NULL ? is_adopted() && export_resize(segment, pointer, bytes)
                                          : private_fits(pointer, bytes);
-    leave();
+    router_leave();
     return resized;
 }
 
@@ -393,7 +378,7 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
 
 void router_fork_prepare(void)
 {
-    enter();
+    router_enter();
     router.adopting = is_adopted();
     site_lock();
     serve_fork_prepare();
@@ -403,7 +388,7 @@ void router_fork_parent(void)
 {
     serve_fork_parent();
     site_unlock();
-    leave();
+    router_leave();
 }
 
 void router_fork_child(void)
@@ -415,7 +400,7 @@ void router_fork_child(void)
         *router.alive = ALIVE_WORD;
     router.child = true;
     site_unlock();
-    leave();
+    router_leave();
 }
 
 /* The parent may end long after this process first said so. */
@@ -434,13 +419,13 @@ bool router_end(void)
 {
     if (router.policy == NULL || !is_adopted())
         return false;
-    enter();
+    router_enter();
     pending_drain(release_pending);
     renew_matches();
-    leave();
+    router_leave();
     if (router.child || router.check_file[0] != '\0')
         return false;
-    enter();
+    router_enter();
     const bool blind = code_was_blind(); /* then a rule without a match need not be wrong */
     bool spoke = blind;
     for (size_t i = 0; !blind && log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i++) {
@@ -456,6 +441,6 @@ bool router_end(void)
                 rule->text);
         spoke = true;
     }
-    leave();
+    router_leave();
     return spoke;
 }

@@ -44,6 +44,23 @@ static inline bool router_is_passing(void)
 /* Frees what signal handlers have freed while the thread was inside the shim; it is not any more. */
 void router_free_deferred(void);
 
+/* The thread is inside the shim in between: what it allocates there is the next allocator's, and what a
+ * signal handler frees waits for the end. They nest. */
+static inline void router_enter(void)
+{
+    thread_self.inside++;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+static inline void router_leave(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    thread_self.inside--;
+    if (UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL &&
+                 thread_self.inside == 0))
+        router_free_deferred();
+}
+
 /* At bring-up. */
 void router_begin(const struct policy *policy, const struct settings *settings, const char *program);
 
@@ -53,7 +70,8 @@ void router_fork_parent(void);
 void router_fork_child(void);
 
 /* Names, at the end of the program, the rules that never matched. True when this process has left something
- * in the registry that can go with it. Forked children leave the last word to the parent. */
+ * in the registry that can go with it. Forked children leave the last word to the parent, and the MPI ranks
+ * of a job to the first. */
 bool router_end(void);
 
 #endif
