@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The exported malloc family. Each wrapper takes the return address and delegates; nothing is decided here
- * but the one comparison that tells a request which no rule can match.
+ * but whether a rule can match at all: by the size in one comparison, then by the caller in one look.
  *
  * reallocarray() and strdup() are not here: they call the others. A wrapper that ends in `return malloc(n)`
  * is a jump, and its caller is the call site: that is how it should be.
@@ -26,9 +26,15 @@
 #define EXPORT           __attribute__((visibility("default"), noinline))
 #define CALLER           __builtin_return_address(0)
 #define FRAME            __builtin_frame_address(0)
-#define MATCHES(bytes)   UNLIKELY((bytes) >= runtime.floor)
 /* It, or all, may be ours. */
 #define WATCHED(pointer) UNLIKELY((uintptr_t)(pointer)-runtime.watched_from < runtime.watched_bytes)
+
+/* Is there more to do than what the next allocator does? Of most calls their size tells, else their caller.
+ */
+static inline bool is_watched(size_t bytes, const void *caller)
+{
+    return UNLIKELY(bytes >= runtime.floor) && (runtime.recording || !router_passes(caller));
+}
 
 /* What is looked at goes on in functions of its own, by a jump: so their frames are those of the entry
  * points, which have none themselves. */
@@ -172,7 +178,7 @@ static void *whole_pages(size_t alignment, size_t bytes)
 
 EXPORT void *malloc(size_t bytes)
 {
-    if (MATCHES(bytes))
+    if (is_watched(bytes, CALLER))
         return watched_malloc(bytes, CALLER);
     return real.malloc(bytes);
 }
@@ -180,7 +186,7 @@ EXPORT void *malloc(size_t bytes)
 EXPORT void *calloc(size_t count, size_t each)
 {
     size_t bytes;
-    if (!multiply_overflows(count, each, &bytes) && MATCHES(bytes))
+    if (!multiply_overflows(count, each, &bytes) && is_watched(bytes, CALLER))
         return watched_calloc(count, each, CALLER);
     return real.calloc(count, each);
 }
@@ -188,8 +194,8 @@ EXPORT void *calloc(size_t count, size_t each)
 EXPORT void *realloc(void *pointer, size_t bytes)
 {
     if (pointer == NULL)
-        return MATCHES(bytes) ? watched_first_realloc(bytes, CALLER) : real.realloc(NULL, bytes);
-    if (MATCHES(bytes) || WATCHED(pointer))
+        return is_watched(bytes, CALLER) ? watched_first_realloc(bytes, CALLER) : real.realloc(NULL, bytes);
+    if (WATCHED(pointer) || is_watched(bytes, CALLER))
         return watched_realloc(pointer, bytes, CALLER);
     return real.realloc(pointer, bytes);
 }
@@ -204,35 +210,35 @@ EXPORT void free(void *pointer)
 
 EXPORT void *memalign(size_t alignment, size_t bytes)
 {
-    if (MATCHES(bytes))
+    if (is_watched(bytes, CALLER))
         return watched_aligned(alignment, bytes, real.memalign, CALLER);
     return real.memalign(alignment, bytes);
 }
 
 EXPORT void *aligned_alloc(size_t alignment, size_t bytes)
 {
-    if (MATCHES(bytes))
+    if (is_watched(bytes, CALLER))
         return watched_aligned(alignment, bytes, real.aligned_alloc, CALLER);
     return real.aligned_alloc(alignment, bytes);
 }
 
 EXPORT int posix_memalign(void **out, size_t alignment, size_t bytes)
 {
-    if (MATCHES(bytes))
+    if (is_watched(bytes, CALLER))
         return watched_posix_memalign(out, alignment, bytes, CALLER);
     return real.posix_memalign(out, alignment, bytes);
 }
 
 EXPORT void *valloc(size_t bytes)
 {
-    if (MATCHES(bytes))
+    if (is_watched(bytes, CALLER))
         return watched_aligned(PAGE_BYTES, bytes, page_aligned, CALLER);
     return real.valloc(bytes);
 }
 
 EXPORT void *pvalloc(size_t bytes)
 {
-    if (MATCHES(bytes) && bytes <= SIZE_MAX - PAGE_BYTES)
+    if (is_watched(bytes, CALLER) && bytes <= SIZE_MAX - PAGE_BYTES)
         return watched_aligned(PAGE_BYTES, align_up(bytes, PAGE_BYTES), whole_pages, CALLER);
     return real.pvalloc(bytes);
 }

@@ -35,7 +35,7 @@ static void *routed(size_t bytes, size_t alignment, const void *caller)
     const struct request request = {
         .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller};
     void *pointer;
-    if (UNLIKELY(bytes >= runtime.rule_floor) && !operator_is_replaced() &&
+    if (UNLIKELY(bytes >= runtime.rule_floor) && !router_passes(caller) && !operator_is_replaced() &&
         router_allocate(&request, &pointer))
         return pointer;
     return NULL;

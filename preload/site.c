@@ -13,35 +13,23 @@
 /* Frames that a rule with "..." looks at. */
 #define FRAMES_MOST   32u
 
-#define FOR_EVER  UINT64_MAX /* an origin: its key says which module it was made for */
-#define FORGOTTEN 1u         /* a key that nothing has, in the place of one whose module is gone */
-
-struct entry {
-    _Atomic uint64_t key; /* 0: free */
-    _Atomic(struct site *) site;
-    uint64_t
-        origin; /* the build of the module it was made for; of a stack: how many had been unloaded then */
-};
-
-struct table {
-    uint32_t mask;
-    uint32_t used;
-    struct entry entry[];
-};
+#define FOR_EVER UINT64_MAX /* an origin: its key says which module it was made for */
 
 static struct {
     const struct policy *policy;
     uint32_t needed; /* frames beyond the site that the deepest rule looks at */
     pthread_mutex_t lock;
-    _Atomic(struct table *) addresses; /* by return address */
-    _Atomic(struct table *) stacks;    /* by the hash of a stack */
-    _Atomic uint64_t unloaded;         /* modules, when that was last looked at: part of each such hash */
+    _Atomic(struct site_table *) stacks; /* by the hash of a stack */
+    _Atomic uint64_t unloaded;           /* modules, when that was last looked at: part of each such hash */
     _Atomic bool passed[POLICY_RULES_MAX];
     uint32_t next_id;
     unsigned char *chunk; /* private memory for sites and strings, never given back */
     size_t chunk_left;
     struct code code[FRAMES_MOST]; /* of the stack that is looked at, under the lock */
-} sites = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} sites = {.lock = PTHREAD_MUTEX_INITIALIZER, .stacks = &site_table_empty};
+
+/* By return address. An entry's origin is the build of the module it was made for. */
+_Atomic(struct site_table *) site_addresses = &site_table_empty;
 
 /* ---------------------------------------------------------------- private memory */
 
@@ -207,86 +195,13 @@ static struct site *make_site(const struct code *code, uintptr_t address, const 
     return site->module != NULL ? site : NULL;
 }
 
-/* ---------------------------------------------------------------- the caches */
-
-static struct entry *entry_for(struct table *table, uint64_t key)
-{
-    uint32_t index = (uint32_t)hash_mix(key) & table->mask;
-    for (;;) {
-        struct entry *entry = &table->entry[index];
-        const uint64_t found = atomic_load_explicit(&entry->key, memory_order_acquire);
-        if (found == key || found == 0)
-            return entry;
-        index = (index + 1) & table->mask;
-    }
-}
-
-static struct table *make_table(uint32_t entries)
-{
-    void *memory;
-    if (os_map_private(sizeof(struct table) + entries * sizeof(struct entry), &memory) != 0)
-        return NULL;
-    struct table *table = memory;
-    table->mask = entries - 1;
-    return table;
-}
-
-static void put(struct table *table, uint64_t key, struct site *site, uint64_t origin)
-{
-    struct entry *entry = entry_for(table, key);
-    entry->origin = origin;
-    atomic_store_explicit(&entry->site, site, memory_order_relaxed);
-    atomic_store_explicit(&entry->key, key, memory_order_release);
-    table->used++;
-}
-
-/* Of a stack that could have changed its meaning since, only the hash is left, which nobody looks for. */
-static bool is_stale(const struct entry *entry, bool of_stacks)
-{
-    const uint64_t key = atomic_load_explicit(&entry->key, memory_order_relaxed);
-    return key == 0 || key == FORGOTTEN ||
-           (of_stacks && entry->origin != FOR_EVER && entry->origin != atomic_load(&sites.unloaded));
-}
-
-static uint32_t count_fresh(const struct table *table, bool of_stacks)
-{
-    uint32_t fresh = 0;
-    for (uint32_t i = 0; i <= table->mask; i++)
-        fresh += !is_stale(&table->entry[i], of_stacks);
-    return fresh;
-}
-
-/* Keeps the table at most half full. NULL when there is no memory: then nothing more is remembered. */
-static struct table *table_with_room(_Atomic(struct table *) *place, bool of_stacks)
-{
-    struct table *table = atomic_load_explicit(place, memory_order_relaxed);
-    if (table->used * 2 <= table->mask)
-        return table;
-    const bool grows = count_fresh(table, of_stacks) * 4 > table->mask;
-    struct table *next = make_table((table->mask + 1) * (grows ? 2 : 1));
-    if (next == NULL)
-        return table->used < table->mask - 1 ? table : NULL;
-    for (uint32_t i = 0; i <= table->mask; i++) {
-        const struct entry *entry = &table->entry[i];
-        if (!is_stale(entry, of_stacks))
-            put(next, atomic_load_explicit(&entry->key, memory_order_relaxed),
-                atomic_load_explicit(&entry->site, memory_order_relaxed), entry->origin);
-    }
-    atomic_store_explicit(place, next, memory_order_release);
-    return next;
-}
-
-static bool find(_Atomic(struct table *) *place, uint64_t key, struct site **site)
-{
-    struct table *table = atomic_load_explicit(place, memory_order_acquire);
-    const struct entry *entry = entry_for(table, key);
-    if (UNLIKELY(atomic_load_explicit(&entry->key, memory_order_acquire) != key))
-        return false;
-    *site = atomic_load_explicit(&entry->site, memory_order_relaxed);
-    return true;
-}
-
 /* ---------------------------------------------------------------- by return address */
+
+static bool never_stale(const struct site_table_entry *entry)
+{
+    (void)entry;
+    return false;
+}
 
 static struct site *site_of_caller(uintptr_t address)
 {
@@ -301,25 +216,20 @@ static struct site *site_of_caller(uintptr_t address)
 
 static void forget_unloaded(void);
 
+/* What cannot be remembered matches nothing: it would be found out anew at each call. */
 static COLD struct site *look_up_slowly(uintptr_t address)
 {
     struct site *site = NULL;
     pthread_mutex_lock(&sites.lock);
     if (os_modules_unloaded() != atomic_load(&sites.unloaded))
         forget_unloaded();
-    if (!find(&sites.addresses, address, &site)) {
-        struct table *table = table_with_room(&sites.addresses, false);
-        site = table != NULL ? site_of_caller(address) : NULL;
-        if (table != NULL)
-            put(table, address, site, sites.code[0].build);
+    if (!site_table_find(&site_addresses, address, &site)) {
+        site = site_of_caller(address);
+        if (!site_table_put(&site_addresses, address, site, sites.code[0].build, never_stale))
+            site = NULL;
     }
     pthread_mutex_unlock(&sites.lock);
     return site;
-}
-
-bool site_known(const void *return_address, struct site **site)
-{
-    return find(&sites.addresses, (uintptr_t)return_address, site);
 }
 
 struct site *site_look_up(const void *return_address)
@@ -330,13 +240,19 @@ struct site *site_look_up(const void *return_address)
 
 /* ---------------------------------------------------------------- by stack */
 
+/* It may mean something else since: only the hash is left, which nobody looks for. */
+static bool is_stale_stack(const struct site_table_entry *entry)
+{
+    return entry->origin != FOR_EVER && entry->origin != atomic_load(&sites.unloaded);
+}
+
 static uint64_t hash_of(const uintptr_t *frame, unsigned count)
 {
     uint64_t hash = atomic_load_explicit(&sites.unloaded, memory_order_relaxed);
     for (unsigned i = 0; i < count; i++)
         hash = (hash ^ frame[i]) * UINT64_C(0x9e3779b97f4a7c15) ^ hash >> 29;
     hash = hash_mix(hash);
-    return hash > FORGOTTEN ? hash : FORGOTTEN + 1;
+    return hash > SITE_TABLE_FORGOTTEN ? hash : SITE_TABLE_FORGOTTEN + 1;
 }
 
 /* What is needed of the stack, and no more: each name costs up to a millisecond. */
@@ -386,12 +302,10 @@ static struct site *site_of_stack(const struct stack_seen *seen)
     const struct code *code = &sites.code[seen->at];
     const uint32_t found = rules_of_stack(seen->count, seen->at, rules);
     const uint64_t key = hash_mix(address ^ code->build) ^ hash_bytes(rules, found * sizeof rules[0]);
-    if (find(&sites.stacks, key, &site))
+    if (site_table_find(&sites.stacks, key, &site))
         return site;
     site = make_site(code, address, rules, found);
-    struct table *table = table_with_room(&sites.stacks, true);
-    if (table != NULL)
-        put(table, key, site, FOR_EVER);
+    site_table_put(&sites.stacks, key, site, FOR_EVER, is_stale_stack);
     return site;
 }
 
@@ -405,10 +319,9 @@ static COLD struct site *resolve(struct site *direct)
     if (seen.at + 1 + sites.needed > atomic_load(&direct->depth))
         atomic_store(&direct->depth, (uint32_t)least(seen.at + 1 + sites.needed, FRAMES_MOST));
     const unsigned depth = stack_walk((const void *)direct->address, seen.frame, atomic_load(&direct->depth));
-    struct table *table = table_with_room(&sites.stacks, true);
     const uint64_t key = hash_of(seen.frame, depth);
-    if (table != NULL && !find(&sites.stacks, key, &known))
-        put(table, key, site, atomic_load(&sites.unloaded));
+    if (!site_table_find(&sites.stacks, key, &known))
+        site_table_put(&sites.stacks, key, site, atomic_load(&sites.unloaded), is_stale_stack);
     pthread_mutex_unlock(&sites.lock);
     return site;
 }
@@ -419,13 +332,13 @@ struct site *site_on_stack(struct site *direct)
     struct site *site;
     const unsigned count = stack_walk((const void *)direct->address, frame,
                                       atomic_load_explicit(&direct->depth, memory_order_relaxed));
-    return LIKELY(find(&sites.stacks, hash_of(frame, count), &site)) ? site : resolve(direct);
+    return LIKELY(site_table_find(&sites.stacks, hash_of(frame, count), &site)) ? site : resolve(direct);
 }
 
 /* ---------------------------------------------------------------- modules that go */
 
 /* Another module may lie at the address already. */
-static bool is_gone(const struct entry *entry)
+static bool is_gone(const struct site_table_entry *entry)
 {
     struct code now;
     code_module_at((uintptr_t)atomic_load_explicit(&entry->key, memory_order_relaxed), &now);
@@ -434,11 +347,13 @@ static bool is_gone(const struct entry *entry)
 
 static void forget_unloaded(void)
 {
-    struct table *table = atomic_load(&sites.addresses);
+    struct site_table *table = atomic_load(&site_addresses);
     atomic_store(&sites.unloaded, os_modules_unloaded());
-    for (uint32_t i = 0; i <= table->mask; i++)
-        if (!is_stale(&table->entry[i], false) && is_gone(&table->entry[i]))
-            atomic_store_explicit(&table->entry[i].key, FORGOTTEN, memory_order_release);
+    for (uint32_t i = 0; i <= table->mask; i++) {
+        struct site_table_entry *entry = &table->entry[i];
+        if (atomic_load_explicit(&entry->key, memory_order_relaxed) > SITE_TABLE_FORGOTTEN && is_gone(entry))
+            atomic_store_explicit(&entry->key, SITE_TABLE_FORGOTTEN, memory_order_release);
+    }
     stack_forget();
     code_forget();
 }
@@ -454,6 +369,14 @@ void site_forget_unloaded(void)
 
 /* ---------------------------------------------------------------- beginning, fork */
 
+/* Without memory now it begins as small as it can. */
+static void begin_table(_Atomic(struct site_table *) *place)
+{
+    struct site_table *table = site_table_make(FIRST_ENTRIES);
+    if (table != NULL)
+        atomic_store(place, table);
+}
+
 void site_begin(const struct policy *policy)
 {
     sites.policy = policy;
@@ -465,8 +388,8 @@ void site_begin(const struct policy *policy)
         sites.needed = (uint32_t)most(sites.needed, rule->stack_count);
     }
     atomic_store(&sites.unloaded, os_modules_unloaded());
-    atomic_store(&sites.addresses, make_table(FIRST_ENTRIES));
-    atomic_store(&sites.stacks, make_table(FIRST_ENTRIES));
+    begin_table(&site_addresses);
+    begin_table(&sites.stacks);
 }
 
 void site_lock(void)

@@ -7,8 +7,7 @@
  * the rule is marked, and a second cache has the answer for each stack: the key is a hash of as many return
  * addresses as the deepest rule needs there. Then the site is the first caller that is no wrapper.
  *
- * Reading the caches takes no lock and writes nothing: open addressing, an entry's key stored after its site;
- * a table that grows is replaced whole and the old one left to those who still read it.
+ * Reading the caches takes no lock and writes nothing (site_table.h).
  *
  * Lock order: the cache's, then that of stack.h.
  */
@@ -17,6 +16,7 @@
 
 #include "base.h"
 #include "config/policy.h"
+#include "site_table.h"
 
 /* In front of a rule's index: whether it holds depends on the stack. */
 #define SITE_MAYBE UINT16_C(0x8000)
@@ -41,7 +41,11 @@ void site_begin(const struct policy *policy);
 
 /* Is the address in the cache? Then *site is what site_look_up() would return. The one question that every
  * call asks which a rule might match. */
-bool site_known(const void *return_address, struct site **site);
+extern _Atomic(struct site_table *) site_addresses;
+static inline bool site_known(const void *return_address, struct site **site)
+{
+    return site_table_find(&site_addresses, (uintptr_t)return_address, site);
+}
 
 /* The site, or NULL when no rule can match there. Finds it out at the first look-up; may allocate, so the
  * caller is inside the shim. */
