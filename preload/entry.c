@@ -45,68 +45,71 @@ static bool ask(const struct request *request, void **out)
 }
 
 /* The inside of an operator new is no call of the program's. */
-static void record(const void *pointer, const struct request *request, bool is_inside, const void *frame)
+static void record(const void *pointer, const struct request *request, bool is_inside)
 {
     if (runtime.recording && !is_inside)
-        recorder_allocated(pointer, request->bytes, request->call, request->caller, frame);
+        recorder_allocated(pointer, request->bytes, request->call, request->caller, request->frame);
 }
 
 /* ---------------------------------------------------------------- looked at */
 
 static NEVER_INLINE void *watched_malloc(size_t bytes, const void *caller)
 {
-    const struct request request = {.call = POLICY_CALL_MALLOC, .bytes = bytes, .caller = caller};
+    const struct request request = {
+        .call = POLICY_CALL_MALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
     const bool is_inside = router_is_passing();
     void *pointer;
     if (!ask(&request, &pointer))
         pointer = real.malloc(bytes);
-    record(pointer, &request, is_inside, FRAME);
+    record(pointer, &request, is_inside);
     return pointer;
 }
 
 static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *caller)
 {
     const struct request request = {
-        .call = POLICY_CALL_CALLOC, .bytes = count * each, .zero = true, .caller = caller};
+        .call = POLICY_CALL_CALLOC, .bytes = count * each, .zero = true, .caller = caller, .frame = FRAME};
     void *pointer;
     if (!ask(&request, &pointer))
         pointer = real.calloc(count, each);
-    record(pointer, &request, false, FRAME);
+    record(pointer, &request, false);
     return pointer;
 }
 
 static NEVER_INLINE void *watched_first_realloc(size_t bytes, const void *caller)
 {
-    const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller};
+    const struct request request = {
+        .call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
     void *pointer;
     if (!ask(&request, &pointer))
         pointer = real.realloc(NULL, bytes);
-    record(pointer, &request, false, FRAME);
+    record(pointer, &request, false);
     return pointer;
 }
 
-static void *resize(void *pointer, size_t bytes, const void *caller)
+static void *resize(void *pointer, const struct request *request)
 {
-    if (bytes >= runtime.rule_floor || router_owns(pointer))
-        return router_reallocate(pointer, bytes, caller);
-    return real.realloc(pointer, bytes);
+    if (request->bytes >= runtime.rule_floor || router_owns(pointer))
+        return router_reallocate(pointer, request);
+    return real.realloc(pointer, request->bytes);
 }
 
 /* The place of the old block may be somebody else's as soon as realloc() has let it go. */
 static NEVER_INLINE void *watched_realloc(void *pointer, size_t bytes, const void *caller)
 {
-    const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller};
+    const struct request request = {
+        .call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
     if (!runtime.recording)
-        return resize(pointer, bytes, caller);
+        return resize(pointer, &request);
     if (bytes == 0)
         recorder_freeing(pointer);
     const struct record_block old = recorder_moving(pointer);
-    void *resized = resize(pointer, bytes, caller);
+    void *resized = resize(pointer, &request);
     if (resized == NULL && bytes != 0)
         recorder_not_moved(pointer, &old);
     else
         recorder_moved(&old);
-    record(resized, &request, false, FRAME);
+    record(resized, &request, false);
     return resized;
 }
 
@@ -131,20 +134,26 @@ typedef void *aligned_function(size_t alignment, size_t bytes);
 static NEVER_INLINE void *watched_aligned(size_t alignment, size_t bytes, aligned_function *next,
                                           const void *caller)
 {
-    const struct request request = {
-        .call = POLICY_CALL_ALIGNED, .bytes = bytes, .alignment = alignment, .caller = caller};
+    const struct request request = {.call = POLICY_CALL_ALIGNED,
+                                    .bytes = bytes,
+                                    .alignment = alignment,
+                                    .caller = caller,
+                                    .frame = FRAME};
     const bool is_inside = router_is_passing();
     void *pointer;
     if (!is_power_of_two(alignment) || !ask(&request, &pointer))
         pointer = next(alignment, bytes);
-    record(pointer, &request, is_inside, FRAME);
+    record(pointer, &request, is_inside);
     return pointer;
 }
 
 static NEVER_INLINE int watched_posix_memalign(void **out, size_t alignment, size_t bytes, const void *caller)
 {
-    const struct request request = {
-        .call = POLICY_CALL_ALIGNED, .bytes = bytes, .alignment = alignment, .caller = caller};
+    const struct request request = {.call = POLICY_CALL_ALIGNED,
+                                    .bytes = bytes,
+                                    .alignment = alignment,
+                                    .caller = caller,
+                                    .frame = FRAME};
     const int kept_errno = errno; /* it reports by its value and leaves errno alone */
     const bool is_inside = router_is_passing();
     const bool proper = is_power_of_two(alignment) && alignment % sizeof(void *) == 0;
@@ -157,7 +166,7 @@ static NEVER_INLINE int watched_posix_memalign(void **out, size_t alignment, siz
     errno = kept_errno;
     if (error != 0)
         return error;
-    record(pointer, &request, is_inside, FRAME);
+    record(pointer, &request, is_inside);
     *out = pointer;
     return 0;
 }

@@ -20,32 +20,27 @@
 #define CALLER          __builtin_return_address(0)
 #define FRAME           __builtin_frame_address(0)
 
+/* The functions that do the work are jumped to, so their frames are those of the operators. */
+
 typedef void *new_function(size_t bytes);
 typedef void *new_nothrow_function(size_t bytes, const void *nothrow);
 typedef void *new_aligned_function(size_t bytes, size_t alignment);
 typedef void *new_aligned_nothrow_function(size_t bytes, size_t alignment, const void *nothrow);
 
-/* Of an exported operator. */
-struct origin {
-    const void *caller, *frame;
-};
-
-static void *routed(size_t bytes, size_t alignment, const void *caller)
+static void *routed(const struct request *request)
 {
-    const struct request request = {
-        .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller};
     void *pointer;
-    if (UNLIKELY(bytes >= runtime.rule_floor) && !router_passes(caller) && !operator_is_replaced() &&
-        router_allocate(&request, &pointer))
+    if (UNLIKELY(request->bytes >= runtime.rule_floor) && !router_passes(request->caller) &&
+        !operator_is_replaced() && router_allocate(request, &pointer))
         return pointer;
     return NULL;
 }
 
 /* What the program's own operator new asks of malloc is recorded there. */
-static void *recorded(void *pointer, size_t bytes, bool is_inside, struct origin origin)
+static void *recorded(void *pointer, const struct request *request, bool is_inside)
 {
     if (UNLIKELY(runtime.recording) && !is_inside && !operator_is_replaced())
-        recorder_allocated(pointer, bytes, POLICY_CALL_NEW, origin.caller, origin.frame);
+        recorder_allocated(pointer, request->bytes, POLICY_CALL_NEW, request->caller, request->frame);
     return pointer;
 }
 
@@ -58,82 +53,90 @@ static void *without_operator(size_t bytes, size_t alignment)
     return pointer;
 }
 
-static void *new_plain(enum operator_id id, size_t bytes, struct origin origin)
+static void *new_plain(enum operator_id id, size_t bytes, const void *caller)
 {
     const bool is_inside = router_is_passing(); /* new[] of the library calls new */
-    void *pointer = routed(bytes, 0, origin.caller);
+    const struct request request = {
+        .call = POLICY_CALL_NEW, .bytes = bytes, .caller = caller, .frame = FRAME};
+    void *pointer = routed(&request);
     if (pointer != NULL)
-        return recorded(pointer, bytes, is_inside, origin);
+        return recorded(pointer, &request, is_inside);
     new_function *next = (new_function *)operator_next(id);
     router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes) : without_operator(bytes, 0);
     router_pass_next(false);
-    return recorded(pointer, bytes, is_inside, origin);
+    return recorded(pointer, &request, is_inside);
 }
 
-static void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow, struct origin origin)
+static void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow, const void *caller)
 {
     const bool is_inside = router_is_passing(); /* new[] of the library calls new */
-    void *pointer = routed(bytes, 0, origin.caller);
+    const struct request request = {
+        .call = POLICY_CALL_NEW, .bytes = bytes, .caller = caller, .frame = FRAME};
+    void *pointer = routed(&request);
     if (pointer != NULL)
-        return recorded(pointer, bytes, is_inside, origin);
+        return recorded(pointer, &request, is_inside);
     new_nothrow_function *next = (new_nothrow_function *)operator_next(id);
     router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, nothrow) : real.malloc(bytes);
     router_pass_next(false);
-    return recorded(pointer, bytes, is_inside, origin);
+    return recorded(pointer, &request, is_inside);
 }
 
-static void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, struct origin origin)
+static void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, const void *caller)
 {
     const bool is_inside = router_is_passing(); /* new[] of the library calls new */
-    void *pointer = routed(bytes, alignment, origin.caller);
+    const struct request request = {
+        .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller, .frame = FRAME};
+    void *pointer = routed(&request);
     if (pointer != NULL)
-        return recorded(pointer, bytes, is_inside, origin);
+        return recorded(pointer, &request, is_inside);
     new_aligned_function *next = (new_aligned_function *)operator_next(id);
     router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, alignment) : without_operator(bytes, alignment);
     router_pass_next(false);
-    return recorded(pointer, bytes, is_inside, origin);
+    return recorded(pointer, &request, is_inside);
 }
 
 static void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t alignment, const void *nothrow,
-                                 struct origin origin)
+                                 const void *caller)
 {
     const bool is_inside = router_is_passing(); /* new[] of the library calls new */
-    void *pointer = routed(bytes, alignment, origin.caller);
+    const struct request request = {
+        .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller, .frame = FRAME};
+    void *pointer = routed(&request);
     if (pointer != NULL)
-        return recorded(pointer, bytes, is_inside, origin);
+        return recorded(pointer, &request, is_inside);
     new_aligned_nothrow_function *next = (new_aligned_nothrow_function *)operator_next(id);
     router_pass_next(!operator_is_replaced());
     pointer = next != NULL ? next(bytes, alignment, nothrow) : real.memalign(alignment, bytes);
     router_pass_next(false);
-    return recorded(pointer, bytes, is_inside, origin);
+    return recorded(pointer, &request, is_inside);
 }
 
 #define DEFINE_NEW(name, symbol, id)                                                                         \
     void *name(size_t bytes) EXPORT_AS(symbol);                                                              \
     void *name(size_t bytes)                                                                                 \
     {                                                                                                        \
-        return new_plain(id, bytes, (struct origin){CALLER, FRAME});                                         \
+        return new_plain(id, bytes, CALLER);                                                                 \
     }
 #define DEFINE_NEW_NOTHROW(name, symbol, id)                                                                 \
     void *name(size_t bytes, const void *nothrow) EXPORT_AS(symbol);                                         \
     void *name(size_t bytes, const void *nothrow)                                                            \
     {                                                                                                        \
-        return new_nothrow(id, bytes, nothrow, (struct origin){CALLER, FRAME});                              \
+        return new_nothrow(id, bytes, nothrow, CALLER);                                                      \
     }
 #define DEFINE_NEW_ALIGNED(name, symbol, id)                                                                 \
     void *name(size_t bytes, size_t alignment) EXPORT_AS(symbol);                                            \
     void *name(size_t bytes, size_t alignment)                                                               \
     {                                                                                                        \
-        return new_aligned(id, bytes, alignment, (struct origin){CALLER, FRAME});                            \
+        return new_aligned(id, bytes, alignment, CALLER);                                                    \
     }
 #define DEFINE_NEW_ALIGNED_NOTHROW(name, symbol, id)                                                         \
     void *name(size_t bytes, size_t alignment, const void *nothrow) EXPORT_AS(symbol);                       \
     void *name(size_t bytes, size_t alignment, const void *nothrow)                                          \
     {                                                                                                        \
-        return new_aligned_nothrow(id, bytes, alignment, nothrow, (struct origin){CALLER, FRAME});           \
+        return new_aligned_nothrow(id, bytes, alignment, nothrow, CALLER);                                   \
     }
 
 DEFINE_NEW(shim_new, "_Znwm", OPERATOR_NEW)

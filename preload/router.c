@@ -98,7 +98,7 @@ static bool route(struct site *site, const struct request *request, void **out, 
 {
     uint32_t place = first_match(site, request);
     if (place < site->rule_count && UNLIKELY((site->rules[place] & SITE_MAYBE) != 0)) {
-        site = site_on_stack(site);
+        site = site_on_stack(site, request->frame);
         place = site != NULL ? first_match(site, request) : 0;
     }
     if (site == NULL || place == site->rule_count)
@@ -327,12 +327,12 @@ static bool resize_in_place(void *pointer, size_t bytes)
     return resized;
 }
 
-void *router_reallocate(void *pointer, size_t bytes, const void *caller)
+void *router_reallocate(void *pointer, const struct request *request)
 {
-    const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller};
+    const size_t bytes = request->bytes;
     if (router_owns(pointer) && is_ours(pointer)) {
         if (bytes == 0) { /* as glibc does */
-            router_free(pointer, caller);
+            router_free(pointer, request->caller);
             return NULL;
         }
         const int kept_errno = errno;
@@ -341,15 +341,15 @@ void *router_reallocate(void *pointer, size_t bytes, const void *caller)
         const size_t old_bytes = router_usable_size(pointer);
         if (old_bytes == 0) {
             void *fresh = real.malloc(bytes); /* a zero-sized block, or a freed one: nothing to copy */
-            router_free(pointer, caller);
+            router_free(pointer, request->caller);
             return fresh;
         }
         errno = kept_errno;
-        return move(pointer, old_bytes, &request);
+        return move(pointer, old_bytes, request);
     }
     void *moved = NULL;
     bool fresh;
-    if (bytes == 0 || !allocate(&request, &moved, &fresh))
+    if (bytes == 0 || !allocate(request, &moved, &fresh))
         return real.realloc(pointer, bytes);
     if (moved == NULL)
         return NULL;

@@ -38,7 +38,7 @@ void router_free(void *pointer, const void *caller);
 size_t router_usable_size(const void *pointer);
 
 /* realloc() of any pointer but NULL. */
-void *router_reallocate(void *pointer, size_t bytes, const void *caller);
+void *router_reallocate(void *pointer, const struct request *request);
 
 /* The next malloc of this thread is the inside of an operator new that was looked at already. */
 void router_pass_next(bool pass);

@@ -16,6 +16,7 @@ struct request {
     size_t bytes, alignment; /* alignment 0: malloc's */
     bool zero;
     const void *caller;
+    const void *frame; /* of a function that returns there, or of one it calls; NULL: that of who is asked */
 };
 
 /* By rule `index` of the policy. True: the answer is in *out (NULL: out of memory by rule, errno is set), and

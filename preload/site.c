@@ -274,13 +274,13 @@ static void recall(const struct site *direct, struct code *out)
     code_frames_at(direct->address, out);
 }
 
-static void see(const struct site *direct, struct stack_seen *seen)
+static void see(const struct site *direct, const void *frame, struct stack_seen *seen)
 {
     unsigned reach = atomic_load(&direct->depth), known = 1, count;
     recall(direct, &sites.code[0]);
     seen->at = 0;
     do {
-        count = stack_walk((const void *)direct->address, seen->frame, reach);
+        count = stack_walk((const void *)direct->address, frame, seen->frame, reach);
         for (; seen->at + 1 < count && is_wrapper(&sites.code[seen->at]); known++)
             code_at(seen->frame[known], &sites.code[++seen->at]);
         const unsigned needed = (unsigned)least(seen->at + 2 + sites.needed, FRAMES_MOST);
@@ -309,16 +309,17 @@ static struct site *site_of_stack(const struct stack_seen *seen)
     return site;
 }
 
-static COLD struct site *resolve(struct site *direct)
+static COLD struct site *resolve(struct site *direct, const void *frame)
 {
     struct stack_seen seen;
     struct site *known;
     pthread_mutex_lock(&sites.lock);
-    see(direct, &seen);
+    see(direct, frame, &seen);
     struct site *site = site_of_stack(&seen);
     if (seen.at + 1 + sites.needed > atomic_load(&direct->depth))
         atomic_store(&direct->depth, (uint32_t)least(seen.at + 1 + sites.needed, FRAMES_MOST));
-    const unsigned depth = stack_walk((const void *)direct->address, seen.frame, atomic_load(&direct->depth));
+    const unsigned depth =
+        stack_walk((const void *)direct->address, frame, seen.frame, atomic_load(&direct->depth));
     const uint64_t key = hash_of(seen.frame, depth);
     if (!site_table_find(&sites.stacks, key, &known))
         site_table_put(&sites.stacks, key, site, atomic_load(&sites.unloaded), is_stale_stack);
@@ -326,13 +327,14 @@ static COLD struct site *resolve(struct site *direct)
     return site;
 }
 
-struct site *site_on_stack(struct site *direct)
+struct site *site_on_stack(struct site *direct, const void *frame)
 {
-    uintptr_t frame[FRAMES_MOST];
+    uintptr_t seen[FRAMES_MOST];
     struct site *site;
-    const unsigned count = stack_walk((const void *)direct->address, frame,
+    const unsigned count = stack_walk((const void *)direct->address, frame, seen,
                                       atomic_load_explicit(&direct->depth, memory_order_relaxed));
-    return LIKELY(site_table_find(&sites.stacks, hash_of(frame, count), &site)) ? site : resolve(direct);
+    return LIKELY(site_table_find(&sites.stacks, hash_of(seen, count), &site)) ? site
+                                                                               : resolve(direct, frame);
 }
 
 /* ---------------------------------------------------------------- modules that go */

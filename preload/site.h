@@ -52,8 +52,9 @@ static inline bool site_known(const void *return_address, struct site **site)
 struct site *site_look_up(const void *return_address);
 
 /* The site that this thread's stack leads to, for one that has a rule with SITE_MAYBE: its own rules have
- * none. NULL: none holds. The caller is inside the shim; at the first look-up it may allocate. */
-struct site *site_on_stack(struct site *direct);
+ * none. NULL: none holds. `frame` is as for stack_walk(). The caller is inside the shim; at the first look-up
+ * it may allocate. */
+struct site *site_on_stack(struct site *direct, const void *frame);
 
 /* After a dlclose(): what is loaded next may lie at the same addresses. */
 void site_forget_unloaded(void);

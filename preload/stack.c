@@ -20,7 +20,7 @@ struct entry {
 };
 
 struct table {
-    uint32_t mask;
+    uint32_t mask, shift; /* as many of a hash's highest bits as there are in the mask */
     uint32_t used;
     struct entry entry[];
 };
@@ -60,9 +60,10 @@ static uint64_t pack(const struct stack_step *step)
 
 /* ---------------------------------------------------------------- the table */
 
+/* The hash is that of site_table.h. */
 static struct entry *entry_for(struct table *table, uintptr_t address)
 {
-    uint32_t index = (uint32_t)hash_mix(address) & table->mask;
+    uint32_t index = (uint32_t)(address * UINT64_C(0x9e3779b97f4a7c15) >> table->shift);
     for (;;) {
         struct entry *entry = &table->entry[index];
         const uintptr_t found = atomic_load_explicit(&entry->address, memory_order_acquire);
@@ -79,6 +80,7 @@ static struct table *make_table(uint32_t entries)
         return NULL;
     struct table *table = memory;
     table->mask = entries - 1;
+    table->shift = 64 - (uint32_t)__builtin_popcount(entries - 1);
     return table;
 }
 
@@ -269,11 +271,11 @@ unsigned stack_walk_from(const struct os_frame *start, const void *caller, uintp
     return count;
 }
 
-unsigned stack_walk(const void *caller, uintptr_t *out, unsigned most)
+unsigned stack_walk(const void *caller, const void *frame, uintptr_t *out, unsigned most)
 {
-    struct os_frame frame;
-    if (os_frame_here(&frame))
-        return stack_walk_from(&frame, caller, out, most, NULL);
+    struct os_frame start;
+    if (LIKELY(frame != NULL) ? os_frame_of(frame, &start) : os_frame_here(&start))
+        return stack_walk_from(&start, caller, out, most, NULL);
     out[0] = (uintptr_t)caller;
     return 1;
 }

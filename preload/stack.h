@@ -43,13 +43,15 @@ struct stack_trail {
     } word[STACK_TRAIL_MOST];
 };
 
-/* stack_walk() of a function that hands its frame on; `trail` may be NULL. */
+/* Writes the addresses that the calls of this thread return to, from `caller` on, to out[most]: out[0] is
+ * `caller`. Returns how many, at least 1. It sets out from `frame`, the __builtin_frame_address(0) of a
+ * function that has not returned yet and that `caller` called, be it by way of others; NULL: from here. The
+ * nearer to `caller`, the cheaper. The thread is inside the shim; at a new address it may allocate. */
+unsigned stack_walk(const void *caller, const void *frame, uintptr_t *out, unsigned most);
+
+/* The same; `trail` may be NULL. */
 unsigned stack_walk_from(const struct os_frame *start, const void *caller, uintptr_t *out, unsigned most,
                          struct stack_trail *trail);
-
-/* Writes the addresses that the calls of this thread return to, from `caller` on, to out[most]: out[0] is
- * `caller`. Returns how many, at least 1. The thread is inside the shim; at a new address it may allocate. */
-unsigned stack_walk(const void *caller, uintptr_t *out, unsigned most);
 
 /* After modules were unloaded: others may lie at their addresses. */
 void stack_forget(void);

@@ -89,6 +89,7 @@ test_family() {
     unchanged 'new and delete'
     says r.new 'new: its caller is the call site' 'sum(s["calls"] for s in r["sites"] if s["entry_points"] == 16 and s["module"] != "cxx-new")' 0
     says r.new 'new is not counted a second time' 'sum(s["calls"] for s in r["sites"] if s["module"] == "libstdc++.so.6" and s["entry_points"] == 1 and s["least_size"] < 72000)' 0
+    says r.new 'new: its callers are known up to main()' '[s["functions"] for s in r["sites"] if s["entry_points"] == 16 and s["module"] == "cxx-new" and "main" not in s["functions"]]' '[]'
     says r.new 'each new has its delete' '[s for s in r["sites"] if s["entry_points"] == 16 and s["calls"] != s["frees"]]' '[]'
 }
 

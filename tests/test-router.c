@@ -149,7 +149,8 @@ static void test_name_too_long(void **state)
 
 static void *resize(void *pointer, size_t bytes, int (*function)(int))
 {
-    return router_reallocate(pointer, bytes, site_in(function));
+    const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = site_in(function)};
+    return router_reallocate(pointer, &request);
 }
 
 static void test_crossing(void **state)
@@ -163,7 +164,8 @@ static void test_crossing(void **state)
     memset(block, 4, 50000);
     unsigned char *same = resize(block, 45000, alpha);
     assert_ptr_equal(same, block);
-    block = router_reallocate(block, 30000, (const void *)0x1000); /* nobody routes that */
+    const struct request unrouted = request_at((const void *)0x1000, POLICY_CALL_REALLOC, 30000);
+    block = router_reallocate(block, &unrouted);
     assert_false(router_owns(block));
     assert_true(is_filled_with(block, 4, 30000));
     block = resize(block, 20, alpha);

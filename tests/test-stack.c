@@ -48,7 +48,7 @@ static struct seen {
 
 static NEVER_INLINE int look(void)
 {
-    seen.count = stack_walk(__builtin_return_address(0), seen.walked, MOST);
+    seen.count = stack_walk(__builtin_return_address(0), NULL, seen.walked, MOST);
     seen.expected_count = backtrace(seen.expected, MOST);
     return 1;
 }
@@ -230,7 +230,7 @@ static void a_caller_that_is_not_on_the_stack(void **state)
 {
     (void)state;
     uintptr_t walked[MOST];
-    assert_int_equal(stack_walk((const void *)0x1234, walked, MOST), 1);
+    assert_int_equal(stack_walk((const void *)0x1234, NULL, walked, MOST), 1);
     assert_int_equal(walked[0], 0x1234);
 }
 
