@@ -14,9 +14,9 @@ static struct {
     const struct policy *policy;
     const char *program;
     code_function_finder *finder;
-    lines_finder *lines; /* NULL: not wanted, or not to be had */
-    bool matched;        /* a rule asks for names */
-    bool told;           /* that there is no debug information */
+    _Atomic(lines_finder *) lines; /* NULL: not wanted, or not to be had */
+    bool matched;                  /* a rule asks for names */
+    bool told;                     /* that there is no debug information */
     _Atomic bool blind;
     pthread_mutex_t lock; /* while the finder is asked: nothing else is taken with it held */
 } naming = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -129,9 +129,17 @@ static bool may_use_frames(const struct policy_rule *rule, const struct code *co
 static bool are_frames_wanted(const struct code *code)
 {
     bool wanted = false;
-    for (size_t i = 0; naming.lines != NULL && i < naming.policy->rule_count && !wanted; i++)
+    for (size_t i = 0; i < naming.policy->rule_count && !wanted; i++)
         wanted = may_use_frames(&naming.policy->rules[i], code);
     return wanted;
+}
+
+bool code_wants_lines(const struct os_module *module)
+{
+    const bool is_program = module->path[0] == '\0';
+    const struct code code = {.module = base_name(is_program ? naming.program : module->path),
+                              .is_program = is_program};
+    return are_frames_wanted(&code);
 }
 
 static COLD void explain_missing_lines(const struct code *code)
@@ -147,22 +155,24 @@ void code_frames_at(uintptr_t return_address, struct code *out)
 {
     struct os_module found;
     struct lines_module module;
+    lines_finder *lines = atomic_load_explicit(&naming.lines, memory_order_acquire);
     out->frame_count = 0;
-    if (!are_frames_wanted(out) || !find_module(return_address, &found, &out->is_program))
+    if (lines == NULL || !are_frames_wanted(out) || !find_module(return_address, &found, &out->is_program))
         return;
     module.path = found.path;
     module.load_address = found.load_address;
     module.build_id_bytes = build_id_of(&found, &module.build_id);
     out->frame_count =
-        naming.lines(&module, return_address - 1, out->frame, CODE_FRAMES, out->text, sizeof out->text);
+        lines(&module, return_address - 1, out->frame, CODE_FRAMES, out->text, sizeof out->text);
     if (out->frame_count == 0 && out->text[0] != '\0')
         explain_missing_lines(out);
 }
 
 void code_forget(void)
 {
-    if (naming.lines != NULL)
-        naming.lines(NULL, 0, NULL, 0, NULL, 0);
+    lines_finder *lines = atomic_load_explicit(&naming.lines, memory_order_acquire);
+    if (lines != NULL)
+        lines(NULL, 0, NULL, 0, NULL, 0);
 }
 
 /* ---------------------------------------------------------------- */
@@ -201,15 +211,18 @@ size_t code_describe(const void *return_address, char *out, size_t bytes)
                         (unsigned long)code.offset);
 }
 
-void code_begin(const struct policy *policy, const char *program, code_function_finder *function,
-                lines_finder *lines)
+void code_set_lines(lines_finder *lines)
+{
+    atomic_store_explicit(&naming.lines, lines, memory_order_release);
+}
+
+void code_begin(const struct policy *policy, const char *program, code_function_finder *function)
 {
     for (size_t i = 0; policy != NULL && i < policy->rule_count; i++)
         naming.matched |= policy->rules[i].func != NULL || policy->rules[i].stack_count > 0;
     naming.policy = policy;
     naming.program = program;
     naming.finder = function;
-    naming.lines = lines;
 }
 
 void code_lock(void)

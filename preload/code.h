@@ -3,7 +3,7 @@
  * What is known of the code that a call returns to: its module, its function, and where DWARF tells it, its
  * source lines and what was inlined there.
  *
- * Names are asked for through functions of modules that are loaded at bring-up, one thread at a time. What
+ * Names are asked for through functions of modules of their own (modules.h), one thread at a time. What
  * modules are loaded is asked through dl_iterate_phdr() or _dl_find_object(), never dlsym() or dladdr(): a
  * thread that waited for the loader's lock in malloc could wait for ever.
  */
@@ -13,6 +13,7 @@
 #include "base.h"
 #include "config/policy.h"
 #include "lines.h"
+#include "os.h"
 
 #define CODE_FRAMES     12u
 #define CODE_NAME_BYTES 1024u
@@ -35,8 +36,13 @@ struct code {
 typedef bool code_function_finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
 
 /* At bring-up. `program`: the path of the executable. The others may be NULL. */
-void code_begin(const struct policy *policy, const char *program, code_function_finder *function,
-                lines_finder *lines);
+void code_begin(const struct policy *policy, const char *program, code_function_finder *function);
+
+/* Could a rule make use of a module's source lines, or of what was inlined there? */
+bool code_wants_lines(const struct os_module *module);
+
+/* From now on they are known. At bring-up, or at any time after. */
+void code_set_lines(lines_finder *lines);
 
 /* Where a call returns to. The text lives as long as *out and the module. */
 void code_at(uintptr_t return_address, struct code *out);

@@ -15,6 +15,7 @@
 
 #include "base.h"
 #include "merger.h"
+#include "real.h"
 #include "runtime.h"
 #include "thread.h"
 
@@ -33,7 +34,7 @@ static collective *find(const char *name, const void *caller)
     thread_self.inside++;
     void *symbol = dlsym(RTLD_NEXT, name);
     if (symbol == NULL && dladdr1(caller, &where, (void **)&module, RTLD_DL_LINKMAP) != 0 && module != NULL) {
-        void *handle = dlopen(module->l_name, RTLD_LAZY | RTLD_NOLOAD);
+        void *handle = real.dlopen(module->l_name, RTLD_LAZY | RTLD_NOLOAD);
         symbol = handle != NULL ? dlsym(handle, name) : NULL;
         if (handle != NULL)
             dlclose(handle);
@@ -50,14 +51,14 @@ static collective *find(const char *name, const void *caller)
                     uintptr_t g, uintptr_t h, uintptr_t i)                                                   \
     {                                                                                                        \
         static _Atomic(collective *) next;                                                                   \
-        collective *real = atomic_load(&next);                                                               \
-        if (UNLIKELY(real == NULL)) {                                                                        \
-            real = find(#name, __builtin_return_address(0));                                                 \
-            atomic_store(&next, real);                                                                       \
+        collective *behind = atomic_load(&next);                                                             \
+        if (UNLIKELY(behind == NULL)) {                                                                      \
+            behind = find(#name, __builtin_return_address(0));                                               \
+            atomic_store(&next, behind);                                                                     \
         }                                                                                                    \
-        if (real == NULL)                                                                                    \
+        if (behind == NULL)                                                                                  \
             return NOT_FOUND;                                                                                \
-        const int result = real(a, b, c, d, e, f, g, h, i);                                                  \
+        const int result = behind(a, b, c, d, e, f, g, h, i);                                                \
         if (runtime.active)                                                                                  \
             merger_after_collective();                                                                       \
         return result;                                                                                       \

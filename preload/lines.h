@@ -3,9 +3,10 @@
  * What shmpreload-lines.so offers: from an address to its source lines and to the functions that the compiler
  * has inlined there, as DWARF tells them.
  *
- * A module of its own, loaded with RTLD_LOCAL at bring-up and only when a rule asks for source lines or
- * functions: it needs libdw (elfutils), which must not come between the program and one of its own. It may
- * allocate. It keeps no descriptor open, reads files of this machine alone, and asks no debuginfod server.
+ * A module of its own, loaded with RTLD_LOCAL and only when a rule asks for source lines, or for functions
+ * where there may be debug information (modules.h): it needs libdw (elfutils), which must not come between
+ * the program and one of its own. It may allocate. It keeps no descriptor open, reads files of this machine
+ * alone, and asks no debuginfod server.
  */
 #ifndef SHM_LINES_H
 #define SHM_LINES_H

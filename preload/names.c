@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "build_id.h"
+#include "debug_place.h"
 #include "demangle.h"
 #include "elf_image.h"
 #include "mini_debug.h"
@@ -143,19 +144,10 @@ static bool map_build(const char *path, const struct os_module *module, struct e
     return false;
 }
 
-/* Where distributions put what they have stripped off. */
 static bool map_debug_file(const struct os_module *module, struct elf_image *out)
 {
-    char path[sizeof "/usr/lib/debug/.build-id//.debug" + 2 * 64];
-    const unsigned char *id;
-    const size_t bytes = build_id_of(module, &id);
-    if (bytes < 2 || bytes > 64)
-        return false;
-    int length = snprintf(path, sizeof path, "/usr/lib/debug/.build-id/%02x/", id[0]);
-    for (size_t i = 1; i < bytes; i++)
-        length += snprintf(path + length, sizeof path - (size_t)length, "%02x", id[i]);
-    snprintf(path + length, sizeof path - (size_t)length, ".debug");
-    return map_build(path, module, out);
+    char path[DEBUG_PLACE_BYTES];
+    return debug_place_of_build(module, path) && map_build(path, module, out);
 }
 
 /* The files stay mapped: the names lie in them. False: another time it may go better. */

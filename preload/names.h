@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What shmpreload-symbols.so offers: names of functions, and the steps from frame to frame.
+ * What shmpreload-symbols.so offers: names of functions, the steps from frame to frame, and whether it is
+ * worth while to load shmpreload-lines.so (debug_place.h).
  *
  * A module of its own, loaded with RTLD_LOCAL at bring-up and only when a rule or a name wants functions:
  * libunwind exports backtrace() and _Unwind_*, which must not come between the program and its own.

@@ -173,6 +173,7 @@ void real_resolve(void)
         look_up("pvalloc", &found.pvalloc) && look_up("malloc_usable_size", &found.malloc_usable_size);
     look_up("madvise", &found.madvise);
     look_up("mprotect", &found.mprotect);
+    look_up("dlopen", &found.dlopen);
     look_up("dlclose", &found.dlclose);
     look_up("pthread_create", &found.pthread_create);
     look_up("process_vm_writev", &found.process_vm_writev);

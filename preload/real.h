@@ -31,6 +31,7 @@ struct real_allocator {
     void (*free_aligned_sized)(void *pointer, size_t alignment, size_t bytes); /* likewise */
     int (*madvise)(void *address, size_t bytes, int advice);
     int (*mprotect)(void *address, size_t bytes, int protection);
+    void *(*dlopen)(const char *file, int mode);
     int (*dlclose)(void *handle);
     ssize_t (*process_vm_writev)(pid_t pid, const struct iovec *local, unsigned long local_count,
                                  const struct iovec *remote, unsigned long remote_count, unsigned long flags);

@@ -53,13 +53,12 @@ static bool matches_functions(const struct policy *policy)
 
 static void begin_sites(const struct policy *policy, bool recording)
 {
-    struct symbols symbols = {NULL, NULL};
-    lines_finder *lines = NULL;
+    struct symbols symbols = {NULL, NULL, NULL, 0};
     if (recording || policy->needs_functions)
         symbols = modules_load_symbols();
+    code_begin(policy, program_path, symbols.function);
     if (policy != NULL && (policy->needs_lines || matches_functions(policy)))
-        lines = modules_load_lines(policy->needs_lines);
-    code_begin(policy, program_path, symbols.function, lines);
+        modules_begin_lines(&symbols, policy->needs_lines);
     stack_begin(symbols.step);
     if (policy != NULL)
         site_begin(policy);

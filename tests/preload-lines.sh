@@ -72,6 +72,23 @@ test_plugin() {
     takes 'export src=plugin/load.c module=lines-plugin.so' 'plugin again' "$lines" "$plugin" "$plugin"
 }
 
+# libdw is five libraries: it comes when there is debug information, or with the first module that may have some.
+test_lazily() {
+    strip -o "$work/bare-lines" "$lines"
+    takes 'export func=plugin_room' 'plugin' "$work/bare-lines" "$plugin"
+    in_new_job 'export func=plugin_room' "$(command -v cat)" /proc/self/maps
+    has out 'shmpreload-symbols' 'a program without debug information: functions have names'
+    lacks out 'libdw' 'a program without debug information: libdw stays away'
+    cp "$lines" "$work/with-lines"
+    in_new_job 'export func=plugin_room' env LD_DEBUG=files "$work/with-lines"
+    has err 'calling init: .*libdw' 'a program with debug information: libdw is there from the start'
+}
+
+# The dynamic linker looks where the module says that calls dlopen().
+test_run_path() {
+    takes 'export func=plugin_room' 'plugin' "$lines" lines-plugin.so
+}
+
 test_missing() {
     strip -o "$work/bare-lines" "$lines"
     strip -o "$work/bare-plugin.so" "$plugin"
@@ -118,6 +135,8 @@ test_never
 test_inlined
 test_cxx
 test_plugin
+test_lazily
+test_run_path
 test_missing
 test_without_module
 test_quiet

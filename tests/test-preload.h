@@ -117,7 +117,7 @@ static inline void begin(const struct policy *policy)
     settings.log = SETTINGS_LOG_WARN;
     settings.log_file = log_path;
     log_begin(&settings);
-    code_begin(policy, "/usr/bin/tester", find_function, NULL);
+    code_begin(policy, "/usr/bin/tester", find_function);
     site_begin(policy);
     thread_begin();
     router_begin(policy, &settings, "/usr/bin/tester");

@@ -129,7 +129,7 @@ int main(void)
     const struct policy *policy =
         parse("pass func=beta; export func=alpha size>=1K; share module=tester func=a*; share module=?; "
               "share module=libresolv*");
-    code_begin(policy, "/usr/bin/tester", find_function, NULL);
+    code_begin(policy, "/usr/bin/tester", find_function);
     site_begin(policy);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known),   cmocka_unit_test(test_passed),   cmocka_unit_test(test_describe),
