@@ -163,3 +163,15 @@ bool policy_rule_matches_request(const struct policy_rule *rule, size_t bytes, e
 {
     return bytes >= rule->size_min && bytes <= rule->size_max && (rule->calls & (unsigned)call) != 0;
 }
+
+void policy_rule_narrow(const struct policy_rule *rule, size_t bytes, enum policy_call call, size_t *least,
+                        size_t *most)
+{
+    const bool is_below = bytes<rule->size_min, is_above = bytes> rule->size_max;
+    const size_t from = is_above ? rule->size_max + 1 : is_below ? 0 : rule->size_min;
+    const size_t to = is_below ? rule->size_min - 1 : is_above ? SIZE_MAX : rule->size_max;
+    if ((rule->calls & (unsigned)call) == 0)
+        return;
+    *least = *least > from ? *least : from;
+    *most = *most < to ? *most : to;
+}

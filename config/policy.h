@@ -143,6 +143,10 @@ bool policy_applies_to(const struct policy *policy, const char *path);
 bool policy_rule_matches_site(const struct policy_rule *rule, const struct policy_site *site);
 bool policy_rule_matches_request(const struct policy_rule *rule, size_t bytes, enum policy_call call);
 
+/* Narrows *least … *most, which hold `bytes`, to requests of which the rule says the same as of that one. */
+void policy_rule_narrow(const struct policy_rule *rule, size_t bytes, enum policy_call call, size_t *least,
+                        size_t *most);
+
 /* Does stack= hold? `steps`: the stack, innermost first. The innermost glob, or MODULE!0xOFFSET, stands for
  * one of the first `starts`, each further one for the next frame, or for a later one behind
  * `...`; what lies further out than the last is of no matter. A rule without stack= holds for every stack. */

@@ -6,6 +6,7 @@
 
 #include "blocks.h"
 #include "export_own.h"
+#include "export_slots.h"
 #include "inherited.h"
 #include "os.h"
 #include "registry.h"
@@ -50,6 +51,17 @@ void *export_allocate(shmcore_segment *segment, struct export_source *source, ui
     if (UNLIKELY(pointer == NULL) && bytes <= segment->file.view.capacity && reap_for_room(segment))
         pointer = allocate(segment, source, sequence, bytes, alignment, flags);
     return pointer;
+}
+
+bool export_class(const struct export_source *source, size_t bytes, uint32_t *slab_class, size_t *least,
+                  size_t *most)
+{
+    *slab_class = class_for(bytes, 0);
+    if (source->shapes == NULL || *slab_class >= SLAB_DATA_CLASSES)
+        return false;
+    *least = *slab_class > 0 ? source->shapes[*slab_class - 1].slot_bytes + 1 : 0;
+    *most = source->shapes[*slab_class].slot_bytes;
+    return true;
 }
 
 /* ---------------------------------------------------------------- what a pointer is */
@@ -115,17 +127,10 @@ static bool look_up(const shmcore_segment *segment, const struct quantum *quanta
     if (UNLIKELY(out->shape == NULL) || inside < out->shape->data)
         return false;
     out->slab = slab;
-    out->slot = (uint32_t)((inside - out->shape->data) / out->shape->slot_bytes);
+    out->slot = export_slot_of(out->shape, inside - out->shape->data);
     return out->slot < out->shape->slots &&
            inside - out->shape->data == (uint64_t)out->slot * out->shape->slot_bytes &&
-           (atomic_load_explicit(&slab->live[out->slot / 64], memory_order_relaxed) >> out->slot % 64 & 1) !=
-               0;
-}
-
-/* After a slot was freed the slab may be gone: then this is any number, and own_slab_changed() finds out. */
-GLANCES static uint32_t state_of(const struct export_slab *slab)
-{
-    return atomic_load(&slab->state);
+           export_slot_is_alive(slab, out->shape, out->slot);
 }
 
 enum export_answer export_free(shmcore_segment *segment, void *pointer)
@@ -140,17 +145,12 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer)
     if (UNLIKELY(!look_up(segment, view->quanta, offset, &found)))
         return EXPORT_NOT_LIVE;
     if (found.slab == NULL) {
+        const int kept_errno = errno;
         own_free_extent(segment, found.quantum);
+        errno = kept_errno;
         return EXPORT_DONE;
     }
-    const uint64_t bit = (uint64_t)1 << found.slot % 64;
-    const uint64_t before = atomic_fetch_and(&found.slab->live[found.slot / 64], ~bit);
-    if (UNLIKELY((before & bit) == 0))
-        return EXPORT_NOT_LIVE; /* another thread was first */
-    const uint32_t state = state_of(found.slab);
-    if (UNLIKELY(state != SLAB_ACTIVE) && (state == SLAB_FULL || before == bit))
-        own_slab_changed(segment, found.slab);
-    return EXPORT_DONE;
+    return own_free_slot(segment, found.slab, found.shape, found.slot) ? EXPORT_DONE : EXPORT_NOT_LIVE;
 }
 
 size_t export_usable(shmcore_segment *segment, const void *pointer)
@@ -232,9 +232,9 @@ bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes)
     const uint32_t slot_bytes = found.shape->slot_bytes;
     if (bytes > slot_bytes || bytes < slot_bytes / 2)
         return false;
-    const uint64_t info = atomic_load_explicit(&found.slab->info[found.slot], memory_order_relaxed);
-    atomic_store_explicit(&found.slab->info[found.slot],
-                          info >> EXPORT_SLACK_BITS << EXPORT_SLACK_BITS | (slot_bytes - bytes),
+    _Atomic uint32_t *info = export_info(found.slab, found.shape, found.slot);
+    const uint64_t delta = export_info_delta(found.shape, atomic_load_explicit(info, memory_order_relaxed));
+    atomic_store_explicit(info, export_make_info(found.shape, delta, slot_bytes - bytes),
                           memory_order_relaxed);
     return true;
 }

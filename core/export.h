@@ -26,6 +26,15 @@ bool export_label(shmcore_segment *segment, const char *text, size_t length, uin
 void *export_allocate(shmcore_segment *segment, struct export_source *source, uint64_t sequence, size_t bytes,
                       size_t alignment, unsigned flags);
 
+/* The same for a request whose class is known, from the slab that the source uses, if it has room at hand;
+ * nothing is zeroed. NULL: ask export_allocate(). */
+void *export_take(struct export_source *source, uint32_t slab_class, uint64_t sequence, size_t bytes);
+
+/* Requests of malloc() with *least to *most bytes come from slabs of the same class as one of `bytes`. False:
+ * the source has no such slab. */
+bool export_class(const struct export_source *source, size_t bytes, uint32_t *slab_class, size_t *least,
+                  size_t *most);
+
 /* What is it that this pointer points to? */
 enum export_answer {
     EXPORT_DONE, /* it was a live block and now is not; or inherited by a fork, and then nothing is done */
@@ -33,6 +42,10 @@ enum export_answer {
     EXPORT_NOT_LIVE, /* not the start of a live block: freed twice, or an inner pointer */
 };
 enum export_answer export_free(shmcore_segment *segment, void *pointer);
+
+/* Frees a block that lies in a slab which the calling thread takes slots from. False: nothing was done, ask
+ * export_free(). */
+bool export_give(shmcore_segment *segment, const void *pointer);
 
 /* Bytes that may be used, 0 when it is no live exported block of this process (or of a parent). */
 size_t export_usable(shmcore_segment *segment, const void *pointer);

@@ -39,8 +39,11 @@ struct export_slab *own_slab(const struct view *view, uint32_t quantum);
 const struct export_shape *own_slab_shape(const struct view *view, const struct export_slab *slab);
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags);
-/* After a slot of a slab that is no thread's was freed. */
-void own_slab_changed(shmcore_segment *segment, struct export_slab *slab);
+/* The slot holds a block. False: it does not any more, another thread was first. */
+bool own_free_slot(shmcore_segment *segment, struct export_slab *slab, const struct export_shape *shape,
+                   uint32_t slot);
+/* A number that no other living thread of this process has. */
+uint64_t own_thread(void);
 
 void own_retire(shmcore_segment *segment, struct export_source *source);
 

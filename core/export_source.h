@@ -7,10 +7,13 @@
 
 #include "layout.h"
 
+struct export_shape;
+
 /* What one thread knows of one call site. Zeroed by the caller at first; used by one thread only. */
 struct export_source {
-    uint32_t label;                   /* from export_label() */
-    uint32_t slab[SLAB_DATA_CLASSES]; /* the slab in use, by class: its first quantum */
+    uint32_t label;                    /* from export_label() */
+    const struct export_shape *shapes; /* of the segment where its slabs lie; NULL: it has none yet */
+    struct export_slab *slab[SLAB_DATA_CLASSES]; /* in use, by class; NULL: none */
 };
 
 enum export_flags {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "export_own.h"
+#include "export_slots.h"
 #include "os.h"
 
 /* Smaller copies are made without asking how much memory there is: the question costs more. */
@@ -120,11 +121,6 @@ static void copy_part(const shmcore_segment *segment, const struct forked_run *r
         copy_reserved(segment, from, to, copy);
 }
 
-static bool is_live(const struct export_slab *slab, uint32_t slot)
-{
-    return (atomic_load_explicit(&slab->live[slot / 64], memory_order_relaxed) >> slot % 64 & 1) != 0;
-}
-
 /* Of a slab its head and the pages that hold a live slot: a program with many threads and sites has many
  * slabs, and most of them are nearly empty. */
 static void copy_slab(const shmcore_segment *segment, const struct forked_run *run, struct piece extent,
@@ -139,7 +135,7 @@ static void copy_slab(const shmcore_segment *segment, const struct forked_run *r
     for (uint32_t slot = 0; slot < shape->slots; slot++) {
         const uint64_t bytes = start + shape->data + (uint64_t)slot * shape->slot_bytes;
         const uint64_t end = align_up(bytes + shape->slot_bytes, PAGE_BYTES);
-        if (!is_live(slab, slot) || end <= to)
+        if (!export_slot_is_alive(slab, shape, slot) || end <= to)
             continue;
         if (bytes >= to) {
             copy_part(segment, run, from, to, touched);

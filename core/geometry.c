@@ -62,18 +62,32 @@ static struct slab_shape shape_of(uint32_t slab_class)
     return shape;
 }
 
+/* Where the slots of exported blocks can begin when there are so many: after the head, bits and infos. */
+static uint64_t export_head(uint64_t slots)
+{
+    return sizeof(struct export_slab) + divide_up(slots, 64) * 2 * sizeof(uint64_t) +
+           slots * sizeof(uint32_t);
+}
+
 /* Slots begin where alignment wants them: a slot whose size is a multiple of a power of two is aligned to it,
  * up to a page. */
 static struct export_shape export_shape_of(uint32_t slab_class)
 {
     const uint32_t slot_bytes = slot_bytes_of(slab_class);
     const uint32_t quanta = slot_bytes <= 4096 ? 4 : 16;
-    const uint64_t bytes = (uint64_t)quanta << QUANTUM_SHIFT, start = sizeof(struct export_slab);
+    const uint64_t bytes = (uint64_t)quanta << QUANTUM_SHIFT;
     const uint64_t alignment = least(slot_bytes & (0u - slot_bytes), PAGE_BYTES);
-    uint64_t slots = least((bytes - start) / (slot_bytes + sizeof(uint64_t)), EXPORT_LIVE_WORDS * 64), data;
-    while ((data = align_up(start + slots * sizeof(uint64_t), alignment)) + slots * slot_bytes > bytes)
+    uint64_t slots = least((bytes - sizeof(struct export_slab)) / slot_bytes, EXPORT_SLOTS_MOST), data;
+    while ((data = align_up(export_head(slots), alignment)) + slots * slot_bytes > bytes)
         slots--;
-    return (struct export_shape){slot_bytes, (uint32_t)slots, (uint32_t)data, quanta};
+    return (struct export_shape){.slot_bytes = slot_bytes,
+                                 .slots = (uint32_t)slots,
+                                 .data = (uint32_t)data,
+                                 .quanta = quanta,
+                                 .words = (uint32_t)divide_up(slots, 64),
+                                 .slack_bits = log2_floor(slot_bytes) + 1,
+                                 .head = (uint32_t)export_head(slots),
+                                 .inverse = divide_up(UINT64_C(1) << EXPORT_INVERSE_SHIFT, slot_bytes)};
 }
 
 void view_make(struct view *view, unsigned char *base, uint64_t capacity)

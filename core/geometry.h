@@ -21,12 +21,18 @@ struct slab_shape {
     uint32_t data;    /* offset of the first slot */
 };
 
-/* Of a slab of exported blocks: a table of infos, then the slots. */
+#define EXPORT_INVERSE_SHIFT 40u
+
+/* Of a slab of exported blocks: bits, infos, then the slots. */
 struct export_shape {
     uint32_t slot_bytes;
     uint32_t slots;
     uint32_t data; /* offset of the first slot */
     uint32_t quanta;
+    uint32_t words;      /* of bits: one for 64 slots */
+    uint32_t slack_bits; /* of an info */
+    uint32_t head;       /* bytes before the slots that are in use */
+    uint64_t inverse;    /* of slot_bytes, see export_slot_of() */
 };
 
 struct view {

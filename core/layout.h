@@ -31,7 +31,7 @@
 #include "base.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x45524f434d48530a) /* "\nSHMCORE" */
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 #define LAYOUT_READY   UINT32_C(0x52454459)
 
 #define QUANTUM_SHIFT      14u
@@ -257,27 +257,24 @@ struct label {
     char text[LABEL_TEXT];
 };
 
-#define EXPORT_LIVE_WORDS 64u
-#define EXPORT_SLACK_BITS 16u
+#define EXPORT_SLOTS_MOST 4096u
 
-/* A slab of exported blocks: one site and thread, one slot size. The slots' infos follow. Its shape follows
- * from its class (view.export_shapes): nothing in the slab, which lies beside what the program writes to, is
- * believed about it. */
+/* A slab of exported blocks: one label, one slot size. Bits and infos of its slots follow, then the slots;
+ * see export_slots.h. Its shape follows from its class (view.export_shapes): nothing in the slab, which lies
+ * beside what the program writes to, is believed about it. */
 struct export_slab {
     uint32_t owner;
     uint32_t label;
     uint32_t slab_class;
-    uint32_t unused_shape[2];
     _Atomic uint32_t state;
-    uint32_t unused_quanta;
-    uint32_t ready; /* slots whose memory is reserved; only the slab's thread changes it */
-    uint32_t hint;
-    uint32_t bin; /* process-private: which list it is kept in */
+    uint64_t base;   /* infos count their sequences from here */
+    uint64_t thread; /* ACTIVE: a mark of the thread that takes slots; else 0 */
+    uint32_t ready;  /* slots whose memory is reserved; only the slab's thread changes it */
+    uint32_t hint;   /* a word of bits where a slot may be free; likewise */
     uint32_t next, previous;
     uint32_t touched; /* memory was only promised: see QUANTUM_TOUCHED */
     uint32_t unused[3];
-    _Atomic uint64_t live[EXPORT_LIVE_WORDS];
-    _Atomic uint64_t info[]; /* sequence << 16 | bytes of the slot not asked for */
+    _Atomic uint64_t bits[];
 };
 
 /* ------------------------------------------------------------------ processes, pool, header */
@@ -348,7 +345,7 @@ static_assert(sizeof(struct extent_slot) == 16, "layout");
 static_assert(sizeof(struct row_slot) == 16, "layout");
 static_assert(sizeof(struct slab) == 64 + 8 * SLAB_LIVE_WORDS, "layout");
 static_assert(sizeof(struct label) == LABEL_BYTES, "layout");
-static_assert(sizeof(struct export_slab) == 64 + 8 * EXPORT_LIVE_WORDS, "layout");
+static_assert(sizeof(struct export_slab) == 64, "layout");
 static_assert(sizeof(struct process_row) == 128, "layout");
 static_assert(sizeof(struct header) == 4096, "layout");
 static_assert(offsetof(struct record, name) == 24, "layout");

@@ -15,6 +15,7 @@
 
 #include "blocks.h"
 #include "directory.h"
+#include "export_slots.h"
 #include "inherited.h"
 #include "label.h"
 #include "place.h"
@@ -123,17 +124,13 @@ GLANCES static const struct export_shape *shape_of(const struct view *view, uint
     return view_range_belongs(view, quantum, shape->quanta, owner) ? shape : NULL;
 }
 
-GLANCES static bool slot_is_live(const struct export_slab *slab, uint32_t slot)
-{
-    return (atomic_load_explicit(&slab->live[slot / 64], memory_order_acquire) >> slot % 64 & 1) != 0;
-}
-
 GLANCES static bool describe_slot(const struct visitor *visitor, uint32_t quantum, uint32_t owner,
                                   const struct export_slab *slab, const struct export_shape *shape,
                                   uint32_t slot, shmcore_block *block)
 {
-    const uint64_t info = atomic_load_explicit(&slab->info[slot], memory_order_acquire);
-    const uint32_t slack = (uint32_t)(info & 0xffff);
+    const uint32_t info = atomic_load_explicit(export_info(slab, shape, slot), memory_order_acquire);
+    const uint32_t slack = export_info_slack(shape, info);
+    const uint64_t sequence = slab->base + export_info_delta(shape, info);
     const uint64_t start = ((uint64_t)quantum << QUANTUM_SHIFT) + shape->data;
     if (slack > shape->slot_bytes)
         return false;
@@ -141,9 +138,9 @@ GLANCES static bool describe_slot(const struct visitor *visitor, uint32_t quantu
     block->kind = SHMCORE_BLOCK_EXPORT;
     block->refs = 1;
     block->owner = pid_of_row(visitor->view, owner - OWNER_PROCESS);
-    if (!set_exported_name(visitor->view, block, slab->label, owner, info >> 16))
+    if (!set_exported_name(visitor->view, block, slab->label, owner, sequence))
         return false;
-    return slot_is_live(slab, slot) && atomic_load(&slab->info[slot]) == info;
+    return export_slot_is_alive(slab, shape, slot) && atomic_load(export_info(slab, shape, slot)) == info;
 }
 
 GLANCES static int visit_export_slab(const struct visitor *visitor, uint32_t quantum, uint32_t owner)
@@ -154,7 +151,7 @@ GLANCES static int visit_export_slab(const struct visitor *visitor, uint32_t qua
         return 0;
     for (uint32_t slot = 0; slot < shape->slots; slot++) {
         shmcore_block block;
-        if (!slot_is_live(slab, slot))
+        if (!export_slot_is_alive(slab, shape, slot))
             continue;
         if (kind_at(visitor->view, quantum) != QUANTUM_EXPORT_SLAB ||
             shape_of(visitor->view, quantum, owner) != shape) /* it may change, or go, while we look */
@@ -349,9 +346,8 @@ GLANCES static int add_up(const struct visitor *visitor, uint32_t quantum, uint3
     } else if (kind == QUANTUM_EXPORT_SLAB) {
         const struct export_slab *slab = view_at(view, (uint64_t)quantum << QUANTUM_SHIFT);
         const struct export_shape *shape = shape_of(view, quantum, owner);
-        for (uint32_t word = 0; shape != NULL && word < EXPORT_LIVE_WORDS; word++) {
-            const uint32_t live =
-                (uint32_t)__builtin_popcountll(atomic_load_explicit(&slab->live[word], memory_order_relaxed));
+        for (uint32_t word = 0; shape != NULL && word < shape->words; word++) {
+            const uint32_t live = (uint32_t)__builtin_popcountll(export_alive(slab, shape, word));
             *sum->blocks += live;
             *sum->bytes += (size_t)live * shape->slot_bytes;
         }

@@ -11,7 +11,7 @@
 
 enum { DONTNEED_LOCKED = 24 /* MADV_DONTNEED_LOCKED, Linux 5.18 */ };
 
-static _Atomic bool protections_changed;
+_Atomic bool advice_changed_protection;
 
 /* The pages keep their memory: giving it back would let a later touch fail on a full file system. */
 static void forget(shmcore_segment *segment, void *address, size_t bytes)
@@ -74,7 +74,7 @@ int advice_protect(void *address, size_t bytes, int protection)
 {
     struct arena *arena = private_alter_begin(address, bytes);
     if (arena == NULL && export_segment_of(address) != NULL)
-        atomic_store_explicit(&protections_changed, true, memory_order_relaxed);
+        atomic_store_explicit(&advice_changed_protection, true, memory_order_relaxed);
     const int result = real.mprotect(address, bytes, protection);
     private_alter_end(arena);
     return result;
@@ -83,7 +83,7 @@ int advice_protect(void *address, size_t bytes, int protection)
 /* Extents have their last page for themselves, slots may share it. */
 void advice_free_of_protection(const void *block)
 {
-    if (LIKELY(!atomic_load_explicit(&protections_changed, memory_order_relaxed)))
+    if (!advice_has_protected())
         return;
     shmcore_segment *segment = export_segment_of(block);
     const size_t bytes = segment != NULL ? export_left(segment, block) : 0;

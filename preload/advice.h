@@ -10,13 +10,20 @@
 #ifndef SHM_ADVICE_H
 #define SHM_ADVICE_H
 
-#include <stddef.h>
+#include "base.h"
 
 /* For addresses that router_owns(); the rules of madvise(2). */
 int advice_take(void *address, size_t bytes, int advice);
 
 /* The same for mprotect(2): it is noted what was changed. */
 int advice_protect(void *address, size_t bytes, int protection);
+
+/* Has that ever been done? Else no block need be freed of it. */
+extern _Atomic bool advice_changed_protection;
+static inline bool advice_has_protected(void)
+{
+    return UNLIKELY(atomic_load_explicit(&advice_changed_protection, memory_order_relaxed));
+}
 
 /* Before a block is freed: whoever gets its memory next expects to read and write it. */
 void advice_free_of_protection(const void *block);

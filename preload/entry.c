@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
@@ -29,11 +30,13 @@
 /* It, or all, may be ours. */
 #define WATCHED(pointer) UNLIKELY((uintptr_t)(pointer)-runtime.watched_from < runtime.watched_bytes)
 
-/* Is there more to do than what the next allocator does? Of most calls their size tells, else their caller.
- */
+/* Of most calls their size tells that there is nothing to do but what the next allocator does. */
+#define MATCHES(bytes) UNLIKELY((bytes) >= runtime.floor)
+
+/* Of most others their caller does. */
 static inline bool is_watched(size_t bytes, const void *caller)
 {
-    return UNLIKELY(bytes >= runtime.floor) && (runtime.recording || !router_passes(caller));
+    return MATCHES(bytes) && (runtime.recording || !router_passes(caller));
 }
 
 /* What is looked at goes on in functions of its own, by a jump: so their frames are those of the entry
@@ -53,7 +56,21 @@ static void record(const void *pointer, const struct request *request, bool is_i
 
 /* ---------------------------------------------------------------- looked at */
 
-static NEVER_INLINE void *watched_malloc(size_t bytes, const void *caller)
+enum decided { DECIDED_NOT, DECIDED_TO_PASS, DECIDED };
+
+/* As it was decided before for calls from there. DECIDED: *out is the block. */
+static inline enum decided decided_before(const void *caller, enum policy_call call, size_t bytes, void **out)
+{
+    struct site *site;
+    if (UNLIKELY(runtime.recording || !site_known(caller, &site) || router_is_passing()))
+        return DECIDED_NOT;
+    if (site == NULL)
+        return DECIDED_TO_PASS;
+    *out = router_allocate_again(site, call, bytes);
+    return LIKELY(*out != NULL) ? DECIDED : DECIDED_NOT;
+}
+
+static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
 {
     const struct request request = {
         .call = POLICY_CALL_MALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
@@ -65,7 +82,16 @@ static NEVER_INLINE void *watched_malloc(size_t bytes, const void *caller)
     return pointer;
 }
 
-static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *caller)
+static NEVER_INLINE void *watched_malloc(size_t bytes, const void *caller)
+{
+    void *pointer;
+    const enum decided decided = decided_before(caller, POLICY_CALL_MALLOC, bytes, &pointer);
+    if (LIKELY(decided == DECIDED))
+        return pointer;
+    return decided == DECIDED_TO_PASS ? real.malloc(bytes) : undecided_malloc(bytes, caller);
+}
+
+static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void *caller)
 {
     const struct request request = {
         .call = POLICY_CALL_CALLOC, .bytes = count * each, .zero = true, .caller = caller, .frame = FRAME};
@@ -74,6 +100,15 @@ static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *
         pointer = real.calloc(count, each);
     record(pointer, &request, false);
     return pointer;
+}
+
+static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *caller)
+{
+    void *pointer;
+    const enum decided decided = decided_before(caller, POLICY_CALL_CALLOC, count * each, &pointer);
+    if (LIKELY(decided == DECIDED))
+        return memset(pointer, 0, count * each);
+    return decided == DECIDED_TO_PASS ? real.calloc(count, each) : undecided_calloc(count, each, caller);
 }
 
 static NEVER_INLINE void *watched_first_realloc(size_t bytes, const void *caller)
@@ -187,7 +222,7 @@ static void *whole_pages(size_t alignment, size_t bytes)
 
 EXPORT void *malloc(size_t bytes)
 {
-    if (is_watched(bytes, CALLER))
+    if (MATCHES(bytes))
         return watched_malloc(bytes, CALLER);
     return real.malloc(bytes);
 }
@@ -195,7 +230,7 @@ EXPORT void *malloc(size_t bytes)
 EXPORT void *calloc(size_t count, size_t each)
 {
     size_t bytes;
-    if (!multiply_overflows(count, each, &bytes) && is_watched(bytes, CALLER))
+    if (!multiply_overflows(count, each, &bytes) && MATCHES(bytes))
         return watched_calloc(count, each, CALLER);
     return real.calloc(count, each);
 }

@@ -16,6 +16,7 @@
 #include "pending.h"
 #include "private.h"
 #include "real.h"
+#include "shortcut.h"
 #include "thread.h"
 
 #define ALIVE_WORD UINT32_C(0x616c6976)
@@ -111,7 +112,20 @@ static bool route(struct site *site, const struct request *request, void **out, 
         report(site, place, rule, request->bytes);
         return false;
     }
-    return rule->verb != POLICY_PASS && serve_request(site, index, request, out, created);
+    if (rule->verb == POLICY_PASS || !serve_request(site, index, request, out, created))
+        return false;
+    shortcut_keep(router.policy, site, place, request);
+    return true;
+}
+
+void *router_allocate_again(const struct site *site, enum policy_call call, size_t bytes)
+{
+    if (UNLIKELY(thread_self.inside > 0 || !is_adopted()))
+        return NULL;
+    router_enter();
+    void *pointer = shortcut_take(site, call, bytes);
+    router_leave();
+    return pointer;
 }
 
 static COLD struct site *first_look(const void *caller)
@@ -196,19 +210,39 @@ static bool is_ours(const void *pointer)
     return private_owns(pointer) || export_segment_of(pointer) != NULL;
 }
 
+static COLD void release_otherwise(shmcore_segment *segment, enum export_answer answer, void *pointer,
+                                   const void *caller)
+{
+    const int kept_errno = errno;
+    if (answer == EXPORT_NOT_LIVE || !release_shared(segment, pointer))
+        report_misuse(pointer, caller);
+    errno = kept_errno;
+}
+
+/* It lies in the segment. */
+static void release_in(shmcore_segment *segment, void *pointer, const void *caller)
+{
+    advice_free_of_protection(pointer);
+    const enum export_answer answer = export_free(segment, pointer);
+    if (UNLIKELY(answer != EXPORT_DONE))
+        release_otherwise(segment, answer, pointer, caller);
+}
+
+static void release_private(void *pointer, const void *caller)
+{
+    const int kept_errno = errno;
+    if (!private_free(pointer, &thread_self))
+        report_misuse(pointer, caller);
+    errno = kept_errno;
+}
+
 static void release(void *pointer, const void *caller)
 {
     shmcore_segment *segment = export_segment_of(pointer);
-    if (segment == NULL) {
-        if (!private_free(pointer, &thread_self))
-            report_misuse(pointer, caller);
-        return;
-    }
-    advice_free_of_protection(pointer);
-    const enum export_answer answer = export_free(segment, pointer);
-    if (answer == EXPORT_DONE || (answer == EXPORT_NOT_OURS && release_shared(segment, pointer)))
-        return;
-    report_misuse(pointer, caller);
+    if (segment != NULL)
+        release_in(segment, pointer, caller);
+    else
+        release_private(pointer, caller);
 }
 
 /* A signal handler frees while this thread is in the middle of something. Handlers interrupt each other too,
@@ -255,22 +289,33 @@ COLD void router_free_deferred(void)
     errno = kept_errno;
 }
 
-void router_free(void *pointer, const void *caller)
+static COLD void free_otherwise(void *pointer, const void *caller)
 {
-    if (UNLIKELY(!is_ours(pointer))) { /* the program maps things in the window too */
+    if (!is_ours(pointer)) { /* the program maps things in the window too */
         real.free(pointer);
         return;
     }
-    if (UNLIKELY(thread_self.inside > 0)) {
+    if (thread_self.inside > 0) {
         defer(pointer, caller);
         return;
     }
-    const int kept_errno = errno;
     router_enter();
     if (LIKELY(is_adopted()))
         release(pointer, caller);
     router_leave();
-    errno = kept_errno;
+}
+
+void router_free(void *pointer, const void *caller)
+{
+    shmcore_segment *segment = export_segment_of(pointer);
+    if (UNLIKELY(segment == NULL || thread_self.inside > 0 || !is_adopted())) {
+        free_otherwise(pointer, caller);
+        return;
+    }
+    router_enter();
+    if (UNLIKELY(advice_has_protected() || !export_give(segment, pointer)))
+        release_in(segment, pointer, caller);
+    router_leave();
 }
 
 size_t router_usable_size(const void *pointer)

@@ -27,6 +27,10 @@ static inline bool router_passes(const void *caller)
  */
 bool router_allocate(const struct request *request, void **out);
 
+/* The same, in a moment, for a request of a call site that has been decided before (shortcut.h); its bytes
+ * are as they are. NULL: ask router_allocate(). */
+void *router_allocate_again(const struct site *site, enum policy_call call, size_t bytes);
+
 /* May be ours: the program has mappings of its own in the window too, so the functions below look again. */
 static inline bool router_owns(const void *pointer)
 {

@@ -155,6 +155,13 @@ static void retire_all(void)
                 export_retire(s->segment, &s->source);
 }
 
+static void forget_sources(void)
+{
+    thread_self.by_site = NULL;
+    thread_self.sites = 0;
+    memset(thread_self.shortcut, 0, sizeof thread_self.shortcut);
+}
+
 /* Runs among the destructors of thread-specific data: others may still allocate after it, and then it runs
  * again. */
 static void end_thread(void *self)
@@ -163,8 +170,7 @@ static void end_thread(void *self)
     thread_self.inside++;
     retire_all();
     unmap_all();
-    thread_self.by_site = NULL;
-    thread_self.sites = 0;
+    forget_sources();
     thread_self.counters = NULL;
     thread_self.chunk = NULL;
     thread_self.chunk_left = 0;
@@ -181,8 +187,7 @@ void thread_begin(void)
 void thread_after_fork(void)
 {
     /* Labels hold the parent's pid, so their text is made anew. Counters of labels without it go on. */
-    thread_self.by_site = NULL;
-    thread_self.sites = 0;
+    forget_sources();
 }
 
 /* ---------------------------------------------------------------- numbers */

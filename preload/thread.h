@@ -48,6 +48,16 @@ struct thread_deferred {
     } entry[THREAD_DEFERRED_EACH];
 };
 
+/* Requests that were decided before: see shortcut.h. */
+#define THREAD_SHORTCUTS 32u
+struct thread_shortcut {
+    const struct site *site; /* NULL: none */
+    size_t least, span;      /* bytes: least … least + span */
+    struct thread_source *source;
+    enum policy_call call;
+    uint32_t slab_class;
+};
+
 struct thread {
     unsigned inside;   /* > 0: in the shim: allocations go to the next allocator */
     bool pass_next;    /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
@@ -61,6 +71,7 @@ struct thread {
     size_t chunk_left;
     void *mappings;               /* list of what to unmap at the end */
     struct record_memory *record; /* what the recorder keeps for this thread; NULL: nothing yet */
+    struct thread_shortcut shortcut[THREAD_SHORTCUTS];
 };
 
 extern _Thread_local struct thread thread_self __attribute__((tls_model("initial-exec")));

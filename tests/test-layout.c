@@ -37,10 +37,10 @@ static void sizes(void **state)
 {
     (void)state;
     static const struct pinned pinned[] = {
-        SIZE(undo_entry, 16), SIZE(undo, 6152),   SIZE(lock, 64),         SIZE(quantum, 32),
-        SIZE(heap_bins, 272), SIZE(record, 40),   SIZE(extent_slot, 16),  SIZE(row_slot, 16),
-        SIZE(long_name, 8),   SIZE(slab, 576),    SIZE(directory, 168),   SIZE(loose_run, 8),
-        SIZE(shard, 6912),    SIZE(label, 512),   SIZE(export_slab, 576), SIZE(process_row, 128),
+        SIZE(undo_entry, 16), SIZE(undo, 6152),   SIZE(lock, 64),        SIZE(quantum, 32),
+        SIZE(heap_bins, 272), SIZE(record, 40),   SIZE(extent_slot, 16), SIZE(row_slot, 16),
+        SIZE(long_name, 8),   SIZE(slab, 576),    SIZE(directory, 168),  SIZE(loose_run, 8),
+        SIZE(shard, 6912),    SIZE(label, 512),   SIZE(export_slab, 64), SIZE(process_row, 128),
         SIZE(pool, 6272),     SIZE(header, 4096),
     };
     compare(pinned, COUNT_OF(pinned));
@@ -80,22 +80,22 @@ static void offsets_of_shards(void **state)
 {
     (void)state;
     static const struct pinned pinned[] = {
-        FIELD(directory, buckets, 0),  FIELD(directory, entries, 4),
-        FIELD(directory, piece, 8),    FIELD(loose_run, first, 0),
-        FIELD(loose_run, count, 4),    FIELD(shard, lock, 0),
-        FIELD(shard, sequence, 64),    FIELD(shard, poisoned, 68),
-        FIELD(shard, blocks, 72),      FIELD(shard, used_bytes, 80),
-        FIELD(shard, loose, 88),       FIELD(shard, directory, 96),
-        FIELD(shard, bins, 264),       FIELD(shard, partial, 536),
-        FIELD(shard, undo, 704),       FIELD(label, salt, 0),
-        FIELD(label, length, 8),       FIELD(label, owner, 12),
-        FIELD(label, text, 24),        FIELD(export_slab, owner, 0),
-        FIELD(export_slab, label, 4),  FIELD(export_slab, slab_class, 8),
-        FIELD(export_slab, state, 20), FIELD(export_slab, ready, 28),
-        FIELD(export_slab, hint, 32),  FIELD(export_slab, bin, 36),
-        FIELD(export_slab, next, 40),  FIELD(export_slab, touched, 48),
-        FIELD(export_slab, live, 64),  FIELD(export_slab, previous, 44),
-        FIELD(export_slab, info, 576),
+        FIELD(directory, buckets, 0),     FIELD(directory, entries, 4),
+        FIELD(directory, piece, 8),       FIELD(loose_run, first, 0),
+        FIELD(loose_run, count, 4),       FIELD(shard, lock, 0),
+        FIELD(shard, sequence, 64),       FIELD(shard, poisoned, 68),
+        FIELD(shard, blocks, 72),         FIELD(shard, used_bytes, 80),
+        FIELD(shard, loose, 88),          FIELD(shard, directory, 96),
+        FIELD(shard, bins, 264),          FIELD(shard, partial, 536),
+        FIELD(shard, undo, 704),          FIELD(label, salt, 0),
+        FIELD(label, length, 8),          FIELD(label, owner, 12),
+        FIELD(label, text, 24),           FIELD(export_slab, owner, 0),
+        FIELD(export_slab, label, 4),     FIELD(export_slab, slab_class, 8),
+        FIELD(export_slab, state, 12),    FIELD(export_slab, base, 16),
+        FIELD(export_slab, thread, 24),   FIELD(export_slab, ready, 32),
+        FIELD(export_slab, hint, 36),     FIELD(export_slab, next, 40),
+        FIELD(export_slab, previous, 44), FIELD(export_slab, touched, 48),
+        FIELD(export_slab, bits, 64),
     };
     compare(pinned, COUNT_OF(pinned));
 }
@@ -147,9 +147,9 @@ static void constants(void **state)
     (void)state;
     const uint64_t magic = LAYOUT_MAGIC;
     assert_memory_equal(&magic, "\nSHMCORE", 8);
-    assert_int_equal(LAYOUT_VERSION, 2);
+    assert_int_equal(LAYOUT_VERSION, 3);
     assert_int_equal(LAYOUT_READY, 0x52454459);
-    assert_int_equal(LAYOUT_FINGERPRINT, 0x715a2);
+    assert_int_equal(LAYOUT_FINGERPRINT, 0x7ffa3);
     static const struct pinned pinned[] = {
         {"QUANTUM_BYTES", QUANTUM_BYTES, 16384},
         {"SLAB_BYTES", SLAB_BYTES, 65536},

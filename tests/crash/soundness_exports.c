@@ -3,6 +3,7 @@
  * What one living, quiet process has exported. Which slabs and free extents its private lists lead to cannot
  * be seen from outside, but the links themselves lie in the segment and must agree.
  */
+#include "export_slots.h"
 #include "soundness_parts.h"
 
 static const char *free_links(const struct view *view, uint32_t owner, uint32_t first)
@@ -40,7 +41,7 @@ static const char *a_slot(const struct view *view, uint32_t first, const struct 
 {
     const struct export_shape *shape = &view->export_shapes[slab->slab_class];
     const uint64_t at = ((uint64_t)first << QUANTUM_SHIFT) + shape->data + (uint64_t)slot * shape->slot_bytes;
-    if (slot >= shape->slots || (slab->info[slot] & 0xffff) > shape->slot_bytes)
+    if (slot >= shape->slots || export_info_slack(shape, *export_info(slab, shape, slot)) > shape->slot_bytes)
         return complain("slot %u of the slab of exports at %u makes no sense", slot, first);
     if (!slab->touched && !audit_is_reserved(view, at, shape->slot_bytes))
         return complain("slot %u of the slab of exports at %u has no memory", slot, first);
@@ -56,8 +57,9 @@ static const char *a_slab(const struct view *view, uint32_t owner, uint32_t firs
     for (uint32_t i = 1; i < view->quanta[first].count; i++)
         if (audit_kind(view, first + i) != QUANTUM_EXPORT_INNER || view->quanta[first + i].back != i)
             return complain("quantum %u of the slab of exports at %u does not lead back", i, first);
-    for (uint32_t i = 0; i < EXPORT_LIVE_WORDS * 64; i++) {
-        const char *wrong = (slab->live[i / 64] >> i % 64 & 1) != 0 ? a_slot(view, first, slab, i) : NULL;
+    const struct export_shape *shape = &view->export_shapes[slab->slab_class];
+    for (uint32_t i = 0; i < shape->words * 64; i++) {
+        const char *wrong = export_slot_is_alive(slab, shape, i) ? a_slot(view, first, slab, i) : NULL;
         if (wrong != NULL)
             return wrong;
     }

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#include "shortcut.h"
+
+static struct thread_source *source_of(const struct site *site, uint16_t rule)
+{
+    struct thread_source *source = site->id < thread_self.sites ? thread_self.by_site[site->id] : NULL;
+    while (source != NULL && source->rule != rule)
+        source = source->next_source;
+    return source;
+}
+
+/* A label without {seq} changes after its first block. */
+static bool is_settled(const struct thread_source *source)
+{
+    return source->segment != NULL && (source->counts || source->numbered);
+}
+
+void shortcut_keep(const struct policy *policy, const struct site *site, uint32_t place,
+                   const struct request *request)
+{
+    struct thread_shortcut shortcut = {
+        .site = site, .source = source_of(site, site->rules[place]), .call = request->call};
+    size_t most;
+    if (request->alignment != 0 || policy->rules[site->rules[place]].verb != POLICY_EXPORT ||
+        shortcut.source == NULL || !is_settled(shortcut.source) ||
+        !export_class(&shortcut.source->source, request->bytes, &shortcut.slab_class, &shortcut.least, &most))
+        return;
+    for (uint32_t i = 0; i <= place; i++) {
+        if ((site->rules[i] & SITE_MAYBE) != 0)
+            return;
+        policy_rule_narrow(&policy->rules[site->rules[i]], request->bytes, request->call, &shortcut.least,
+                           &most);
+    }
+    shortcut.span = most - shortcut.least;
+    *shortcut_place(site) = shortcut;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The short way for exported blocks: what a thread has decided once for a call site and a size holds for all
+ * requests that the rules see alike and that come from slabs of the same class. Then the next one is a slot
+ * of the slab in use: no rule is looked at, no lock taken, nothing shared written but the slot's bits and
+ * info.
+ *
+ * A shortcut is kept when a request has gone the long way and the next one would end in the same source. Each
+ * call site has one place, which several may have to share. They go with the thread's sources, at its end and
+ * in a forked child; sites are never given back, so one whose module is gone is just never asked for again.
+ *
+ * Not for rules that look at the stack, nor in a process that is only checked.
+ */
+#ifndef SHM_SHORTCUT_H
+#define SHM_SHORTCUT_H
+
+#include "export.h"
+#include "serve.h"
+#include "thread.h"
+
+static inline struct thread_shortcut *shortcut_place(const struct site *site)
+{
+    return &thread_self.shortcut[site->id % THREAD_SHORTCUTS];
+}
+
+/* NULL: the request has to go the long way. The thread is inside the shim. */
+static inline void *shortcut_take(const struct site *site, enum policy_call call, size_t bytes)
+{
+    const struct thread_shortcut *shortcut = shortcut_place(site);
+    if (UNLIKELY(shortcut->site != site || shortcut->call != call ||
+                 bytes - shortcut->least > shortcut->span))
+        return NULL;
+    struct thread_counter *counter = shortcut->source->counter;
+    void *pointer = export_take(&shortcut->source->source, shortcut->slab_class, counter->next, bytes);
+    counter->next += pointer != NULL;
+    return pointer;
+}
+
+/* The rule in `place` of the site's has just served the request. */
+void shortcut_keep(const struct policy *policy, const struct site *site, uint32_t place,
+                   const struct request *request);
+
+#endif
