@@ -2,28 +2,19 @@
  *
  * What a fork costs with so many MiB of memory in blocks of 16 MiB: `bench-fork MIB ROUNDS` prints the median
  * time that fork() takes in the parent and the median time until the child runs, both in microseconds, and
- * what a plain copy of the same memory to fresh pages takes, in seconds per GiB. Knows nothing of the shim:
- * bench/run starts it with and without.
+ * what a plain copy of the same memory to fresh pages takes. Knows nothing of the shim: bench/run starts it
+ * with and without.
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "measure.h"
 
 enum { BLOCKS_MOST = 4096, ROUNDS_MOST = 100000 };
 
 #define BLOCK_BYTES ((size_t)16 << 20)
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
-}
 
 static __attribute__((noinline)) void *make_block(size_t bytes)
 {
@@ -31,19 +22,7 @@ static __attribute__((noinline)) void *make_block(size_t bytes)
     return block;
 }
 
-static int compare(const void *one, const void *other)
-{
-    const double a = *(const double *)one, b = *(const double *)other;
-    return (a > b) - (a < b);
-}
-
-static double median(double *values, size_t count)
-{
-    qsort(values, count, sizeof *values, compare);
-    return values[count / 2];
-}
-
-/* Seconds per GiB, page faults included, as fork=copy has them. */
+/* Nanoseconds, page faults included, as fork=copy has them. */
 static double time_copy(void *const *block, size_t blocks)
 {
     const size_t bytes = blocks * BLOCK_BYTES;
@@ -56,15 +35,15 @@ static double time_copy(void *const *block, size_t blocks)
         memcpy(copy + i * BLOCK_BYTES, block[i], BLOCK_BYTES);
     const double taken = now() - start;
     munmap(copy, bytes);
-    return taken / 1e6 / ((double)bytes / (double)(1 << 30));
+    return taken;
 }
 
 int main(int count, char **words)
 {
     static void *block[BLOCKS_MOST];
     static double in_parent[ROUNDS_MOST], in_child[ROUNDS_MOST];
-    const size_t blocks = count > 1 ? (strtoul(words[1], NULL, 10) << 20) / BLOCK_BYTES : 0;
-    const size_t rounds = count > 2 ? strtoul(words[2], NULL, 10) : 1000;
+    const size_t blocks = (number_in(count, words, 1, 0) << 20) / BLOCK_BYTES;
+    const size_t rounds = number_in(count, words, 2, 1000);
     if (blocks > BLOCKS_MOST || rounds > ROUNDS_MOST || rounds == 0)
         return 2;
     double *const child_runs = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -89,10 +68,9 @@ int main(int count, char **words)
             return 1;
         in_child[i] = *child_runs - start;
     }
-    printf("fork() %10.1f us, until the child runs %10.1f us", median(in_parent, rounds),
-           median(in_child, rounds));
+    print_figure("parent", median(in_parent, rounds) / 1e3);
+    print_figure("child", median(in_child, rounds) / 1e3);
     if (blocks > 0)
-        printf(", a plain copy %.2f s/GiB", time_copy(block, blocks));
-    printf("\n");
+        print_figure("copy", time_copy(block, blocks) / 1e3);
     return 0;
 }

@@ -3,16 +3,7 @@
  * Nanoseconds for a malloc/free pair of 64 bytes ten calls deep. Knows nothing of the shim: bench/sites
  * starts it with and without.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
+#include "measure.h"
 
 static __attribute__((noinline)) void *make_block(void)
 {
@@ -47,9 +38,9 @@ int main(int count, char **words)
     const long rounds = count > 1 ? strtol(words[1], NULL, 10) : 20000000;
     double best = 1e18;
     for (int repeat = 0; repeat < 10; repeat++) {
-        const double start = now();
+        const double start = busy();
         deep(7, rounds / 10);
-        const double each = (now() - start) / (double)(rounds / 10);
+        const double each = (busy() - start) / (double)(rounds / 10);
         best = each < best ? each : best;
     }
     printf("%.1f\n", best);
