@@ -57,10 +57,11 @@ bool export_class(const struct export_source *source, size_t bytes, uint32_t *sl
                   size_t *most)
 {
     *slab_class = class_for(bytes, 0);
-    if (source->shapes == NULL || *slab_class >= SLAB_DATA_CLASSES)
+    if (*slab_class >= SLAB_DATA_CLASSES || source->slab[*slab_class] == NULL)
         return false;
-    *least = *slab_class > 0 ? source->shapes[*slab_class - 1].slot_bytes + 1 : 0;
-    *most = source->shapes[*slab_class].slot_bytes;
+    const struct export_shape *shape = source->slab[*slab_class]->shape;
+    *least = *slab_class > 0 ? shape[-1].slot_bytes + 1 : 0; /* shapes lie in the order of their classes */
+    *most = shape->slot_bytes;
     return true;
 }
 
@@ -142,15 +143,15 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer)
         return EXPORT_DONE; /* inherited: its room comes back with the process's end */
     if (UNLIKELY(!is_own(segment, offset)))
         return segment->tables_lost && is_process(segment, offset) ? EXPORT_DONE : EXPORT_NOT_OURS;
-    if (UNLIKELY(!look_up(segment, view->quanta, offset, &found)))
+    struct slab_book *book = book_at(segment, offset);
+    if (book != NULL)
+        return own_free_slot(segment, book, pointer) ? EXPORT_DONE : EXPORT_NOT_LIVE;
+    if (UNLIKELY(!look_up(segment, view->quanta, offset, &found) || found.slab != NULL))
         return EXPORT_NOT_LIVE;
-    if (found.slab == NULL) {
-        const int kept_errno = errno;
-        own_free_extent(segment, found.quantum);
-        errno = kept_errno;
-        return EXPORT_DONE;
-    }
-    return own_free_slot(segment, found.slab, found.shape, found.slot) ? EXPORT_DONE : EXPORT_NOT_LIVE;
+    const int kept_errno = errno;
+    own_free_extent(segment, found.quantum);
+    errno = kept_errno;
+    return EXPORT_DONE;
 }
 
 size_t export_usable(shmcore_segment *segment, const void *pointer)

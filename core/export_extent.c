@@ -37,11 +37,6 @@ void own_unlock(shmcore_segment *segment)
     pthread_mutex_unlock(&segment->exports.lock);
 }
 
-void own_heap_is_damaged(shmcore_segment *segment)
-{
-    segment->exports.damaged = true;
-}
-
 static bool is_usable(const shmcore_segment *segment)
 {
     if (LIKELY(!segment->exports.damaged))
@@ -175,7 +170,7 @@ void own_free_extent(shmcore_segment *segment, uint32_t first)
     if (sound)
         run = own_give_extent(segment, first);
     else
-        own_heap_is_damaged(segment);
+        segment->exports.damaged = true;
     own_unlock(segment);
     regions_return(segment, run);
 }

@@ -8,18 +8,11 @@
 #ifndef SHM_EXPORT_OWN_H
 #define SHM_EXPORT_OWN_H
 
-#include "export_source.h"
-#include "handle.h"
-
-enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3 };
+#include "export_book.h"
 
 /* The lock of this process's heap of extents and of its lists of slabs. */
 void own_lock(shmcore_segment *segment);
 void own_unlock(shmcore_segment *segment);
-
-/* With the heap locked: somebody scribbled over its tables. What it holds stays where it is, nothing more is
- * taken from it or given back. */
-void own_heap_is_damaged(shmcore_segment *segment);
 
 /* With the heap locked. An extent is marked INNER: not a block yet. 0: no room, error set. */
 uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alignment);
@@ -39,11 +32,8 @@ struct export_slab *own_slab(const struct view *view, uint32_t quantum);
 const struct export_shape *own_slab_shape(const struct view *view, const struct export_slab *slab);
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags);
-/* The slot holds a block. False: it does not any more, another thread was first. */
-bool own_free_slot(shmcore_segment *segment, struct export_slab *slab, const struct export_shape *shape,
-                   uint32_t slot);
-/* A number that no other living thread of this process has. */
-uint64_t own_thread(void);
+/* Of a pointer into a slab of ours. False: no live block begins there. */
+bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer);
 
 void own_retire(shmcore_segment *segment, struct export_source *source);
 

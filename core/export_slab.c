@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
  * A slab of exported blocks is in one of three states:
- *   ACTIVE   a thread's source names it; that thread takes slots, with no lock and no atomic operation but
- * loads and stores FULL     it had no free slot; in no list PARTIAL  it has free slots; in the list of its
- * label and size Its thread gives a slot back by clearing the live bit, everybody else by setting the gone
- * bit and then looking at the state. FULL → PARTIAL and PARTIAL → gone are made under the heap's lock. A
- * thread that finds its slab full says FULL first and looks at the gone bits once more: so either it sees a
- * slot freed meanwhile, or whoever freed it sees FULL.
+ *   ACTIVE   it has a thread, which takes slots and gives them back with plain loads and stores
+ *   FULL     it has none, and no free slot; in no list
+ *   PARTIAL  it has none, and free slots; in the list of its label and size
+ * Who frees a slot and is not its thread sets the gone bit and then looks at the state. FULL → PARTIAL and
+ * PARTIAL → gone are made under the heap's lock. A thread that lets go of a slab says FULL first and looks at
+ * the gone bits once more: so either it sees a slot freed meanwhile, or whoever freed it sees FULL.
+ *
+ * The slabs of one source and class are a ring. When the one in use is full, the next few are looked at,
+ * where a slot may have been given back since; so each comes up for another look the longest after it was
+ * used, with as much room as can be, and giving back a slot moves nothing.
  */
-#include "export_own.h"
-
 #include <errno.h>
 #include <string.h>
 
+#include "export.h"
+#include "export_own.h"
 #include "export_slots.h"
+
+/* Slabs of the ring that are looked at before another one is made: there may be many, and all full. */
+#define LOOKS_MOST 8u
 
 struct export_slab *own_slab(const struct view *view, uint32_t quantum)
 {
@@ -31,81 +38,63 @@ const struct export_shape *own_slab_shape(const struct view *view, const struct 
     return LIKELY(slab_class < SLAB_DATA_CLASSES) ? &view->export_shapes[slab_class] : NULL;
 }
 
-/* The slab that begins at the quantum; NULL when there is none of ours. */
-static struct export_slab *slab_of_ours(const shmcore_segment *segment, uint32_t quantum)
+/* A number that no other thread has or had. */
+static inline uint64_t this_thread(void)
 {
-    const struct view *view = &segment->file.view;
-    if (quantum >= view_quantum_count(view) ||
-        view_owner_of_quantum(view, quantum) != OWNER_PROCESS + segment->row ||
-        atomic_load_explicit(&view->quanta[quantum].kind, memory_order_relaxed) != QUANTUM_EXPORT_SLAB)
-        return NULL;
-    return own_slab(view, quantum);
+    static _Atomic uint64_t last;
+    static _Thread_local uint64_t mark;
+    if (UNLIKELY(mark == 0))
+        mark = atomic_fetch_add(&last, 1) + 1;
+    return mark;
 }
 
-static uint32_t list_of(uint32_t label, uint32_t slab_class)
+/* ---------------------------------------------------------------- slabs without a thread */
+
+static struct slab_book **list_of(shmcore_segment *segment, uint32_t label, uint32_t slab_class)
 {
-    return (uint32_t)hash_mix((uint64_t)label << 32 | slab_class) % EXPORT_BINS;
+    return &segment->exports.partial[hash_mix((uint64_t)label << 32 | slab_class) % EXPORT_BINS];
 }
 
-/* The lists lie in the slabs. False: somebody scribbled over one, and nothing was changed. */
-static bool list_push(shmcore_segment *segment, struct export_slab *slab)
+static void list_push(shmcore_segment *segment, struct slab_book *book)
 {
-    uint32_t *head = &segment->exports.partial[list_of(slab->label, slab->slab_class)];
-    struct export_slab *next = *head != 0 ? slab_of_ours(segment, *head) : NULL;
-    if (UNLIKELY(*head != 0 && next == NULL))
-        return false;
-    slab->next = *head;
-    slab->previous = 0;
-    if (next != NULL)
-        next->previous = quantum_of(&segment->file.view, slab);
-    *head = quantum_of(&segment->file.view, slab);
-    return true;
+    struct slab_book **head = list_of(segment, book->label, book->slab_class);
+    book->previous = NULL;
+    book->next = *head;
+    if (book->next != NULL)
+        book->next->previous = book;
+    *head = book;
 }
 
-static bool list_drop(shmcore_segment *segment, struct export_slab *slab)
+static void list_drop(shmcore_segment *segment, struct slab_book *book)
 {
-    uint32_t *head = &segment->exports.partial[list_of(slab->label, slab->slab_class)];
-    struct export_slab *next = slab->next != 0 ? slab_of_ours(segment, slab->next) : NULL;
-    struct export_slab *previous = slab->previous != 0 ? slab_of_ours(segment, slab->previous) : NULL;
-    if (UNLIKELY((slab->next != 0 && next == NULL) || (slab->previous != 0 && previous == NULL) ||
-                 (previous == NULL && *head != quantum_of(&segment->file.view, slab))))
-        return false;
-    if (next != NULL)
-        next->previous = slab->previous;
-    if (previous != NULL)
-        previous->next = slab->next;
+    if (book->previous != NULL)
+        book->previous->next = book->next;
     else
-        *head = slab->next;
-    return true;
+        *list_of(segment, book->label, book->slab_class) = book->next;
+    if (book->next != NULL)
+        book->next->previous = book->previous;
 }
 
 /* Can a block with that sequence be noted in it? */
-static bool is_in_window(const struct export_slab *slab, const struct export_shape *shape, uint64_t sequence)
+static bool is_in_window(const struct slab_book *book, uint64_t sequence)
 {
-    return sequence - slab->base < export_window(shape);
+    return sequence - book->base < export_window(book->shape);
 }
 
 /* Those whose window is over stay in the list until they are empty. */
-static struct export_slab *list_take(shmcore_segment *segment, uint32_t label, uint32_t slab_class,
-                                     uint64_t sequence)
+static struct slab_book *list_take(shmcore_segment *segment, uint32_t label, uint32_t slab_class,
+                                   uint64_t sequence)
 {
-    const struct export_shape *shape = &segment->file.view.export_shapes[slab_class];
-    uint32_t quantum = segment->exports.partial[list_of(label, slab_class)];
-    for (uint32_t steps = view_quantum_count(&segment->file.view); quantum != 0 && steps > 0; steps--) {
-        struct export_slab *slab = slab_of_ours(segment, quantum);
-        if (UNLIKELY(slab == NULL))
-            break;
-        if (slab->label == label && slab->slab_class == slab_class && is_in_window(slab, shape, sequence)) {
-            if (UNLIKELY(!list_drop(segment, slab)))
-                break;
-            return slab;
-        }
-        quantum = slab->next;
-    }
-    if (UNLIKELY(quantum != 0))
-        own_heap_is_damaged(segment);
-    return NULL;
+    struct slab_book *book = *list_of(segment, label, slab_class);
+    while (book != NULL &&
+           (book->label != label || book->slab_class != slab_class || !is_in_window(book, sequence)))
+        book = book->next;
+    if (book != NULL)
+        list_drop(segment, book);
+    return book;
 }
+
+/* ---------------------------------------------------------------- making and giving back */
 
 static void mark_slab(shmcore_segment *segment, uint32_t first, const struct export_slab *slab,
                       uint32_t quanta, unsigned flags)
@@ -121,317 +110,371 @@ static void mark_slab(shmcore_segment *segment, uint32_t first, const struct exp
     own_publish(entry, QUANTUM_EXPORT_SLAB);
 }
 
+/* With the heap locked. 0: error set. */
+static uint32_t take_extent(shmcore_segment *segment, const struct export_shape *shape)
+{
+    const uint32_t first = own_take_extent(segment, shape->quanta, 1);
+    if (first == 0 ||
+        LIKELY(space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, shape->data) == 0))
+        return first;
+    own_give_extent(segment, first);
+    space_refuse(&segment->space, shape->data, segment->file.name);
+    return 0;
+}
+
 /* With the heap locked. */
-static struct export_slab *make_slab(shmcore_segment *segment, const struct export_source *source,
-                                     uint32_t slab_class, uint64_t sequence, unsigned flags)
+static struct slab_book *make_slab(shmcore_segment *segment, const struct export_source *source,
+                                   uint32_t slab_class, uint64_t sequence, unsigned flags)
 {
     const struct export_shape *shape = &segment->file.view.export_shapes[slab_class];
-    const uint32_t first = own_take_extent(segment, shape->quanta, 1);
-    if (first == 0)
+    struct slab_book *book = book_new(segment);
+    if (book == NULL) {
+        error_set(ENOMEM, "no memory for the tables of segment '%s'", segment->file.name);
         return NULL;
-    const uint64_t offset = (uint64_t)first << QUANTUM_SHIFT;
-    if (space_reserve(&segment->space, offset, shape->data) != 0) {
-        own_give_extent(segment, first);
-        space_refuse(&segment->space, shape->data, segment->file.name);
+    }
+    const uint32_t first = take_extent(segment, shape);
+    if (first == 0) {
+        book_drop(segment, book);
         return NULL;
     }
     struct export_slab *slab = own_slab(&segment->file.view, first);
     memset(slab, 0, shape->head);
-    slab->slab_class = slab_class;
+    slab->slab_class = book->slab_class = slab_class;
     slab->owner = OWNER_PROCESS + segment->row;
-    slab->label = source->label;
+    slab->label = book->label = source->label;
     slab->touched = (flags & EXPORT_TOUCH) != 0;
-    slab->ready = slab->touched ? shape->slots : 0;
-    slab->base = sequence;
+    slab->base = book->base = sequence;
+    book->slab = slab;
+    book->shape = shape;
+    book->ready = slab->touched ? shape->slots : 0;
     mark_slab(segment, first, slab, shape->quanta, flags);
-    return slab;
+    book_enter(segment, first, shape->quanta, book);
+    return book;
 }
 
-/* With the heap locked: the slab is empty and in no list. */
-static struct region_run remove_slab(shmcore_segment *segment, struct export_slab *slab,
-                                     const struct export_shape *shape)
+/* With the heap locked: it is empty and in no list and no ring. */
+static struct region_run remove_slab(shmcore_segment *segment, struct slab_book *book)
 {
-    const uint32_t first = quantum_of(&segment->file.view, slab);
+    const uint32_t first = quantum_of(&segment->file.view, book->slab);
     struct quantum *entry = &segment->file.view.quanta[first];
     const bool touched = (entry->sequence & QUANTUM_TOUCHED) != 0;
-    for (uint32_t i = 1; i < shape->quanta; i++)
+    for (uint32_t i = 1; i < book->shape->quanta; i++)
         own_publish(&entry[i], QUANTUM_NONE);
     if (touched)
-        own_forget_touched(segment, first, shape->quanta);
+        own_forget_touched(segment, first, book->shape->quanta);
+    book_enter(segment, first, book->shape->quanta, NULL);
+    book_drop(segment, book);
     return own_give_extent(segment, first);
 }
 
-static bool is_empty(const struct export_slab *slab, const struct export_shape *shape)
+/* ---------------------------------------------------------------- slots */
+
+static bool is_empty(const struct slab_book *book)
 {
-    for (uint32_t word = 0; word < shape->words; word++)
-        if (export_alive(slab, shape, word) != 0)
+    for (uint32_t word = 0; word < book->shape->words; word++)
+        if (export_alive(book->slab, book->shape, word) != 0)
             return false;
     return true;
 }
 
-/* A free slot in or after the word of the hint, or before it; shape->slots when there is none. */
-static uint32_t free_slot(struct export_slab *slab, const struct export_shape *shape)
+static inline uint32_t free_slot_in(const struct slab_book *book, uint32_t word)
 {
-    const uint32_t hint = slab->hint, start = hint < shape->words ? hint : 0;
-    for (uint32_t i = 0; i < shape->words; i++) {
-        const uint32_t word = start + i < shape->words ? start + i : start + i - shape->words;
-        const uint64_t vacant = ~atomic_load_explicit(export_live_word(slab, word), memory_order_relaxed);
-        const uint32_t slot = word * 64 + (uint32_t)(vacant != 0 ? __builtin_ctzll(vacant) : 64);
-        if (LIKELY(vacant != 0 && slot < shape->slots)) {
-            slab->hint = word;
+    const uint64_t vacant = ~atomic_load_explicit(export_live_word(book->slab, word), memory_order_relaxed);
+    return LIKELY(vacant != 0) ? word * 64 + (uint32_t)__builtin_ctzll(vacant) : book->shape->slots;
+}
+
+static NEVER_INLINE uint32_t free_slot_further_on(struct slab_book *book)
+{
+    const struct export_shape *shape = book->shape;
+    for (uint32_t i = 1; i < shape->words; i++) {
+        const uint32_t at = book->hint + i, word = at < shape->words ? at : at - shape->words;
+        const uint32_t slot = free_slot_in(book, word);
+        if (slot < shape->slots) {
+            book->hint = word;
             return slot;
         }
     }
     return shape->slots;
 }
 
-/* Takes back what others have freed. By the slab's thread, or with the heap's lock when it has none. */
-static void take_back(struct export_slab *slab, const struct export_shape *shape)
+/* In the word of the hint, or after it, or before it; shape->slots when there is none. */
+static inline uint32_t free_slot(struct slab_book *book)
 {
-    for (uint32_t word = 0; word < shape->words; word++) {
-        const uint64_t gone = atomic_load(export_gone_word(slab, shape, word));
+    const uint32_t slot = free_slot_in(book, book->hint);
+    return LIKELY(slot < book->shape->slots) ? slot : free_slot_further_on(book);
+}
+
+/* Folds in what others have freed. By the slab's thread, or with the heap's lock when it has none. */
+static void take_back(struct slab_book *book)
+{
+    for (uint32_t word = 0; word < book->shape->words; word++) {
+        _Atomic uint64_t *gone_word = export_gone_word(book->slab, book->shape, word);
+        const uint64_t gone = atomic_load(gone_word);
         if (gone == 0)
             continue;
-        _Atomic uint64_t *live = export_live_word(slab, word);
-        atomic_store(live, atomic_load_explicit(live, memory_order_relaxed) & ~gone);
-        atomic_fetch_and(export_gone_word(slab, shape, word), ~gone);
-        slab->hint = word;
+        _Atomic uint64_t *live_word = export_live_word(book->slab, word);
+        const uint64_t live = atomic_load_explicit(live_word, memory_order_relaxed);
+        atomic_store(live_word, live & ~gone);
+        atomic_fetch_and(gone_word, ~gone);
+        book->used -= (uint32_t)__builtin_popcountll(live & gone);
+        book->hint = word;
     }
 }
 
-/* After a slot of a slab that is no thread's was freed. */
-static COLD void slab_changed(shmcore_segment *segment, struct export_slab *slab)
+/* Has it a slot for that sequence, perhaps after a look at what others have freed? An empty one gets a new
+ * window. By its thread. */
+static bool has_room(struct slab_book *book, uint64_t sequence)
 {
-    const int kept_errno = errno;
-    struct region_run run = {0, 0};
-    own_lock(segment);
-    const bool is_there = slab_of_ours(segment, quantum_of(&segment->file.view, slab)) != NULL;
-    const struct export_shape *shape = is_there ? own_slab_shape(&segment->file.view, slab) : NULL;
-    if (shape == NULL) {
-        own_unlock(segment); /* another thread freed its last slot and was first */
-        return;
-    }
-    bool sound = true;
-    if (atomic_load(&slab->state) == SLAB_FULL) {
-        atomic_store(&slab->state, SLAB_PARTIAL);
-        sound = list_push(segment, slab);
-    }
-    if (sound && atomic_load(&slab->state) == SLAB_PARTIAL && is_empty(slab, shape)) {
-        atomic_store(&slab->state, 0);
-        sound = list_drop(segment, slab);
-        if (sound)
-            run = remove_slab(segment, slab, shape);
-    }
-    if (!sound)
-        own_heap_is_damaged(segment);
-    own_unlock(segment);
-    regions_return(segment, run);
-    errno = kept_errno;
+    if (book->used >= book->shape->slots || !is_in_window(book, sequence))
+        take_back(book);
+    if (book->used == 0)
+        book->slab->base = book->base = sequence;
+    return book->used < book->shape->slots && is_in_window(book, sequence);
 }
+
+/* ---------------------------------------------------------------- rings */
+
+/* In use from now on, and looked at last. */
+static void ring_add(struct export_source *source, struct slab_book *book)
+{
+    struct slab_book *in_use = source->slab[book->slab_class];
+    book->next = in_use != NULL ? in_use : book;
+    book->previous = in_use != NULL ? in_use->previous : book;
+    book->previous->next = book;
+    book->next->previous = book;
+    source->slab[book->slab_class] = book;
+}
+
+static void ring_drop(struct slab_book *book)
+{
+    struct slab_book **in_use = &book->source->slab[book->slab_class];
+    book->previous->next = book->next;
+    book->next->previous = book->previous;
+    if (*in_use == book)
+        *in_use = book->next != book ? book->next : NULL;
+}
+
+/* With the heap locked. */
+static void make_active(struct slab_book *book, struct export_source *source)
+{
+    take_back(book);
+    book->source = source;
+    atomic_store_explicit(&book->thread, this_thread(), memory_order_relaxed);
+    atomic_store(&book->state, SLAB_ACTIVE);
+    ring_add(source, book);
+}
+
+/* Without a thread from now on. With the heap locked. The result is for regions_return(). */
+static struct region_run let_go(shmcore_segment *segment, struct slab_book *book)
+{
+    struct region_run run = {0, 0};
+    ring_drop(book);
+    atomic_store_explicit(&book->thread, 0, memory_order_relaxed);
+    atomic_store(&book->state, SLAB_FULL);
+    take_back(book);
+    if (is_empty(book)) {
+        run = remove_slab(segment, book);
+    } else if (book->used < book->shape->slots) {
+        atomic_store(&book->state, SLAB_PARTIAL);
+        list_push(segment, book);
+    }
+    return run;
+}
+
+/* The slab in use, if there is one, has no slot for that sequence. NULL: no room, error set. */
+static COLD struct slab_book *next_slab(shmcore_segment *segment, struct export_source *source,
+                                        uint32_t slab_class, uint64_t sequence, unsigned flags)
+{
+    struct slab_book *first = source->slab[slab_class], *book = first;
+    for (uint32_t looks = 0; book != NULL && looks < LOOKS_MOST; looks++) {
+        if (has_room(book, sequence))
+            return source->slab[slab_class] = book;
+        book = book->next;
+        if (book == first)
+            break;
+    }
+    if (book != NULL)
+        source->slab[slab_class] = book;
+    own_lock(segment);
+    struct slab_book *found = list_take(segment, source->label, slab_class, sequence);
+    if (found == NULL)
+        found = make_slab(segment, source, slab_class, sequence, flags);
+    if (found != NULL)
+        make_active(found, source);
+    own_unlock(segment);
+    return found;
+}
+
+void own_retire(shmcore_segment *segment, struct export_source *source)
+{
+    for (uint32_t c = 0; c < SLAB_DATA_CLASSES; c++)
+        while (source->slab[c] != NULL) {
+            own_lock(segment);
+            const struct region_run run = let_go(segment, source->slab[c]);
+            own_unlock(segment);
+            regions_return(segment, run);
+        }
+}
+
+/* ---------------------------------------------------------------- taking */
 
 /* Gives memory to some more slots, so that most allocations need not ask. */
-static bool make_ready(shmcore_segment *segment, struct export_slab *slab, const struct export_shape *shape,
-                       uint32_t slot)
+static COLD bool make_ready(shmcore_segment *segment, struct slab_book *book, uint32_t slot)
 {
+    const struct export_shape *shape = book->shape;
     const uint32_t step = (uint32_t)most(QUANTUM_BYTES / shape->slot_bytes, 1);
     const uint32_t ready = (uint32_t)least(shape->slots, (uint64_t)slot + step);
-    const uint64_t start = view_offset(&segment->file.view, slab) + shape->data;
-    const uint64_t from = start + (uint64_t)least(slab->ready, slot) * shape->slot_bytes;
+    const uint64_t start = view_offset(&segment->file.view, book->slab) + shape->data;
+    const uint64_t from = start + (uint64_t)least(book->ready, slot) * shape->slot_bytes;
     if (space_reserve(&segment->space, from, start + (uint64_t)ready * shape->slot_bytes - from) != 0) {
         space_refuse(&segment->space, shape->slot_bytes, segment->file.name);
         return false;
     }
-    slab->ready = ready;
+    book->ready = ready;
     return true;
 }
 
-uint64_t own_thread(void)
-{
-    static _Thread_local char mark;
-    return (uint64_t)(uintptr_t)&mark;
-}
-
-static void make_active(struct export_slab *slab, const struct export_shape *shape)
-{
-    take_back(slab, shape);
-    slab->thread = own_thread();
-    atomic_store(&slab->state, SLAB_ACTIVE);
-}
-
-/* With the heap locked. False: it has room again, freed between our look and FULL. */
-static bool let_go(struct export_slab *slab, const struct export_shape *shape)
-{
-    slab->thread = 0;
-    atomic_store(&slab->state, SLAB_FULL);
-    take_back(slab, shape);
-    return free_slot(slab, shape) >= shape->slots;
-}
-
-/* The thread's slab is full, or its window is over: it lets go of it and gets another. */
-static COLD struct export_slab *next_slab(shmcore_segment *segment, struct export_source *source,
-                                          uint32_t slab_class, struct export_slab *old, uint64_t sequence,
-                                          unsigned flags)
-{
-    const struct export_shape *shape = &segment->file.view.export_shapes[slab_class];
-    struct export_slab *slab = NULL, *roomy = NULL;
-    own_lock(segment);
-    if (old != NULL && !let_go(old, shape)) {
-        if (is_empty(old, shape))
-            old->base = sequence;
-        if (is_in_window(old, shape, sequence))
-            slab = old;
-        else
-            roomy = old;
-    }
-    if (slab == NULL)
-        slab = list_take(segment, source->label, slab_class, sequence);
-    if (slab == NULL)
-        slab = make_slab(segment, source, slab_class, sequence, flags);
-    if (slab != NULL)
-        make_active(slab, shape);
-    own_unlock(segment);
-    if (roomy != NULL)
-        slab_changed(segment, roomy);
-    source->shapes = segment->file.view.export_shapes;
-    source->slab[slab_class] = slab;
-    return slab;
-}
-
-/* Of a slab that was made for it; shape->slots: it has no slot for this sequence. */
-static uint32_t slot_for(struct export_slab *slab, const struct export_shape *shape, uint64_t sequence)
-{
-    return LIKELY(is_in_window(slab, shape, sequence)) ? free_slot(slab, shape) : shape->slots;
-}
-
 /* Readers see the info with the live bit. */
-static inline void *take_slot(struct export_slab *slab, const struct export_shape *shape, uint32_t slot,
-                              uint64_t sequence, size_t bytes)
+static inline void *take_slot(struct slab_book *book, uint32_t slot, uint64_t sequence, size_t bytes)
 {
-    _Atomic uint64_t *live = export_live_word(slab, slot / 64);
-    const uint64_t before = atomic_load_explicit(live, memory_order_relaxed);
-    atomic_store_explicit(export_info(slab, shape, slot),
-                          export_make_info(shape, sequence - slab->base, shape->slot_bytes - bytes),
+    const struct export_shape *shape = book->shape;
+    _Atomic uint64_t *live_word = export_live_word(book->slab, slot / 64);
+    const uint64_t live = atomic_load_explicit(live_word, memory_order_relaxed);
+    atomic_store_explicit(export_info(book->slab, shape, slot),
+                          export_make_info(shape, sequence - book->base, shape->slot_bytes - bytes),
                           memory_order_relaxed);
-    atomic_store_explicit(live, before | (uint64_t)1 << slot % 64, memory_order_release);
-    return (unsigned char *)slab + shape->data + (size_t)shape->slot_bytes * slot;
+    atomic_store_explicit(live_word, live | (uint64_t)1 << slot % 64, memory_order_release);
+    book->used++;
+    return (unsigned char *)book->slab + shape->data + (size_t)shape->slot_bytes * slot;
 }
 
 void *export_take(struct export_source *source, uint32_t slab_class, uint64_t sequence, size_t bytes)
 {
-    struct export_slab *slab = source->slab[slab_class];
-    if (UNLIKELY(slab == NULL))
+    struct slab_book *book = source->slab[slab_class];
+    if (UNLIKELY(book == NULL || book->used >= book->shape->slots || !is_in_window(book, sequence)))
         return NULL;
-    const struct export_shape *shape = &source->shapes[slab_class];
-    const uint32_t word = slab->hint < shape->words ? slab->hint : 0;
-    const uint64_t vacant = ~atomic_load_explicit(export_live_word(slab, word), memory_order_relaxed);
-    const uint32_t slot = word * 64 + (uint32_t)(vacant != 0 ? __builtin_ctzll(vacant) : 64);
-    if (UNLIKELY(vacant == 0 || slot >= slab->ready || slot >= shape->slots ||
-                 !is_in_window(slab, shape, sequence)))
+    const uint32_t slot = free_slot(book);
+    if (UNLIKELY(slot >= book->ready))
         return NULL;
-    return take_slot(slab, shape, slot, sequence, bytes);
+    return take_slot(book, slot, sequence, bytes);
+}
+
+/* What was written over a slab's bits may be anything: one that has no free slot after all is full. */
+static struct slab_book *with_free_slot(shmcore_segment *segment, struct export_source *source,
+                                        uint32_t slab_class, uint64_t sequence, unsigned flags,
+                                        uint32_t *slot)
+{
+    struct slab_book *book = source->slab[slab_class];
+    if (book == NULL || book->used >= book->shape->slots || !is_in_window(book, sequence))
+        book = next_slab(segment, source, slab_class, sequence, flags);
+    while (book != NULL && (*slot = free_slot(book)) >= book->shape->slots) {
+        book->used = book->shape->slots;
+        book = next_slab(segment, source, slab_class, sequence, flags);
+    }
+    return book;
 }
 
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags)
 {
-    const struct export_shape *shape = &segment->file.view.export_shapes[slab_class];
-    struct export_slab *slab = source->slab[slab_class];
-    uint32_t slot = slab != NULL ? slot_for(slab, shape, sequence) : shape->slots;
-    while (UNLIKELY(slot >= shape->slots)) {
-        slab = next_slab(segment, source, slab_class, slab, sequence, flags);
-        if (slab == NULL)
-            return NULL;
-        slot = slot_for(slab, shape, sequence);
-    }
-    if (UNLIKELY(slot >= slab->ready) && !make_ready(segment, slab, shape, slot))
+    uint32_t slot;
+    struct slab_book *book = with_free_slot(segment, source, slab_class, sequence, flags, &slot);
+    if (UNLIKELY(book == NULL || (slot >= book->ready && !make_ready(segment, book, slot))))
         return NULL;
-    void *pointer = take_slot(slab, shape, slot, sequence, bytes);
+    void *pointer = take_slot(book, slot, sequence, bytes);
     if ((flags & EXPORT_ZERO) != 0)
         memset(pointer, 0, bytes);
     return pointer;
 }
 
-/* ---------------------------------------------------------------- freeing */
+/* ---------------------------------------------------------------- giving back */
 
-/* The slab of ours that a quantum lies in; NULL when there is none. */
-static struct export_slab *slab_around(const shmcore_segment *segment, uint32_t quantum)
+/* The slot whose block begins at the pointer; shape->slots: there is none. */
+static inline uint32_t slot_of(const struct slab_book *book, const void *pointer)
 {
-    const struct view *view = &segment->file.view;
-    const struct quantum *entry = &view->quanta[quantum];
-    if (UNLIKELY(view_owner_of_quantum(view, quantum) != OWNER_PROCESS + segment->row))
-        return NULL;
-    if (atomic_load_explicit(&entry->kind, memory_order_relaxed) == QUANTUM_EXPORT_INNER &&
-        LIKELY(entry->back <= quantum)) {
-        quantum -= entry->back;
-        entry -= entry->back;
-    }
-    return atomic_load_explicit(&entry->kind, memory_order_relaxed) == QUANTUM_EXPORT_SLAB
-               ? own_slab(view, quantum)
-               : NULL;
+    const struct export_shape *shape = book->shape;
+    const uint64_t inside = (uint64_t)((const unsigned char *)pointer - (const unsigned char *)book->slab);
+    const uint32_t slot = export_slot_of(shape, inside - shape->data);
+    return LIKELY(inside >= shape->data && slot < shape->slots &&
+                  inside == shape->data + (uint64_t)slot * shape->slot_bytes)
+               ? slot
+               : shape->slots;
+}
+
+/* The thread's own, with nothing alive in it, and another one in use. */
+static COLD void give_slab_back(shmcore_segment *segment, struct slab_book *book)
+{
+    const int kept_errno = errno;
+    own_lock(segment);
+    const struct region_run run = let_go(segment, book);
+    own_unlock(segment);
+    regions_return(segment, run);
+    errno = kept_errno;
 }
 
 bool export_give(shmcore_segment *segment, const void *pointer)
 {
-    const uint64_t offset = view_offset(&segment->file.view, pointer);
-    struct export_slab *slab = slab_around(segment, (uint32_t)(offset >> QUANTUM_SHIFT));
-    if (UNLIKELY(slab == NULL || slab->thread != own_thread() || slab->owner != OWNER_PROCESS + segment->row))
+    struct slab_book *book = book_at(segment, view_offset(&segment->file.view, pointer));
+    if (UNLIKELY(book == NULL || atomic_load_explicit(&book->thread, memory_order_relaxed) != this_thread()))
         return false;
-    const struct export_shape *shape = own_slab_shape(&segment->file.view, slab);
-    const uint64_t inside = (uint64_t)((const unsigned char *)pointer - (const unsigned char *)slab);
-    if (UNLIKELY(shape == NULL || inside < shape->data))
-        return false;
-    const uint32_t slot = export_slot_of(shape, inside - shape->data);
-    if (UNLIKELY(slot >= shape->slots || inside != shape->data + (uint64_t)slot * shape->slot_bytes))
+    const struct export_shape *shape = book->shape;
+    const uint32_t slot = slot_of(book, pointer), word = slot / 64;
+    if (UNLIKELY(slot >= shape->slots))
         return false;
     const uint64_t bit = (uint64_t)1 << slot % 64;
-    _Atomic uint64_t *live_word = export_live_word(slab, slot / 64);
+    _Atomic uint64_t *live_word = export_live_word(book->slab, word);
     const uint64_t live = atomic_load_explicit(live_word, memory_order_relaxed);
     const uint64_t gone =
-        atomic_load_explicit(export_gone_word(slab, shape, slot / 64), memory_order_relaxed);
+        atomic_load_explicit(export_gone_word(book->slab, shape, word), memory_order_relaxed);
     if (UNLIKELY((live & ~gone & bit) == 0))
         return false;
     atomic_store_explicit(live_word, live & ~bit, memory_order_release);
-    slab->hint = slot / 64;
+    book->hint = word;
+    if (UNLIKELY(--book->used == 0) && book->source->slab[book->slab_class] != book)
+        give_slab_back(segment, book);
     return true;
 }
 
-/* After a slot was freed the slab may be gone: then this is any number, and slab_changed() finds out. */
-GLANCES static uint32_t state_of(const struct export_slab *slab)
+/* After a slot of a slab without a thread was freed. */
+static COLD void slab_changed(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
-    return atomic_load(&slab->state);
+    const int kept_errno = errno;
+    struct region_run run = {0, 0};
+    own_lock(segment);
+    if (book_at(segment, view_offset(&segment->file.view, pointer)) ==
+        book) { /* else another thread was first */
+        if (atomic_load(&book->state) == SLAB_FULL) {
+            atomic_store(&book->state, SLAB_PARTIAL);
+            list_push(segment, book);
+        }
+        if (atomic_load(&book->state) == SLAB_PARTIAL && is_empty(book)) {
+            list_drop(segment, book);
+            run = remove_slab(segment, book);
+        }
+    }
+    own_unlock(segment);
+    regions_return(segment, run);
+    errno = kept_errno;
 }
 
-bool own_free_slot(shmcore_segment *segment, struct export_slab *slab, const struct export_shape *shape,
-                   uint32_t slot)
+bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
+    const struct export_shape *shape = book->shape;
+    const uint32_t slot = slot_of(book, pointer);
+    if (UNLIKELY(slot >= shape->slots || !export_slot_is_alive(book->slab, shape, slot)))
+        return false;
     const uint64_t bit = (uint64_t)1 << slot % 64;
-    _Atomic uint64_t *live_word = export_live_word(slab, slot / 64);
-    const uint64_t gone = atomic_fetch_or(export_gone_word(slab, shape, slot / 64), bit);
-    const uint64_t live = atomic_load(live_word);
+    _Atomic uint64_t *gone_word = export_gone_word(book->slab, shape, slot / 64);
+    const uint64_t gone = atomic_fetch_or(gone_word, bit);
+    const uint64_t live = atomic_load(export_live_word(book->slab, slot / 64));
     if (UNLIKELY((gone & bit) != 0))
         return false;                  /* another thread was first */
-    if (UNLIKELY((live & bit) == 0)) { /* and it has been taken back already */
-        atomic_fetch_and(export_gone_word(slab, shape, slot / 64), ~bit);
+    if (UNLIKELY((live & bit) == 0)) { /* and it has been folded in already */
+        atomic_fetch_and(gone_word, ~bit);
         return false;
     }
-    const uint32_t state = state_of(slab);
+    const uint32_t state = atomic_load(&book->state);
     if (UNLIKELY(state != SLAB_ACTIVE) && (state == SLAB_FULL || (gone | bit) == live))
-        slab_changed(segment, slab);
+        slab_changed(segment, book, pointer);
     return true;
-}
-
-void own_retire(shmcore_segment *segment, struct export_source *source)
-{
-    for (uint32_t c = 0; c < SLAB_DATA_CLASSES; c++) {
-        struct export_slab *slab = source->slab[c];
-        if (slab == NULL)
-            continue;
-        const struct export_shape *shape = &segment->file.view.export_shapes[c];
-        source->slab[c] = NULL;
-        own_lock(segment); /* once it says FULL it may go with its last slot, and its memory be a block */
-        const bool has_room = !let_go(slab, shape);
-        own_unlock(segment);
-        if (has_room)
-            slab_changed(segment, slab);
-    }
 }

@@ -7,13 +7,12 @@
 
 #include "layout.h"
 
-struct export_shape;
+struct slab_book;
 
 /* What one thread knows of one call site. Zeroed by the caller at first; used by one thread only. */
 struct export_source {
-    uint32_t label;                    /* from export_label() */
-    const struct export_shape *shapes; /* of the segment where its slabs lie; NULL: it has none yet */
-    struct export_slab *slab[SLAB_DATA_CLASSES]; /* in use, by class; NULL: none */
+    uint32_t label;                            /* from export_label() */
+    struct slab_book *slab[SLAB_DATA_CLASSES]; /* in use, by class; NULL: none. See export_book.h */
 };
 
 enum export_flags {

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "export_book.h"
 #include "forked_run.h"
 #include "os.h"
 #include "private.h"
@@ -181,6 +182,7 @@ void forked_child(void)
         if (segment == NULL || segment->file.read_only)
             continue;
         note_lapse(forked_runs_adopt(segment));
+        book_forget_all(segment);
         memset(&segment->exports, 0, sizeof segment->exports);
         pthread_mutex_init(&segment->exports.lock, NULL);
         atomic_store(&segment->credit, 0);

@@ -39,8 +39,12 @@
 struct export_heap {
     pthread_mutex_t lock;
     struct heap_bins bins;
-    uint32_t partial[EXPORT_BINS]; /* slabs with room that no thread is using, by label and size */
-    uint32_t labels;               /* current extent of labels */
+    struct slab_book *partial[EXPORT_BINS]; /* slabs with room that no thread is using, by label and size */
+    _Atomic(_Atomic(struct slab_book *) *)
+        books; /* [quantum] of the segment; see export_book.h. NULL: none yet */
+    struct slab_book *free_books;
+    struct book_chunk *book_chunks;
+    uint32_t labels; /* current extent of labels */
     uint32_t labels_used;
     bool damaged;
 };

@@ -266,14 +266,9 @@ struct export_slab {
     uint32_t owner;
     uint32_t label;
     uint32_t slab_class;
-    _Atomic uint32_t state;
-    uint64_t base;   /* infos count their sequences from here */
-    uint64_t thread; /* ACTIVE: a mark of the thread that takes slots; else 0 */
-    uint32_t ready;  /* slots whose memory is reserved; only the slab's thread changes it */
-    uint32_t hint;   /* a word of bits where a slot may be free; likewise */
-    uint32_t next, previous;
     uint32_t touched; /* memory was only promised: see QUANTUM_TOUCHED */
-    uint32_t unused[3];
+    uint64_t base;    /* infos count their sequences from here */
+    uint64_t unused[5];
     _Atomic uint64_t bits[];
 };
 

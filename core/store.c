@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "directory.h"
+#include "export_book.h"
 #include "forked.h"
 #include "inherited.h"
 #include "merge_index.h"
@@ -302,6 +303,7 @@ int shmcore_close(shmcore_segment *segment)
             reap_row(segment, segment->row, segment->self.nonce);
             leave(segment);
         }
+        book_forget_all(segment);
         segment_unmap(&segment->file);
         inherited_forget(segment);
         pthread_mutex_destroy(&segment->exports.lock);

@@ -80,21 +80,18 @@ static void offsets_of_shards(void **state)
 {
     (void)state;
     static const struct pinned pinned[] = {
-        FIELD(directory, buckets, 0),     FIELD(directory, entries, 4),
-        FIELD(directory, piece, 8),       FIELD(loose_run, first, 0),
-        FIELD(loose_run, count, 4),       FIELD(shard, lock, 0),
-        FIELD(shard, sequence, 64),       FIELD(shard, poisoned, 68),
-        FIELD(shard, blocks, 72),         FIELD(shard, used_bytes, 80),
-        FIELD(shard, loose, 88),          FIELD(shard, directory, 96),
-        FIELD(shard, bins, 264),          FIELD(shard, partial, 536),
-        FIELD(shard, undo, 704),          FIELD(label, salt, 0),
-        FIELD(label, length, 8),          FIELD(label, owner, 12),
-        FIELD(label, text, 24),           FIELD(export_slab, owner, 0),
-        FIELD(export_slab, label, 4),     FIELD(export_slab, slab_class, 8),
-        FIELD(export_slab, state, 12),    FIELD(export_slab, base, 16),
-        FIELD(export_slab, thread, 24),   FIELD(export_slab, ready, 32),
-        FIELD(export_slab, hint, 36),     FIELD(export_slab, next, 40),
-        FIELD(export_slab, previous, 44), FIELD(export_slab, touched, 48),
+        FIELD(directory, buckets, 0),    FIELD(directory, entries, 4),
+        FIELD(directory, piece, 8),      FIELD(loose_run, first, 0),
+        FIELD(loose_run, count, 4),      FIELD(shard, lock, 0),
+        FIELD(shard, sequence, 64),      FIELD(shard, poisoned, 68),
+        FIELD(shard, blocks, 72),        FIELD(shard, used_bytes, 80),
+        FIELD(shard, loose, 88),         FIELD(shard, directory, 96),
+        FIELD(shard, bins, 264),         FIELD(shard, partial, 536),
+        FIELD(shard, undo, 704),         FIELD(label, salt, 0),
+        FIELD(label, length, 8),         FIELD(label, owner, 12),
+        FIELD(label, text, 24),          FIELD(export_slab, owner, 0),
+        FIELD(export_slab, label, 4),    FIELD(export_slab, slab_class, 8),
+        FIELD(export_slab, touched, 12), FIELD(export_slab, base, 16),
         FIELD(export_slab, bits, 64),
     };
     compare(pinned, COUNT_OF(pinned));

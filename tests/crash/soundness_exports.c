@@ -51,7 +51,7 @@ static const char *a_slot(const struct view *view, uint32_t first, const struct 
 static const char *a_slab(const struct view *view, uint32_t owner, uint32_t first)
 {
     const struct export_slab *slab = view_at(view, (uint64_t)first << QUANTUM_SHIFT);
-    if (slab->owner != owner || slab->slab_class >= SLAB_DATA_CLASSES || slab->state < 1 || slab->state > 3 ||
+    if (slab->owner != owner || slab->slab_class >= SLAB_DATA_CLASSES ||
         view->export_shapes[slab->slab_class].quanta != view->quanta[first].count)
         return complain("the slab of exports at %u makes no sense", first);
     for (uint32_t i = 1; i < view->quanta[first].count; i++)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What this process alone knows of each of its slabs of exported blocks: a *book*. Nothing of it lies in the
+ * segment, so nothing that the program or another process scribbles there can lead it astray.
+ *
+ * A slab whose thread takes slots from it is in a ring with the others of the same source and class; the
+ * source names the one in use. One that has no thread is in the list of its label and class when it has room,
+ * else nowhere.
+ *
+ * `thread` and `state` change under the heap's lock. While a slab has a thread, that thread alone reads and
+ * writes the rest, with no lock; while it has none, whoever holds the lock does. Books are never unmapped
+ * while the segment is open, so a stale pointer to one reads numbers that fit nothing.
+ */
+#ifndef SHM_EXPORT_BOOK_H
+#define SHM_EXPORT_BOOK_H
+
+#include "export_source.h"
+#include "handle.h"
+
+enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3 };
+
+struct slab_book {
+    struct export_slab *slab;
+    const struct export_shape *shape;
+    _Atomic uint64_t thread; /* export_thread() of the one that takes slots; 0: none */
+    uint64_t base;           /* the slab's */
+    uint32_t hint;           /* a word of bits where a slot may be free */
+    uint32_t ready;          /* slots whose memory is reserved */
+    uint32_t
+        used; /* slots taken and not given back; those that others freed count until they are folded in */
+    uint32_t label, slab_class;
+    _Atomic uint32_t state;       /* enum slab_state */
+    struct export_source *source; /* of the thread */
+    struct slab_book *next, *previous;
+};
+
+/* With the heap locked. NULL: no memory. */
+struct slab_book *book_new(shmcore_segment *segment);
+void book_drop(shmcore_segment *segment, struct slab_book *book);
+
+/* With the heap locked: what lies in these quanta is the slab of this book, or of none (NULL). */
+void book_enter(shmcore_segment *segment, uint32_t first, uint32_t count, struct slab_book *book);
+
+/* The book of the slab that the offset lies in; NULL: there is none of this process's. The offset is in the
+ * segment. */
+static inline struct slab_book *book_at(const shmcore_segment *segment, uint64_t offset)
+{
+    _Atomic(struct slab_book *) *table = atomic_load_explicit(&segment->exports.books, memory_order_acquire);
+    return LIKELY(table != NULL) ? atomic_load_explicit(&table[offset >> QUANTUM_SHIFT], memory_order_acquire)
+                                 : NULL;
+}
+
+/* Nobody uses them any more: the segment is closed, or this is a forked child, whose parent's they are. */
+void book_forget_all(shmcore_segment *segment);
+
+#endif
