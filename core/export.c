@@ -111,8 +111,14 @@ static bool look_up(const shmcore_segment *segment, const struct quantum *quanta
     const struct view *view = &segment->file.view;
     const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
     const struct quantum *entry = &quanta[quantum];
+    struct slab_book *book = quanta == view->quanta ? book_at(segment, offset) : NULL;
     uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
     *out = (struct found){.quantum = quantum};
+    if (book != NULL) {
+        out->slab = book->slab;
+        out->shape = book->shape;
+        return own_slot_is_alive(book, view_at(view, offset), &out->slot);
+    }
     if (kind == QUANTUM_EXPORT)
         return offset % QUANTUM_BYTES == 0 && look_up_extent(view, entry, out);
     if (kind == QUANTUM_EXPORT_INNER && entry->back <= INNER_MOST && entry->back <= quantum &&

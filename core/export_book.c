@@ -27,43 +27,56 @@ static bool have_table(shmcore_segment *segment)
     return true;
 }
 
+/* Books have room for 8, 16, 24 … words of each kind of bits. */
+static uint32_t kind_of(const struct export_shape *shape)
+{
+    return (shape->words - 1) / 8;
+}
+
+static size_t bytes_of(uint32_t kind)
+{
+    return align_up(sizeof(struct slab_book) + (kind + 1) * 8 * 2 * sizeof(uint64_t), 64);
+}
+
 /* Cuts a chunk into free books. */
-static bool have_free(struct export_heap *exports)
+static bool have_free(struct export_heap *exports, uint32_t kind)
 {
     void *memory;
-    if (exports->free_books != NULL)
+    if (exports->free_books[kind] != NULL)
         return true;
     if (os_map_private(CHUNK_BYTES, &memory) != 0)
         return false;
     struct book_chunk *chunk = memory;
     chunk->next = exports->book_chunks;
     exports->book_chunks = chunk;
-    struct slab_book *book = (struct slab_book *)(uintptr_t)align_up((uintptr_t)(chunk + 1), 64);
-    const struct slab_book *end = (const void *)((unsigned char *)memory + CHUNK_BYTES);
-    for (; book + 1 <= end; book++) {
-        book->next = exports->free_books;
-        exports->free_books = book;
+    for (size_t at = 64; at + bytes_of(kind) <= CHUNK_BYTES; at += bytes_of(kind)) {
+        struct slab_book *book = (void *)((unsigned char *)memory + at);
+        book->next = exports->free_books[kind];
+        exports->free_books[kind] = book;
     }
     return true;
 }
 
-struct slab_book *book_new(shmcore_segment *segment)
+struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *shape)
 {
     struct export_heap *exports = &segment->exports;
-    if (!have_table(segment) || !have_free(exports))
+    const uint32_t kind = kind_of(shape);
+    if (!have_table(segment) || !have_free(exports, kind))
         return NULL;
-    struct slab_book *book = exports->free_books;
-    exports->free_books = book->next;
-    *book = (struct slab_book){0};
+    struct slab_book *book = exports->free_books[kind];
+    exports->free_books[kind] = book->next;
+    memset(book, 0, bytes_of(kind));
+    book->shape = shape;
     return book;
 }
 
 void book_drop(shmcore_segment *segment, struct slab_book *book)
 {
+    struct slab_book **free_books = &segment->exports.free_books[kind_of(book->shape)];
     atomic_store(&book->thread, 0);
     atomic_store(&book->state, 0);
-    book->next = segment->exports.free_books;
-    segment->exports.free_books = book;
+    book->next = *free_books;
+    *free_books = book;
 }
 
 void book_enter(shmcore_segment *segment, uint32_t first, uint32_t count, struct slab_book *book)
@@ -84,6 +97,6 @@ void book_forget_all(shmcore_segment *segment)
         os_unmap(chunk, CHUNK_BYTES);
     }
     exports->book_chunks = NULL;
-    exports->free_books = NULL;
+    memset(exports->free_books, 0, sizeof exports->free_books);
     memset(exports->partial, 0, sizeof exports->partial);
 }

@@ -32,10 +32,21 @@ struct slab_book {
     _Atomic uint32_t state;       /* enum slab_state */
     struct export_source *source; /* of the thread */
     struct slab_book *next, *previous;
+    _Atomic uint64_t bits[]; /* live, then gone: what the slab's are copies of */
 };
 
-/* With the heap locked. NULL: no memory. */
-struct slab_book *book_new(shmcore_segment *segment);
+static inline _Atomic uint64_t *book_live_word(struct slab_book *book, uint32_t word)
+{
+    return &book->bits[word];
+}
+
+static inline _Atomic uint64_t *book_gone_word(struct slab_book *book, uint32_t word)
+{
+    return &book->bits[book->shape->words + word];
+}
+
+/* With the heap locked. Its bits are zero. NULL: no memory. */
+struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *shape);
 void book_drop(shmcore_segment *segment, struct slab_book *book);
 
 /* With the heap locked: what lies in these quanta is the slab of this book, or of none (NULL). */

@@ -32,7 +32,8 @@ struct export_slab *own_slab(const struct view *view, uint32_t quantum);
 const struct export_shape *own_slab_shape(const struct view *view, const struct export_slab *slab);
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags);
-/* Of a pointer into a slab of ours. False: no live block begins there. */
+/* Of a pointer into a slab of ours. False: no live block begins there. `slot` may be NULL. */
+bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot);
 bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer);
 
 void own_retire(shmcore_segment *segment, struct export_source *source);

@@ -127,7 +127,7 @@ static struct slab_book *make_slab(shmcore_segment *segment, const struct export
                                    uint32_t slab_class, uint64_t sequence, unsigned flags)
 {
     const struct export_shape *shape = &segment->file.view.export_shapes[slab_class];
-    struct slab_book *book = book_new(segment);
+    struct slab_book *book = book_new(segment, shape);
     if (book == NULL) {
         error_set(ENOMEM, "no memory for the tables of segment '%s'", segment->file.name);
         return NULL;
@@ -145,7 +145,6 @@ static struct slab_book *make_slab(shmcore_segment *segment, const struct export
     slab->touched = (flags & EXPORT_TOUCH) != 0;
     slab->base = book->base = sequence;
     book->slab = slab;
-    book->shape = shape;
     book->ready = slab->touched ? shape->slots : 0;
     mark_slab(segment, first, slab, shape->quanta, flags);
     book_enter(segment, first, shape->quanta, book);
@@ -169,17 +168,29 @@ static struct region_run remove_slab(shmcore_segment *segment, struct slab_book 
 
 /* ---------------------------------------------------------------- slots */
 
-static bool is_empty(const struct slab_book *book)
+static bool is_empty(struct slab_book *book)
 {
     for (uint32_t word = 0; word < book->shape->words; word++)
-        if (export_alive(book->slab, book->shape, word) != 0)
+        if ((atomic_load(book_live_word(book, word)) & ~atomic_load(book_gone_word(book, word))) != 0)
             return false;
     return true;
 }
 
-static inline uint32_t free_slot_in(const struct slab_book *book, uint32_t word)
+/* By the slab's thread, or with the heap's lock when it has none. */
+static inline void set_live(struct slab_book *book, uint32_t word, uint64_t live)
 {
-    const uint64_t vacant = ~atomic_load_explicit(export_live_word(book->slab, word), memory_order_relaxed);
+    atomic_store_explicit(book_live_word(book, word), live, memory_order_release);
+    atomic_store_explicit(export_live_word(book->slab, word), live, memory_order_release);
+}
+
+static inline uint64_t live_now(struct slab_book *book, uint32_t word)
+{
+    return atomic_load_explicit(book_live_word(book, word), memory_order_relaxed);
+}
+
+static inline uint32_t free_slot_in(struct slab_book *book, uint32_t word)
+{
+    const uint64_t vacant = ~live_now(book, word);
     return LIKELY(vacant != 0) ? word * 64 + (uint32_t)__builtin_ctzll(vacant) : book->shape->slots;
 }
 
@@ -208,14 +219,12 @@ static inline uint32_t free_slot(struct slab_book *book)
 static void take_back(struct slab_book *book)
 {
     for (uint32_t word = 0; word < book->shape->words; word++) {
-        _Atomic uint64_t *gone_word = export_gone_word(book->slab, book->shape, word);
-        const uint64_t gone = atomic_load(gone_word);
+        const uint64_t gone = atomic_load(book_gone_word(book, word)), live = live_now(book, word);
         if (gone == 0)
             continue;
-        _Atomic uint64_t *live_word = export_live_word(book->slab, word);
-        const uint64_t live = atomic_load_explicit(live_word, memory_order_relaxed);
-        atomic_store(live_word, live & ~gone);
-        atomic_fetch_and(gone_word, ~gone);
+        set_live(book, word, live & ~gone);
+        atomic_fetch_and(export_gone_word(book->slab, book->shape, word), ~gone);
+        atomic_fetch_and(book_gone_word(book, word), ~gone);
         book->used -= (uint32_t)__builtin_popcountll(live & gone);
         book->hint = word;
     }
@@ -338,12 +347,10 @@ static COLD bool make_ready(shmcore_segment *segment, struct slab_book *book, ui
 static inline void *take_slot(struct slab_book *book, uint32_t slot, uint64_t sequence, size_t bytes)
 {
     const struct export_shape *shape = book->shape;
-    _Atomic uint64_t *live_word = export_live_word(book->slab, slot / 64);
-    const uint64_t live = atomic_load_explicit(live_word, memory_order_relaxed);
     atomic_store_explicit(export_info(book->slab, shape, slot),
                           export_make_info(shape, sequence - book->base, shape->slot_bytes - bytes),
                           memory_order_relaxed);
-    atomic_store_explicit(live_word, live | (uint64_t)1 << slot % 64, memory_order_release);
+    set_live(book, slot / 64, live_now(book, slot / 64) | (uint64_t)1 << slot % 64);
     book->used++;
     return (unsigned char *)book->slab + shape->data + (size_t)shape->slot_bytes * slot;
 }
@@ -359,27 +366,23 @@ void *export_take(struct export_source *source, uint32_t slab_class, uint64_t se
     return take_slot(book, slot, sequence, bytes);
 }
 
-/* What was written over a slab's bits may be anything: one that has no free slot after all is full. */
 static struct slab_book *with_free_slot(shmcore_segment *segment, struct export_source *source,
-                                        uint32_t slab_class, uint64_t sequence, unsigned flags,
-                                        uint32_t *slot)
+                                        uint32_t slab_class, uint64_t sequence, unsigned flags)
 {
     struct slab_book *book = source->slab[slab_class];
     if (book == NULL || book->used >= book->shape->slots || !is_in_window(book, sequence))
         book = next_slab(segment, source, slab_class, sequence, flags);
-    while (book != NULL && (*slot = free_slot(book)) >= book->shape->slots) {
-        book->used = book->shape->slots;
-        book = next_slab(segment, source, slab_class, sequence, flags);
-    }
     return book;
 }
 
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags)
 {
-    uint32_t slot;
-    struct slab_book *book = with_free_slot(segment, source, slab_class, sequence, flags, &slot);
-    if (UNLIKELY(book == NULL || (slot >= book->ready && !make_ready(segment, book, slot))))
+    struct slab_book *book = with_free_slot(segment, source, slab_class, sequence, flags);
+    if (UNLIKELY(book == NULL))
+        return NULL;
+    const uint32_t slot = free_slot(book);
+    if (UNLIKELY(slot >= book->ready) && !make_ready(segment, book, slot))
         return NULL;
     void *pointer = take_slot(book, slot, sequence, bytes);
     if ((flags & EXPORT_ZERO) != 0)
@@ -399,6 +402,16 @@ static inline uint32_t slot_of(const struct slab_book *book, const void *pointer
                   inside == shape->data + (uint64_t)slot * shape->slot_bytes)
                ? slot
                : shape->slots;
+}
+
+bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot)
+{
+    const uint32_t at = slot_of(book, pointer);
+    if (slot != NULL)
+        *slot = at;
+    return at < book->shape->slots &&
+           (atomic_load(book_live_word(book, at / 64)) & ~atomic_load(book_gone_word(book, at / 64)) &
+            (uint64_t)1 << at % 64) != 0;
 }
 
 /* The thread's own, with nothing alive in it, and another one in use. */
@@ -421,14 +434,11 @@ bool export_give(shmcore_segment *segment, const void *pointer)
     const uint32_t slot = slot_of(book, pointer), word = slot / 64;
     if (UNLIKELY(slot >= shape->slots))
         return false;
-    const uint64_t bit = (uint64_t)1 << slot % 64;
-    _Atomic uint64_t *live_word = export_live_word(book->slab, word);
-    const uint64_t live = atomic_load_explicit(live_word, memory_order_relaxed);
-    const uint64_t gone =
-        atomic_load_explicit(export_gone_word(book->slab, shape, word), memory_order_relaxed);
-    if (UNLIKELY((live & ~gone & bit) == 0))
+    const uint64_t bit = (uint64_t)1 << slot % 64, live = live_now(book, word);
+    if (UNLIKELY((live & bit) == 0 ||
+                 (atomic_load_explicit(book_gone_word(book, word), memory_order_relaxed) & bit) != 0))
         return false;
-    atomic_store_explicit(live_word, live & ~bit, memory_order_release);
+    set_live(book, word, live & ~bit);
     book->hint = word;
     if (UNLIKELY(--book->used == 0) && book->source->slab[book->slab_class] != book)
         give_slab_back(segment, book);
@@ -457,22 +467,19 @@ static COLD void slab_changed(shmcore_segment *segment, struct slab_book *book, 
     errno = kept_errno;
 }
 
+/* The slab's own gone bit is set before the book's, and cleared before it. As soon as the book's is set the
+ * slot may be folded in and taken again. */
 bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
-    const struct export_shape *shape = book->shape;
-    const uint32_t slot = slot_of(book, pointer);
-    if (UNLIKELY(slot >= shape->slots || !export_slot_is_alive(book->slab, shape, slot)))
-        return false;
+    const uint32_t slot = slot_of(book, pointer), word = slot / 64;
     const uint64_t bit = (uint64_t)1 << slot % 64;
-    _Atomic uint64_t *gone_word = export_gone_word(book->slab, shape, slot / 64);
-    const uint64_t gone = atomic_fetch_or(gone_word, bit);
-    const uint64_t live = atomic_load(export_live_word(book->slab, slot / 64));
-    if (UNLIKELY((gone & bit) != 0))
-        return false;                  /* another thread was first */
-    if (UNLIKELY((live & bit) == 0)) { /* and it has been folded in already */
-        atomic_fetch_and(gone_word, ~bit);
+    if (UNLIKELY(!own_slot_is_alive(book, pointer, NULL)))
         return false;
-    }
+    atomic_fetch_or(export_gone_word(book->slab, book->shape, word), bit);
+    const uint64_t gone = atomic_fetch_or(book_gone_word(book, word), bit);
+    const uint64_t live = atomic_load(book_live_word(book, word));
+    if (UNLIKELY((gone & bit) != 0))
+        return false; /* another thread was first */
     const uint32_t state = atomic_load(&book->state);
     if (UNLIKELY(state != SLAB_ACTIVE) && (state == SLAB_FULL || (gone | bit) == live))
         slab_changed(segment, book, pointer);

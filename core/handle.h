@@ -42,7 +42,7 @@ struct export_heap {
     struct slab_book *partial[EXPORT_BINS]; /* slabs with room that no thread is using, by label and size */
     _Atomic(_Atomic(struct slab_book *) *)
         books; /* [quantum] of the segment; see export_book.h. NULL: none yet */
-    struct slab_book *free_books;
+    struct slab_book *free_books[EXPORT_SLOTS_MOST / 64 / 8];
     struct book_chunk *book_chunks;
     uint32_t labels; /* current extent of labels */
     uint32_t labels_used;

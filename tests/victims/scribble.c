@@ -90,6 +90,18 @@ static void scribble_kind(uint32_t kind, size_t bytes, const char *what)
             scribble(view_at(&view, (uint64_t)q << QUANTUM_SHIFT), bytes, what);
 }
 
+/* Heads, bits and infos. */
+static void scribble_export_slabs(const char *what)
+{
+    const uint32_t each = view_region_quanta(&view), end = regions_used() * each;
+    for (uint32_t q = view.table_regions * each; q < end; q++) {
+        if (view.region_owner[q / each] < OWNER_SHARD || view.quanta[q].kind != QUANTUM_EXPORT_SLAB)
+            continue;
+        struct export_slab *slab = view_at(&view, (uint64_t)q << QUANTUM_SHIFT);
+        scribble(slab, view.export_shapes[slab->slab_class].head, what);
+    }
+}
+
 static void scribble_records(const char *what)
 {
     const uint32_t each = view_region_quanta(&view), end = regions_used() * each;
@@ -151,7 +163,7 @@ static bool hit(const char *where, const char *what)
     else if (IS("export-slabs"))
         scribble_kind(QUANTUM_EXPORT_SLAB, 64, what);
     else if (IS("export-slab-bits"))
-        scribble_kind(QUANTUM_EXPORT_SLAB, sizeof(struct export_slab) + 200, what);
+        scribble_export_slabs(what);
     else if (IS("labels"))
         scribble_kind(QUANTUM_LABELS, QUANTUM_BYTES, what);
     else if (IS("slabs"))
