@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The examples do what they say: the two of the API, and the demo, which builds for itself and runs the main job.
+# The examples do what they say: the two of the API, and the demo, which runs the main job. With SHM_TESTS=long the
+# demo builds for itself, as for a user; else it is run in this build.
 #
 #     tests/examples.sh SOURCE_ROOT BUILD_DIR
 set -u
@@ -16,6 +17,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 unset LD_PRELOAD SHM_POLICY SHM_LOG SHM_LOG_FILE LD_LIBRARY_PATH
 export SHM_JOB=examples-$$ SHM_SETUP=no
+[ "${SHM_TESTS:-}" = long ] || export SHM_DEMO_BUILD=$build
 number=0
 failures=0
 

@@ -6,6 +6,9 @@
 # each rank, and the pages that they made different. As root and as nobody, who may hold writers in other ways; merged
 # when it is quiet, when somebody asks, and after the barriers of an MPI program.
 #
+# Each user has memory merged when it is quiet; of the two other times root has one and nobody the other, and with
+# SHM_TESTS=long both have both.
+#
 #     tests/merge-ranks.sh BUILD_DIR
 . "$(dirname "$0")/tap.sh"
 tap_begin ranks "${1-}"
@@ -114,12 +117,12 @@ test_manual() {
         $(($(figure manual.out built 5) + ranks * (mib * 300 / 1024 + 8))) "$work/manual.out"
 }
 
-test_processes() {
+test_processes() { # test_processes USER HOLD TIME…: when it is quiet, and at those of the other times
     become "$1"
     run_bare
     test_quiet "$2"
-    run_bare -d 1
-    test_manual
+    [[ " ${*:3} " != *" manual "* ]] || { run_bare -d 1 && test_manual; }
+    [[ " ${*:3} " != *" barrier "* ]] || test_barrier
 }
 
 # ---------------------------------------------------------------- MPI
@@ -143,7 +146,6 @@ why_no_mpi() {
 
 test_barrier() {
     local reason
-    become "$1"
     reason=$(why_no_mpi)
     if [ -n "$reason" ]; then
         skip "$user, when=barrier" "$reason"
@@ -160,14 +162,13 @@ test_barrier() {
 
 copy_programs
 if [ "$(id -u)" = 0 ]; then
-    test_processes root default
-    test_barrier root
-    test_processes nobody compare
-    test_barrier nobody
+    times_of_root=manual times_of_nobody=barrier
+    [ "${SHM_TESTS:-}" != long ] || times_of_root='manual barrier' times_of_nobody='manual barrier'
+    test_processes root default $times_of_root
+    test_processes nobody compare $times_of_nobody
 else
     skip root "only root can be root"
-    test_processes "$(id -un)" compare
-    test_barrier "$(id -un)"
+    test_processes "$(id -un)" compare manual barrier
 fi
 last="(everything above)"
 equals "$(compgen -G "/dev/shm/shmcore*$tap_name-$$-*")" '' "no user's file is left in /dev/shm"

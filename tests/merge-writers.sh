@@ -5,9 +5,10 @@
 # ranks that write in every way there is (victims/merge-writers.h), with each way of holding the writers, as root
 # and as a user who may do less, merged when it goes quiet and whenever it is asked for.
 #
-#     SHM_TEST_SECONDS=4 tests/merge-writers.sh BUILD_DIR
+#     SHM_TEST_SECONDS=3 tests/merge-writers.sh BUILD_DIR
 #
-# SHM_TEST_SECONDS: how long each run takes; with more than 4 all ways are tried. Root has a /dev/shm of its own for this, so that it can be seen whose
+# SHM_TEST_SECONDS: how long each run takes; with more than 4 all ways are tried,
+# and so they are with SHM_TESTS=long. Root has a /dev/shm of its own for this, so that it can be seen whose
 # files lie there: those of merged memory do not name their job.
 if [ -z "${SHM_TEST_NAMESPACE:-}" ] && unshare -m mount -t tmpfs -o mode=1777 tmpfs /dev/shm 2>/dev/null; then
     SHM_TEST_NAMESPACE=yes exec unshare -m bash "$0" "$@"
@@ -15,7 +16,9 @@ fi
 [ "${SHM_TEST_NAMESPACE:-}" != yes ] || mount -t tmpfs -o mode=1777,size=1G tmpfs /dev/shm
 . "$(dirname "$0")/tap.sh"
 tap_begin merge-writers "${1-}"
-seconds=${SHM_TEST_SECONDS:-4}
+seconds=3
+[ "${SHM_TESTS:-}" != long ] || seconds=10
+seconds=${SHM_TEST_SECONDS:-$seconds}
 unset SHM_TEST_SECONDS SHM_MERGE_HOLD
 
 # Where everybody can read them.

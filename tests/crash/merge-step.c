@@ -8,11 +8,13 @@
  * For each scene: its operation comes to an end; then, for each of its marks (merge-marks.h), all is played
  * again and the victim is killed there, or stands still there while another does something. Short of --all
  * each system call is not a mark, but only those whose effect others can see, and nobody stands still with a
- * file locked: others wait a second for that each time. With --half every second mark is passed over.
+ * file locked: others wait a second for that each time. With --half every second mark is passed over,
+ * but not when the environment has SHM_TESTS=long.
  *
  * --caught: the core has this fault, and must be found to be wrong.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "island.h"
@@ -106,7 +108,8 @@ static void play_all(const char *part)
 
 int main(int count, char **arguments)
 {
-    const char *part = "", *fault = NULL, *why;
+    const char *part = "", *fault = NULL, *why, *form = getenv("SHM_TESTS");
+    const bool long_form = form != NULL && strcmp(form, "long") == 0;
     const char *refused = stepper_set_up(arguments);
     if (refused != NULL) {
         printf("skipped: %s\n", refused);
@@ -116,7 +119,7 @@ int main(int count, char **arguments)
         if (strcmp(arguments[i], "--all") == 0)
             all = true;
         else if (strcmp(arguments[i], "--half") == 0)
-            half = true;
+            half = !long_form;
         else if (strcmp(arguments[i], "--caught") == 0 && i + 1 < count)
             fault = arguments[++i];
         else

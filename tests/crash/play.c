@@ -180,8 +180,8 @@ static const char *try_state(void)
         wrong = files_copy(&now.stepper);
         return wrong != NULL ? wrong : files_verdict(now.victim.pid);
     }
-    if (now.play->before != NULL)
-        return try_in_order((enum trial_order)(state % TRIAL_ORDERS));
+    if (now.play->before != NULL || now.play->orders_in_turn)
+        return try_in_order((enum trial_order)(now.report->tries % TRIAL_ORDERS));
     if (!lock_matters(&now.stepper))
         return try_in_order(state % 2 == 0 ? TRIAL_POOL_FIRST : TRIAL_SHARDS_FIRST);
     for (unsigned order = 0; wrong == NULL && order < TRIAL_ORDERS; order++)
@@ -239,7 +239,7 @@ static bool go_on(bool *changed)
 static bool is_in_turn(const struct play *play)
 {
     const unsigned few = (play->scene->flags & SCENE_FEW) != 0 ? FEW_EACH : 1;
-    const unsigned each = play->every != 0 ? play->every : few;
+    const unsigned each = play->every > few ? play->every : few;
     return now.report->states == 1 || now.report->states % each == 0;
 }
 

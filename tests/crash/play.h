@@ -18,6 +18,7 @@ struct play {
     bool by_newcomer;              /* after that a process recovers that attaches only then */
     bool stop_early;               /* at the first state that is not sound */
     unsigned every;                /* each so many states is tried; 0: all */
+    bool orders_in_turn;           /* a state is tried in one order of recovery; else, with a lock, in all */
     void (*begin)(void *argument); /* in the victim, right before the operation */
     void *argument;
 };

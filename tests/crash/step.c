@@ -2,14 +2,16 @@
  *
  * Every operation survives SIGKILL at every instruction.
  *
- *     crash-step [PART OF THE NAME OF A SCENE]
+ *     crash-step [--half] [PART OF THE NAME OF A SCENE]
  *
  * For each scene: the operation is stepped through and each state that it goes through is tried; then its
  * victim is really killed at some of them; then, after real deaths with a lock held, another process
  * recovers, which is stepped and tried in the same way. Prints the instruction boundaries stepped and the
- * states tried.
+ * states tried. With --half every second state is passed over, and the others are recovered in one order
+ * each; SHM_TESTS=long in the environment takes that back.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "play.h"
@@ -20,6 +22,8 @@
 static struct {
     unsigned long boundaries, passed_over, states, tries, real_deaths, scenes, bad;
 } total;
+
+static bool half;
 
 static void add_up(const struct report *report)
 {
@@ -84,6 +88,7 @@ static void die_while_recovering(const struct scene *scene, const struct report 
     for (unsigned i = 0; i < EARLIER_MOST; i++) {
         const struct play nested = {
             .scene = recovery(),
+            .every = half ? 2 : 0,
             .before = scene,
             .before_state = stepped->locked[stepped->locked_count * (2 * i + 1) / (2 * EARLIER_MOST)]};
         struct report report;
@@ -100,7 +105,7 @@ static void die_while_recovering(const struct scene *scene, const struct report 
 static void play_scene(const struct scene *scene)
 {
     static struct report report;
-    const struct play whole = {.scene = scene};
+    const struct play whole = {.scene = scene, .every = half ? 2 : 0, .orders_in_turn = half};
     play(&whole, &report);
     if (report.skipped) {
         printf("%s: skipped: %s\n", scene->name, report.sentence);
@@ -120,13 +125,21 @@ static void play_scene(const struct scene *scene)
 int main(int count, char **arguments)
 {
     const struct scene *scene;
+    const char *part = "", *form = getenv("SHM_TESTS");
+    const bool long_form = form != NULL && strcmp(form, "long") == 0;
     const char *refused = stepper_set_up(arguments);
     if (refused != NULL) {
         printf("skipped: %s\n", refused);
         return 77;
     }
+    for (int i = 1; i < count; i++) {
+        if (strcmp(arguments[i], "--half") == 0)
+            half = !long_form;
+        else
+            part = arguments[i];
+    }
     for (unsigned i = 0; (scene = scene_at(i)) != NULL; i++)
-        if ((scene->flags & SCENE_RECOVERS) == 0 && (count < 2 || strstr(scene->name, arguments[1]) != NULL))
+        if ((scene->flags & SCENE_RECOVERS) == 0 && strstr(scene->name, part) != NULL)
             play_scene(scene);
     printf("%lu scenes: %lu instruction boundaries stepped, %lu stretches without a change passed over, %lu "
            "states, "

@@ -300,8 +300,13 @@ static uint64_t next_event(uint64_t now)
     return storm.next_kill > now && storm.next_kill < soon ? storm.next_kill : soon;
 }
 
-/* Mean distance of two kills such that there are enough in time; without any, on a machine that is too slow
- * for it, the storm takes longer. */
+static bool has_seen_enough(void)
+{
+    return storm.killed >= storm.kills && (!storm.merge || atomic_load(&storm.board->merged) > 0);
+}
+
+/* Mean distance of two kills such that there are enough in time; on a machine that is too slow for it, or for
+ * memory to be merged, the storm takes longer. */
 static void rage(void)
 {
     const uint64_t start = storm_clock(), end = start + storm.seconds * SECOND;
@@ -309,8 +314,7 @@ static void rage(void)
     uint64_t next_look = start;
     storm.next_kill = start + SECOND / 10;
     storm.next_stop = storm.next_long_stop = start + SECOND / 2;
-    for (uint64_t now = start; (now < end || storm.killed < storm.kills) && !has_failed();
-         now = storm_clock()) {
+    for (uint64_t now = start; (now < end || !has_seen_enough()) && !has_failed(); now = storm_clock()) {
         bury_and_replace();
         if (now >= storm.next_kill && kill_one())
             storm.next_kill += storm_roll(&storm.dice, (uint32_t)(2 * mean));

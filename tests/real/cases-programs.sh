@@ -70,12 +70,12 @@ case_gxx() {
 case_git() {
     local i
     git init -q -b trunk repository && cd repository || return
-    for i in {1..8}; do
+    for i in {1..5}; do
         seq "$i" $((i * 300)) >numbers
-        cp "$DATA/lines" "copy-$i"
+        head -n $((i * 4000)) "$DATA/lines" >"copy-$i"
         git add . && git commit -q -m "number $i"
     done
-    git branch side HEAD~5 && git checkout -q side && echo side >side && git add side && git commit -q -m side
+    git branch side HEAD~3 && git checkout -q side && echo side >side && git add side && git commit -q -m side
     git merge -q -m merge trunk && git diff --stat HEAD~1 && git gc -q && git fsck --full
     git log --stat --format='%H %an %ad %s' && git grep -c 77 && git blame -s numbers | cksum
     git rev-list --objects --all | cksum && git clone -q --no-local . ../clone && git -C ../clone status
@@ -94,7 +94,7 @@ case_bash() {
         total=$((total + ${#words[i]}))
     done
     echo "$total ${words[*]:100:5}"
-    for i in {1..40}; do
+    for i in {1..10}; do
         total=$( (echo "$i $total" | { read -r a b && echo $((a + b)); }) )
     done
     echo "$total"

@@ -224,7 +224,7 @@ static void fork_busy(void)
     unsigned failed = 0;
     if (pthread_create(&thread, NULL, count, block) != 0)
         exit(2);
-    for (unsigned i = 0; i < 30; i++) {
+    for (unsigned i = 0; i < 12; i++) {
         const pid_t child = checked_fork();
         if (child == 0)
             _exit(rest_is_filled(block) ? 0 : 1);

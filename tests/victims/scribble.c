@@ -13,7 +13,7 @@
 
 #include "geometry.h"
 
-enum { BLOCKS = 300 };
+enum { BLOCKS = 200 };
 
 static unsigned char *block[BLOCKS];
 static struct view view;

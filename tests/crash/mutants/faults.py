@@ -3,7 +3,7 @@
 #
 # Faults that are put into one file of the core each, for tests that must notice them.
 #
-#     faults.py NAME CORE_DIR OUT.c     writes the file with the fault
+#     faults.py CORE_DIR DIRECTORY      writes DIRECTORY/fault-NAME.c for each
 #     faults.py --list                  NAME, file of the core, scene that must notice it: a line each
 #
 # Each fault is one text for another. The text must be there exactly once: a fault that no longer fits the core is
@@ -171,20 +171,27 @@ FAULTS = {
 }
 
 
+def faulty_text(name, core):
+    file, _, changes = FAULTS[name]
+    text = (core / file).read_text(encoding="utf-8")
+    for old, new in changes:
+        if text.count(old) != 1:
+            sys.exit(f"{name}: this is {text.count(old)} times in {file}:\n{old}")
+        text = text.replace(old, new)
+    return f'#line 1 "{file} with the fault {name}"\n' + text
+
+
 def main():
     if sys.argv[1:] == ["--list"]:
         for name, (file, scene, _) in FAULTS.items():
             print(name, file, scene, sep="|")
         return
-    name, core, out = sys.argv[1:]
-    file, _, changes = FAULTS[name]
-    text = (Path(core) / file).read_text(encoding="utf-8")
-    for old, new in changes:
-        if text.count(old) != 1:
-            sys.exit(f"{name}: this is {text.count(old)} times in {file}:\n{old}")
-        text = text.replace(old, new)
-    line = f'#line 1 "{file} with the fault {name}"\n'
-    Path(out).write_text(line + text, encoding="utf-8")
+    core, directory = map(Path, sys.argv[1:])
+    for name in FAULTS:
+        out, text = directory / f"fault-{name}.c", faulty_text(name, core)
+        # A text that has stayed the same keeps its time, so that it is not compiled again.
+        if not out.exists() or out.read_text(encoding="utf-8") != text:
+            out.write_text(text, encoding="utf-8")
 
 
 main()
