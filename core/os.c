@@ -94,6 +94,11 @@ int os_populate(void *address, uint64_t bytes)
     return error == -EFAULT ? -ENOMEM : error; /* EFAULT: a touch would have been SIGBUS */
 }
 
+void os_welcome_huge(void *address, uint64_t bytes)
+{
+    (void)ANSWER(advise(address, bytes, MADV_HUGEPAGE));
+}
+
 int os_punch(void *address, uint64_t bytes)
 {
     return (int)ANSWER(advise(address, bytes, MADV_REMOVE));

@@ -93,6 +93,8 @@ int os_allow(void *address, uint64_t bytes);
  * system or the memory is full; what was given by then stays. -EINVAL before Linux 5.14: then the same
  * through the file. */
 int os_populate(void *address, uint64_t bytes);
+/* Huge pages are welcome there, where the file system gives them on request (huge=advise). */
+void os_welcome_huge(void *address, uint64_t bytes);
 int os_reserve(int descriptor, uint64_t offset, uint64_t bytes);
 /* Takes the memory of a shared range away; it reads as zeros afterwards. */
 int os_punch(void *address, uint64_t bytes);

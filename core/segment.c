@@ -108,6 +108,13 @@ static int check_wishes(const struct segment *segment, const struct header *head
 
 /* ---------------------------------------------------------------- addresses */
 
+/* For blocks, not for tables, of which little is used here and there. /dev/shm gives none, as it is mounted. */
+static void welcome_huge_pages(const struct view *view)
+{
+    const uint64_t tables = (uint64_t)view->table_regions << view->region_shift;
+    os_welcome_huge(view_at(view, tables), view->capacity - tables);
+}
+
 static int map_at_base(struct segment *segment, int descriptor, uint64_t base, uint64_t capacity)
 {
     const int error = os_map_file_at(base, capacity, descriptor, !segment->read_only);
@@ -121,6 +128,7 @@ static int map_at_base(struct segment *segment, int descriptor, uint64_t base, u
     }
     segment->stable = true;
     view_make(&segment->view, (unsigned char *)(uintptr_t)base, capacity);
+    welcome_huge_pages(&segment->view);
     return 0;
 }
 
@@ -136,6 +144,7 @@ static int map_anywhere(struct segment *segment, int descriptor, uint64_t capaci
     segment->owns_mapping = true;
     segment->stable = false;
     view_make(&segment->view, address, capacity);
+    welcome_huge_pages(&segment->view);
     return 0;
 }
 

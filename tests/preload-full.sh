@@ -48,6 +48,24 @@ test_full() {
     done
 }
 
+# Where the file system gives huge pages on request, blocks get them.
+test_huge() {
+    local pages
+    small_shm 64M
+    if ! mount -o remount,huge=advise /dev/shm 2>"$work/err"; then
+        skip 'huge pages' "this kernel has none on a tmpfs: $(head -n 1 "$work/err")"
+        return
+    fi
+    new_job
+    hold a 'segment SHARED::node size=32M; export func=store' "$victims/fill" 1 16777216 1
+    pages=$(awk '/\/dev\/shm\// { ours = 1 } /^VmFlags/ { ours = 0 } ours && /^ShmemPmdMapped/ { sum += $2 } END { print sum }' \
+        "/proc/${held_pid[a]}/smaps")
+    finish a
+    exits 0 'huge pages'
+    [ "${pages:-0}" -ge 8192 ]
+    verdict $? "huge pages: most of a block of 16 MiB has them (${pages:-0} KiB)"
+}
+
 # Others fill /dev/shm while the program has its segment: what it has stays usable, who comes now has its own.
 test_filled_later() {
     small_shm 16M
@@ -132,6 +150,7 @@ test_half_born() {
 }
 
 test_full
+test_huge
 test_filled_later
 test_read_only
 test_obstacles
