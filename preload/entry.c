@@ -30,13 +30,11 @@
 /* It, or all, may be ours. */
 #define WATCHED(pointer) UNLIKELY((uintptr_t)(pointer)-runtime.watched_from < runtime.watched_bytes)
 
-/* Of most calls their size tells that there is nothing to do but what the next allocator does. */
-#define MATCHES(bytes) UNLIKELY((bytes) >= runtime.floor)
-
-/* Of most others their caller does. */
+/* Is there more to do than what the next allocator does? Of most calls their size tells, of most others their
+ * caller. */
 static inline bool is_watched(size_t bytes, const void *caller)
 {
-    return MATCHES(bytes) && (runtime.recording || !router_passes(caller));
+    return UNLIKELY(bytes >= runtime.floor) && !site_passes(caller);
 }
 
 /* What is looked at goes on in functions of its own, by a jump: so their frames are those of the entry
@@ -222,7 +220,7 @@ static void *whole_pages(size_t alignment, size_t bytes)
 
 EXPORT void *malloc(size_t bytes)
 {
-    if (MATCHES(bytes))
+    if (is_watched(bytes, CALLER))
         return watched_malloc(bytes, CALLER);
     return real.malloc(bytes);
 }
@@ -230,7 +228,7 @@ EXPORT void *malloc(size_t bytes)
 EXPORT void *calloc(size_t count, size_t each)
 {
     size_t bytes;
-    if (!multiply_overflows(count, each, &bytes) && MATCHES(bytes))
+    if (!multiply_overflows(count, each, &bytes) && is_watched(bytes, CALLER))
         return watched_calloc(count, each, CALLER);
     return real.calloc(count, each);
 }

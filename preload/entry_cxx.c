@@ -30,7 +30,7 @@ typedef void *new_aligned_nothrow_function(size_t bytes, size_t alignment, const
 static void *routed(const struct request *request)
 {
     void *pointer;
-    if (UNLIKELY(request->bytes >= runtime.rule_floor) && !router_passes(request->caller) &&
+    if (UNLIKELY(request->bytes >= runtime.rule_floor) && !site_passes(request->caller) &&
         !operator_is_replaced() && router_allocate(request, &pointer))
         return pointer;
     return NULL;

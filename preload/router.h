@@ -16,13 +16,6 @@
 #include "serve.h"
 #include "thread.h"
 
-/* Is it known already that no rule can match there? Then router_allocate() need not be asked. */
-static inline bool router_passes(const void *caller)
-{
-    struct site *site;
-    return site_known(caller, &site) && site == NULL && !thread_self.pass_next;
-}
-
 /* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it.
  */
 bool router_allocate(const struct request *request, void **out);

@@ -61,7 +61,7 @@ static void begin_sites(const struct policy *policy, bool recording)
         modules_begin_lines(&symbols, policy->needs_lines);
     stack_begin(symbols.step);
     if (policy != NULL)
-        site_begin(policy);
+        site_begin(policy, recording);
 }
 
 /* NULL when there is nothing to do, for whatever reason. */

@@ -22,6 +22,7 @@ static struct {
     _Atomic(struct site_table *) stacks; /* by the hash of a stack */
     _Atomic uint64_t unloaded;           /* modules, when that was last looked at: part of each such hash */
     _Atomic bool passed[POLICY_RULES_MAX];
+    bool all_count;
     uint32_t next_id;
     unsigned char *chunk; /* private memory for sites and strings, never given back */
     size_t chunk_left;
@@ -30,6 +31,7 @@ static struct {
 
 /* By return address. An entry's origin is the build of the module it was made for. */
 _Atomic(struct site_table *) site_addresses = &site_table_empty;
+_Atomic uintptr_t site_passing[SITE_PASSING];
 
 /* ---------------------------------------------------------------- private memory */
 
@@ -227,6 +229,8 @@ static COLD struct site *look_up_slowly(uintptr_t address)
         site = site_of_caller(address);
         if (!site_table_put(&site_addresses, address, site, sites.code[0].build, never_stale))
             site = NULL;
+        else if (site == NULL && !sites.all_count)
+            atomic_store_explicit(&site_passing[address % SITE_PASSING], address, memory_order_relaxed);
     }
     pthread_mutex_unlock(&sites.lock);
     return site;
@@ -347,6 +351,14 @@ static bool is_gone(const struct site_table_entry *entry)
     return now.build != entry->origin;
 }
 
+static void forget(struct site_table_entry *entry)
+{
+    const uintptr_t address = (uintptr_t)atomic_load_explicit(&entry->key, memory_order_relaxed);
+    atomic_store_explicit(&entry->key, SITE_TABLE_FORGOTTEN, memory_order_release);
+    if (site_passes((const void *)address))
+        atomic_store_explicit(&site_passing[address % SITE_PASSING], 0, memory_order_relaxed);
+}
+
 static void forget_unloaded(void)
 {
     struct site_table *table = atomic_load(&site_addresses);
@@ -354,7 +366,7 @@ static void forget_unloaded(void)
     for (uint32_t i = 0; i <= table->mask; i++) {
         struct site_table_entry *entry = &table->entry[i];
         if (atomic_load_explicit(&entry->key, memory_order_relaxed) > SITE_TABLE_FORGOTTEN && is_gone(entry))
-            atomic_store_explicit(&entry->key, SITE_TABLE_FORGOTTEN, memory_order_release);
+            forget(entry);
     }
     stack_forget();
     code_forget();
@@ -379,9 +391,10 @@ static void begin_table(_Atomic(struct site_table *) *place)
         atomic_store(place, table);
 }
 
-void site_begin(const struct policy *policy)
+void site_begin(const struct policy *policy, bool all_count)
 {
     sites.policy = policy;
+    sites.all_count = all_count;
     for (size_t i = 0; i < policy->rule_count; i++) {
         const struct policy_rule *rule = &policy->rules[i];
         for (unsigned k = 0; k < rule->stack_count; k++)

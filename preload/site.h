@@ -36,8 +36,9 @@ struct site {
     uint16_t rules[];          /* indices of the rules that the site satisfies, in order; SITE_MAYBE */
 };
 
-/* At bring-up, after code_begin() and stack_begin(), before any look-up. */
-void site_begin(const struct policy *policy);
+/* At bring-up, after code_begin() and stack_begin(), before any look-up. `all_count`: site_passes() is to
+ * know none, for those that no rule matches are looked at as well. */
+void site_begin(const struct policy *policy, bool all_count);
 
 /* Is the address in the cache? Then *site is what site_look_up() would return. The one question that every
  * call asks which a rule might match. */
@@ -45,6 +46,16 @@ extern _Atomic(struct site_table *) site_addresses;
 static inline bool site_known(const void *return_address, struct site **site)
 {
     return site_table_find(&site_addresses, (uintptr_t)return_address, site);
+}
+
+/* Is it known that no rule can match there? True for most callers of which that is so; a look into one place.
+ */
+#define SITE_PASSING 1024u
+extern _Atomic uintptr_t site_passing[SITE_PASSING];
+static inline bool site_passes(const void *return_address)
+{
+    const uintptr_t address = (uintptr_t)return_address;
+    return atomic_load_explicit(&site_passing[address % SITE_PASSING], memory_order_relaxed) == address;
 }
 
 /* The site, or NULL when no rule can match there. Finds it out at the first look-up; may allocate, so the

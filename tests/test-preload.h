@@ -118,7 +118,7 @@ static inline void begin(const struct policy *policy)
     settings.log_file = log_path;
     log_begin(&settings);
     code_begin(policy, "/usr/bin/tester", find_function);
-    site_begin(policy);
+    site_begin(policy, false);
     thread_begin();
     router_begin(policy, &settings, "/usr/bin/tester");
 }

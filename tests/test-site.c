@@ -39,6 +39,8 @@ static void test_passed(void **state)
     assert_null(site_look_up(site_in(beta)));
     assert_true(site_known(site_in(beta), &site));
     assert_null(site);
+    assert_true(site_passes(site_in(beta)));
+    assert_false(site_passes(site_in(alpha)));
     assert_true(site_was_passed(0));
     assert_false(site_was_passed(1));
 }
@@ -124,16 +126,35 @@ static void test_unloaded(void **state)
     assert_string_equal(after->module, "?");
 }
 
+/* One that no rule is for. */
+static void test_passing_unloaded(void **state)
+{
+    (void)state;
+    void *module = dlopen("libthread_db.so.1", RTLD_NOW | RTLD_LOCAL);
+    const unsigned char *inside = module != NULL ? dlsym(module, "td_init") : NULL;
+    if (inside == NULL) {
+        print_message("skipped: no libthread_db.so.1 to be loaded and unloaded\n");
+        skip();
+    }
+    assert_null(site_look_up(inside + 2));
+    site_forget_unloaded();
+    assert_true(site_passes(inside + 2));
+    assert_int_equal(dlclose(module), 0);
+    site_forget_unloaded();
+    assert_false(site_passes(inside + 2));
+}
+
 int main(void)
 {
     const struct policy *policy =
         parse("pass func=beta; export func=alpha size>=1K; share module=tester func=a*; share module=?; "
               "share module=libresolv*");
     code_begin(policy, "/usr/bin/tester", find_function);
-    site_begin(policy);
+    site_begin(policy, false);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known),   cmocka_unit_test(test_passed),   cmocka_unit_test(test_describe),
-        cmocka_unit_test(test_threads), cmocka_unit_test(test_unloaded),
+        cmocka_unit_test(test_known),    cmocka_unit_test(test_passed),
+        cmocka_unit_test(test_describe), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_unloaded), cmocka_unit_test(test_passing_unloaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,7 +122,7 @@ static void test_end(void **state)
 int main(void)
 {
     code_begin(NULL, "/usr/bin/tester", find_function);
-    site_begin(parse("export module=*"));
+    site_begin(parse("export module=*"), false);
     thread_begin();
     site = site_look_up(site_in(alpha));
     const struct CMUnitTest tests[] = {
