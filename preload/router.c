@@ -99,7 +99,7 @@ static bool route(struct site *site, const struct request *request, void **out, 
 {
     uint32_t place = first_match(site, request);
     if (place < site->rule_count && UNLIKELY((site->rules[place] & SITE_MAYBE) != 0)) {
-        site = site_on_stack(site, request->frame);
+        site = site_on_stack(site, request->frame, thread_stacks());
         place = site != NULL ? first_match(site, request) : 0;
     }
     if (site == NULL || place == site->rule_count)

@@ -32,5 +32,8 @@ void shortcut_keep(const struct policy *policy, const struct site *site, uint32_
                            &most);
     }
     shortcut.span = most - shortcut.least;
-    *shortcut_place(site) = shortcut;
+    if (thread_self.shortcuts == NULL)
+        thread_self.shortcuts = thread_memory(THREAD_SHORTCUTS * sizeof *thread_self.shortcuts);
+    if (thread_self.shortcuts != NULL)
+        thread_self.shortcuts[site->id % THREAD_SHORTCUTS] = shortcut;
 }

@@ -18,15 +18,13 @@
 #include "serve.h"
 #include "thread.h"
 
-static inline struct thread_shortcut *shortcut_place(const struct site *site)
-{
-    return &thread_self.shortcut[site->id % THREAD_SHORTCUTS];
-}
-
 /* NULL: the request has to go the long way. The thread is inside the shim. */
 static inline void *shortcut_take(const struct site *site, enum policy_call call, size_t bytes)
 {
-    const struct thread_shortcut *shortcut = shortcut_place(site);
+    const struct thread_shortcut *shortcuts = thread_self.shortcuts;
+    if (UNLIKELY(shortcuts == NULL))
+        return NULL;
+    const struct thread_shortcut *shortcut = &shortcuts[site->id % THREAD_SHORTCUTS];
     if (UNLIKELY(shortcut->site != site || shortcut->call != call ||
                  bytes - shortcut->least > shortcut->span))
         return NULL;

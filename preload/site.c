@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "site.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -331,14 +332,75 @@ static COLD struct site *resolve(struct site *direct, const void *frame)
     return site;
 }
 
-struct site *site_on_stack(struct site *direct, const void *frame)
+/* Where to look and to note: a place for a call at a depth. */
+static struct site_stack *place_of(struct site_stack *known, const struct site *direct,
+                                   const struct os_frame *start)
+{
+    const uint64_t hash = (direct->address ^ start->stack << 7) * UINT64_C(0x9e3779b97f4a7c15);
+    return &known[hash >> 58];
+}
+static_assert(SITE_STACKS == 1 << (64 - 58), "as many places as the hash tells apart");
+
+static bool is_as_it_was(const struct site_stack *known, const struct site *direct,
+                         const struct os_frame *start)
+{
+    if (known->direct != direct || known->stack != start->stack ||
+        known->unloaded != atomic_load_explicit(&sites.unloaded, memory_order_relaxed) ||
+        known->depth != atomic_load_explicit(&direct->depth, memory_order_relaxed) ||
+        (known->from_frame && known->frame != start->frame))
+        return false;
+    for (uint32_t i = 0; i < known->words; i++)
+        if (*known->word[i].place != known->word[i].value)
+            return false;
+    return true;
+}
+
+static struct site *find_on_stack(struct site *direct, const void *frame, const struct os_frame *start,
+                                  struct stack_trail *trail)
 {
     uintptr_t seen[FRAMES_MOST];
     struct site *site;
-    const unsigned count = stack_walk((const void *)direct->address, frame, seen,
-                                      atomic_load_explicit(&direct->depth, memory_order_relaxed));
+    const unsigned count = stack_walk_from(start, (const void *)direct->address, seen,
+                                           atomic_load_explicit(&direct->depth, memory_order_relaxed), trail);
     return LIKELY(site_table_find(&sites.stacks, hash_of(seen, count), &site)) ? site
                                                                                : resolve(direct, frame);
+}
+
+/* What was resolved just now may have changed the depth: then this is not found again, and noted anew. */
+static void note_stack(struct site_stack *known, const struct site *direct, const struct os_frame *start,
+                       uint32_t depth, const struct stack_trail *trail, struct site *site)
+{
+    known->direct = NULL;
+    if (trail->count > SITE_STACK_WORDS)
+        return;
+    *known = (struct site_stack){.direct = direct,
+                                 .site = site,
+                                 .stack = start->stack,
+                                 .frame = start->frame,
+                                 .unloaded = atomic_load_explicit(&sites.unloaded, memory_order_relaxed),
+                                 .depth = depth,
+                                 .words = trail->count,
+                                 .from_frame = trail->from_frame};
+    memcpy(known->word, trail->word, trail->count * sizeof trail->word[0]);
+}
+
+struct site *site_on_stack(struct site *direct, const void *frame, struct site_stack *known)
+{
+    struct os_frame start;
+    struct stack_trail trail;
+    if (UNLIKELY(frame == NULL || !os_frame_of(frame, &start)))
+        return resolve(direct, frame);
+    if (UNLIKELY(known == NULL))
+        return find_on_stack(direct, frame, &start, NULL);
+    struct site_stack *place = place_of(known, direct, &start);
+    if (LIKELY(is_as_it_was(place, direct, &start)))
+        return place->site;
+    const uint32_t depth = atomic_load_explicit(&direct->depth, memory_order_relaxed);
+    trail.count = 0;
+    trail.from_frame = false;
+    struct site *site = find_on_stack(direct, frame, &start, &trail);
+    note_stack(place, direct, &start, depth, &trail, site);
+    return site;
 }
 
 /* ---------------------------------------------------------------- modules that go */

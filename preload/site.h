@@ -17,6 +17,7 @@
 #include "base.h"
 #include "config/policy.h"
 #include "site_table.h"
+#include "stack.h"
 
 /* In front of a rule's index: whether it holds depends on the stack. */
 #define SITE_MAYBE UINT16_C(0x8000)
@@ -62,10 +63,24 @@ static inline bool site_passes(const void *return_address)
  * caller is inside the shim. */
 struct site *site_look_up(const void *return_address);
 
+/* Stacks that a thread has had, in memory of its own that was zero at first: while all that a walk read is as
+ * it was, it would end the same. */
+#define SITE_STACKS      64u
+#define SITE_STACK_WORDS 8u
+struct site_stack {
+    const struct site *direct; /* NULL: none */
+    struct site *site;
+    uintptr_t stack, frame; /* where the walk set out */
+    uint64_t unloaded;
+    uint32_t depth, words;
+    bool from_frame;
+    struct stack_word word[SITE_STACK_WORDS];
+};
+
 /* The site that this thread's stack leads to, for one that has a rule with SITE_MAYBE: its own rules have
- * none. NULL: none holds. `frame` is as for stack_walk(). The caller is inside the shim; at the first look-up
- * it may allocate. */
-struct site *site_on_stack(struct site *direct, const void *frame);
+ * none. NULL: none holds. `frame` is as for stack_walk(); `known` is site_stack[SITE_STACKS] or NULL. The
+ * caller is inside the shim; at the first look-up it may allocate. */
+struct site *site_on_stack(struct site *direct, const void *frame, struct site_stack *known);
 
 /* After a dlclose(): what is loaded next may lie at the same addresses. */
 void site_forget_unloaded(void);

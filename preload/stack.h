@@ -34,13 +34,14 @@ void stack_begin(stack_step_finder *finder);
 
 /* What a walk has read, to be compared later: while all of it is as it was, the walk would end the same. */
 #define STACK_TRAIL_MOST 32u
+struct stack_word {
+    const uintptr_t *place;
+    uintptr_t value;
+};
 struct stack_trail {
     uint32_t count;  /* may be more than there is room for: then it tells nothing */
     bool from_frame; /* the register of the first frame was used, too */
-    struct {
-        const uintptr_t *place;
-        uintptr_t value;
-    } word[STACK_TRAIL_MOST];
+    struct stack_word word[STACK_TRAIL_MOST];
 };
 
 /* Writes the addresses that the calls of this thread return to, from `caller` on, to out[most]: out[0] is

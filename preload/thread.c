@@ -68,6 +68,13 @@ void *thread_memory(size_t bytes)
     return memory;
 }
 
+struct site_stack *thread_stacks(void)
+{
+    if (UNLIKELY(thread_self.stacks == NULL))
+        thread_self.stacks = thread_memory(SITE_STACKS * sizeof(struct site_stack));
+    return thread_self.stacks;
+}
+
 static void unmap_all(void)
 {
     struct mapping *mapping = thread_self.mappings;
@@ -159,7 +166,7 @@ static void forget_sources(void)
 {
     thread_self.by_site = NULL;
     thread_self.sites = 0;
-    memset(thread_self.shortcut, 0, sizeof thread_self.shortcut);
+    thread_self.shortcuts = NULL;
 }
 
 /* Runs among the destructors of thread-specific data: others may still allocate after it, and then it runs
@@ -176,6 +183,7 @@ static void end_thread(void *self)
     thread_self.chunk_left = 0;
     thread_self.mappings = NULL;
     thread_self.record = NULL;
+    thread_self.stacks = NULL;
     thread_self.inside--;
 }
 

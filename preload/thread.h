@@ -69,9 +69,10 @@ struct thread {
     struct thread_counter *counters;
     unsigned char *chunk;
     size_t chunk_left;
-    void *mappings;               /* list of what to unmap at the end */
-    struct record_memory *record; /* what the recorder keeps for this thread; NULL: nothing yet */
-    struct thread_shortcut shortcut[THREAD_SHORTCUTS];
+    void *mappings;                    /* list of what to unmap at the end */
+    struct record_memory *record;      /* what the recorder keeps for this thread; NULL: nothing yet */
+    struct thread_shortcut *shortcuts; /* [THREAD_SHORTCUTS]; NULL: none yet */
+    struct site_stack *stacks;         /* for site_on_stack(); NULL: none yet */
 };
 
 extern _Thread_local struct thread thread_self __attribute__((tls_model("initial-exec")));
@@ -87,6 +88,9 @@ typedef size_t thread_labeller(const struct site *site, const struct policy_rule
                                size_t bytes, bool *counts, uint64_t *salt);
 struct thread_source *thread_source_for(const struct site *site, uint16_t rule,
                                         const struct policy_rule *text, thread_labeller *make_label);
+
+/* For site_on_stack(). NULL: no memory. */
+struct site_stack *thread_stacks(void);
 
 /* In a forked child: slabs and labels are the parent's. */
 void thread_after_fork(void);
