@@ -20,6 +20,9 @@
 #define INITIALISING_PATIENCE UINT64_C(30000000000)
 #define WAIT_STEP             UINT64_C(20000000)
 
+/* In the place of a size: the block's, whatever it is, and none is made. */
+#define SIZE_AS_IT_IS UINT64_MAX
+
 /* ---------------------------------------------------------------- making a block */
 
 static void set_name(const struct heap *heap, struct shard *shard, const struct name_key *key,
@@ -201,7 +204,7 @@ static void *join_block(const struct work *work, const struct name_key *key, uin
         error_set(EIO, "a block of segment '%s' is damaged", work->segment->file.name);
         return NULL;
     }
-    if (place.bytes != bytes) {
+    if (bytes != SIZE_AS_IT_IS && place.bytes != bytes) {
         wrong_size(work, key, place.bytes, bytes);
         return NULL;
     }
@@ -275,6 +278,11 @@ static void *make_or_join(shmcore_segment *segment, const struct name_key *key, 
             return NULL;
         }
         *created = reference == 0;
+        if (reference == 0 && bytes == SIZE_AS_IT_IS) {
+            work_leave(&work);
+            errno = ENOENT;
+            return NULL;
+        }
         if (reference == 0 && bytes >= SLOT_BYTES_END)
             return make_large(&work, key, bytes, share);
         struct record *record = reference != 0 ? view_record(work.view, reference) : NULL;
@@ -317,6 +325,27 @@ void *shmcore_allocate(shmcore_segment *segment, const char *name, size_t bytes)
 {
     bool created;
     return block_allocate(segment, name, 0, bytes, false, &created);
+}
+
+void *shmcore_attach(shmcore_segment *segment, const char *name, size_t *bytes)
+{
+    size_t length;
+    bool created;
+    shmcore_block block;
+    if (!segment_is_usable(segment, true) || check_name(name, &length) != 0)
+        return NULL;
+    struct name_key key = directory_key(name, length, 0);
+    void *pointer = make_or_join(segment, &key, SIZE_AS_IT_IS, false, &created);
+    if (pointer == NULL && errno == ENOENT) {
+        key.any_salt = true;
+        pointer = make_or_join(segment, &key, SIZE_AS_IT_IS, false, &created);
+    }
+    if (pointer == NULL && errno == ENOENT)
+        error_set(ENOENT, "there is no block '%s' in segment '%s' that can be attached to", name,
+                  segment->file.name);
+    if (pointer != NULL && bytes != NULL && shmcore_block_of(pointer, &block) == 0)
+        *bytes = block.bytes; /* it stays, for a reference to it is held */
+    return pointer;
 }
 
 /* ---------------------------------------------------------------- find */

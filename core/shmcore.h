@@ -133,6 +133,15 @@ SHMCORE_API int shmcore_stat(const shmcore_segment *segment, shmcore_statistics 
  */
 SHMCORE_API void *shmcore_allocate(shmcore_segment *segment, const char *name, size_t bytes);
 
+/* One more reference to the block `name`, if there is one, with its size in *bytes (unless NULL). Never makes
+ * one. Blocks under `share` rules are found whatever program they are of; exported ones belong to one process
+ * and cannot be attached to.
+ *
+ *   EINVAL, ENAMETOOLONG, ENOMEM, EBUSY  as for shmcore_allocate()
+ *   ENOENT        there is none
+ */
+SHMCORE_API void *shmcore_attach(shmcore_segment *segment, const char *name, size_t *bytes);
+
 /* Gives back one reference of this process, or private memory. NULL is allowed and does nothing.
  *   EINVAL  not the start of a live block of this segment, or this process holds no reference to it
  */

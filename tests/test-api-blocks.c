@@ -234,6 +234,39 @@ static void references(void **state)
     shmcore_close(segment);
 }
 
+/* One reference more, whatever the size; never a new block. */
+static void attaching(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 100, 100000};
+    char long_name[300];
+    memset(long_name, 'x', sizeof long_name);
+    long_name[255] = '\0';
+    shmcore_segment *segment = open_here(NODE, 4 * MIB);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const char *name = i == 0 ? "block" : long_name;
+        size_t bytes = 7;
+        assert_refused(shmcore_attach(segment, name, &bytes), ENOENT);
+        assert_non_null(strstr(shmcore_error(), name));
+        assert_int_equal(bytes, 7);
+        assert_int_equal(statistics_of(segment).blocks, 0);
+        void *block = allocate(segment, name, sizes[i]);
+        assert_ptr_equal(shmcore_attach(segment, name, &bytes), block);
+        assert_int_equal(bytes, sizes[i]);
+        assert_ptr_equal(shmcore_attach(segment, name, NULL), block);
+        assert_int_equal(block_at(block).refs, 3);
+        for (unsigned count = 0; count < 3; count++)
+            assert_int_equal(shmcore_deallocate(segment, block), 0);
+        assert_refused(shmcore_attach(segment, name, NULL), ENOENT);
+    }
+    long_name[255] = 'x';
+    long_name[299] = '\0';
+    assert_refused(shmcore_attach(segment, NULL, NULL), EINVAL);
+    assert_refused(shmcore_attach(segment, long_name, NULL), ENAMETOOLONG);
+    assert_refused(shmcore_attach(NULL, "block", NULL), EINVAL);
+    shmcore_close(segment);
+}
+
 static void refused_pointers(shmcore_segment *segment, char *small, char *large, char *other)
 {
     static char in_data[64];
@@ -432,10 +465,19 @@ static void visiting_while_others_allocate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        API_TEST(bad_names),    API_TEST(good_names), API_TEST(names_of_every_length),
-        API_TEST(absurd_sizes), API_TEST(zero_bytes), API_TEST(alignment_and_zeros),
-        API_TEST(another_size), API_TEST(references), API_TEST(what_deallocate_refuses),
-        API_TEST(block_of),     API_TEST(visiting),   API_TEST(visiting_while_others_allocate),
+        API_TEST(bad_names),
+        API_TEST(good_names),
+        API_TEST(names_of_every_length),
+        API_TEST(absurd_sizes),
+        API_TEST(zero_bytes),
+        API_TEST(alignment_and_zeros),
+        API_TEST(another_size),
+        API_TEST(references),
+        API_TEST(attaching),
+        API_TEST(what_deallocate_refuses),
+        API_TEST(block_of),
+        API_TEST(visiting),
+        API_TEST(visiting_while_others_allocate),
     };
     if (make_test_directory("blocks") != 0)
         return 1;

@@ -59,6 +59,7 @@ static void reading_only(void **state)
     }
     assert_refused(shmcore_allocate(segment, "third", 1), EROFS);
     assert_refused(shmcore_allocate(segment, "first", sizeof *first), EROFS);
+    assert_refused(shmcore_attach(segment, "first", NULL), EROFS);
     assert_fails(shmcore_deallocate(segment, (void *)(uintptr_t)first), EROFS);
     assert_refused(shmcore_shim_create(segment, "prefix"), EROFS);
     assert_refused(shmcore_find(segment, "first", NULL), ENOENT);
