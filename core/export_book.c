@@ -11,6 +11,14 @@ struct book_chunk {
     struct book_chunk *next;
 };
 
+_Thread_local uint64_t book_mark;
+
+COLD uint64_t book_make_mark(void)
+{
+    static _Atomic uint64_t last;
+    return book_mark = atomic_fetch_add(&last, 1) + 1;
+}
+
 static uint64_t table_bytes(const shmcore_segment *segment)
 {
     return align_up(view_quantum_count(&segment->file.view) * sizeof(struct slab_book *), PAGE_BYTES);

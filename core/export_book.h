@@ -14,10 +14,11 @@
 #ifndef SHM_EXPORT_BOOK_H
 #define SHM_EXPORT_BOOK_H
 
+#include "export_slots.h"
 #include "export_source.h"
 #include "handle.h"
 
-enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3 };
+enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_DRAINED = 4 };
 
 struct slab_book {
     struct export_slab *slab;
@@ -30,6 +31,7 @@ struct slab_book {
         used; /* slots taken and not given back; those that others freed count until they are folded in */
     uint32_t label, slab_class;
     _Atomic uint32_t state;       /* enum slab_state */
+    _Atomic bool in_use;          /* its thread takes slots from it, or is about to */
     struct export_source *source; /* of the thread */
     struct slab_book *next, *previous;
     _Atomic uint64_t bits[]; /* live, then gone: what the slab's are copies of */
@@ -43,6 +45,31 @@ static inline _Atomic uint64_t *book_live_word(struct slab_book *book, uint32_t 
 static inline _Atomic uint64_t *book_gone_word(struct slab_book *book, uint32_t word)
 {
     return &book->bits[book->shape->words + word];
+}
+
+/* By the slab's thread, or with the heap's lock when it has none. */
+static inline uint64_t book_live_now(struct slab_book *book, uint32_t word)
+{
+    return atomic_load_explicit(book_live_word(book, word), memory_order_relaxed);
+}
+static inline void book_set_live(struct slab_book *book, uint32_t word, uint64_t live)
+{
+    atomic_store_explicit(book_live_word(book, word), live, memory_order_release);
+    atomic_store_explicit(export_live_word(book->slab, word), live, memory_order_release);
+}
+
+/* Can a block with that sequence be noted in the slab? */
+static inline bool book_is_in_window(const struct slab_book *book, uint64_t sequence)
+{
+    return sequence - book->base < export_window(book->shape);
+}
+
+/* A number that no other thread has or had. */
+extern _Thread_local uint64_t book_mark;
+uint64_t book_make_mark(void);
+static inline uint64_t book_this_thread(void)
+{
+    return LIKELY(book_mark != 0) ? book_mark : book_make_mark();
 }
 
 /* With the heap locked. Its bits are zero. NULL: no memory. */

@@ -32,6 +32,17 @@ struct export_slab *own_slab(const struct view *view, uint32_t quantum);
 const struct export_shape *own_slab_shape(const struct view *view, const struct export_slab *slab);
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags);
+/* A slab of the source and class that has a slot for that sequence, in use from now on. NULL: no room, error
+ * set. */
+struct slab_book *own_next_slab(shmcore_segment *segment, struct export_source *source, uint32_t slab_class,
+                                uint64_t sequence, unsigned flags);
+/* Sees to it that the slot has memory, and some behind it. False: there is none, error set. */
+bool own_make_ready(shmcore_segment *segment, struct slab_book *book, uint32_t slot);
+/* The calling thread's own slab, perhaps with nothing alive in it, and another one is in use. */
+void own_slab_emptied(shmcore_segment *segment, struct slab_book *book);
+/* Another one: all slots of a word are gone, or it was FULL; `state` was seen after the slot was gone. */
+void own_slab_freed(shmcore_segment *segment, struct slab_book *book, const void *pointer, uint32_t state);
+
 /* Of a pointer into a slab of ours. False: no live block begins there. `slot` may be NULL. */
 bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot);
 bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer);

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * A slab of exported blocks is in one of three states:
+ * A slab of exported blocks is in one of four states:
  *   ACTIVE   it has a thread, which takes slots and gives them back with plain loads and stores
+ *   DRAINED  it has a thread that is not using it; others freed all that was in it, and its memory went back
  *   FULL     it has none, and no free slot; in no list
  *   PARTIAL  it has none, and free slots; in the list of its label and size
+ *
  * Who frees a slot and is not its thread sets the gone bit and then looks at the state. FULL → PARTIAL and
  * PARTIAL → gone are made under the heap's lock. A thread that lets go of a slab says FULL first and looks at
  * the gone bits once more: so either it sees a slot freed meanwhile, or whoever freed it sees FULL.
+ *
+ * A thread that is going to use one of its slabs says so (in_use) and then looks whether it is DRAINED; who
+ * drains it says DRAINED and then looks whether it is in use.
  *
  * The slabs of one source and class are a ring. When the one in use is full, the next few are looked at,
  * where a slot may have been given back since; so each comes up for another look the longest after it was
@@ -15,7 +20,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "export.h"
 #include "export_own.h"
 #include "export_slots.h"
 
@@ -36,16 +40,6 @@ const struct export_shape *own_slab_shape(const struct view *view, const struct 
 {
     const uint32_t slab_class = *(const volatile uint32_t *)&slab->slab_class;
     return LIKELY(slab_class < SLAB_DATA_CLASSES) ? &view->export_shapes[slab_class] : NULL;
-}
-
-/* A number that no other thread has or had. */
-static inline uint64_t this_thread(void)
-{
-    static _Atomic uint64_t last;
-    static _Thread_local uint64_t mark;
-    if (UNLIKELY(mark == 0))
-        mark = atomic_fetch_add(&last, 1) + 1;
-    return mark;
 }
 
 /* ---------------------------------------------------------------- slabs without a thread */
@@ -75,19 +69,13 @@ static void list_drop(shmcore_segment *segment, struct slab_book *book)
         book->next->previous = book->previous;
 }
 
-/* Can a block with that sequence be noted in it? */
-static bool is_in_window(const struct slab_book *book, uint64_t sequence)
-{
-    return sequence - book->base < export_window(book->shape);
-}
-
 /* Those whose window is over stay in the list until they are empty. */
 static struct slab_book *list_take(shmcore_segment *segment, uint32_t label, uint32_t slab_class,
                                    uint64_t sequence)
 {
     struct slab_book *book = *list_of(segment, label, slab_class);
     while (book != NULL &&
-           (book->label != label || book->slab_class != slab_class || !is_in_window(book, sequence)))
+           (book->label != label || book->slab_class != slab_class || !book_is_in_window(book, sequence)))
         book = book->next;
     if (book != NULL)
         list_drop(segment, book);
@@ -176,53 +164,14 @@ static bool is_empty(struct slab_book *book)
     return true;
 }
 
-/* By the slab's thread, or with the heap's lock when it has none. */
-static inline void set_live(struct slab_book *book, uint32_t word, uint64_t live)
-{
-    atomic_store_explicit(book_live_word(book, word), live, memory_order_release);
-    atomic_store_explicit(export_live_word(book->slab, word), live, memory_order_release);
-}
-
-static inline uint64_t live_now(struct slab_book *book, uint32_t word)
-{
-    return atomic_load_explicit(book_live_word(book, word), memory_order_relaxed);
-}
-
-static inline uint32_t free_slot_in(struct slab_book *book, uint32_t word)
-{
-    const uint64_t vacant = ~live_now(book, word);
-    return LIKELY(vacant != 0) ? word * 64 + (uint32_t)__builtin_ctzll(vacant) : book->shape->slots;
-}
-
-static NEVER_INLINE uint32_t free_slot_further_on(struct slab_book *book)
-{
-    const struct export_shape *shape = book->shape;
-    for (uint32_t i = 1; i < shape->words; i++) {
-        const uint32_t at = book->hint + i, word = at < shape->words ? at : at - shape->words;
-        const uint32_t slot = free_slot_in(book, word);
-        if (slot < shape->slots) {
-            book->hint = word;
-            return slot;
-        }
-    }
-    return shape->slots;
-}
-
-/* In the word of the hint, or after it, or before it; shape->slots when there is none. */
-static inline uint32_t free_slot(struct slab_book *book)
-{
-    const uint32_t slot = free_slot_in(book, book->hint);
-    return LIKELY(slot < book->shape->slots) ? slot : free_slot_further_on(book);
-}
-
 /* Folds in what others have freed. By the slab's thread, or with the heap's lock when it has none. */
 static void take_back(struct slab_book *book)
 {
     for (uint32_t word = 0; word < book->shape->words; word++) {
-        const uint64_t gone = atomic_load(book_gone_word(book, word)), live = live_now(book, word);
+        const uint64_t gone = atomic_load(book_gone_word(book, word)), live = book_live_now(book, word);
         if (gone == 0)
             continue;
-        set_live(book, word, live & ~gone);
+        book_set_live(book, word, live & ~gone);
         atomic_fetch_and(export_gone_word(book->slab, book->shape, word), ~gone);
         atomic_fetch_and(book_gone_word(book, word), ~gone);
         book->used -= (uint32_t)__builtin_popcountll(live & gone);
@@ -234,11 +183,11 @@ static void take_back(struct slab_book *book)
  * window. By its thread. */
 static bool has_room(struct slab_book *book, uint64_t sequence)
 {
-    if (book->used >= book->shape->slots || !is_in_window(book, sequence))
+    if (book->used >= book->shape->slots || !book_is_in_window(book, sequence))
         take_back(book);
     if (book->used == 0)
         book->slab->base = book->base = sequence;
-    return book->used < book->shape->slots && is_in_window(book, sequence);
+    return book->used < book->shape->slots && book_is_in_window(book, sequence);
 }
 
 /* ---------------------------------------------------------------- rings */
@@ -268,9 +217,22 @@ static void make_active(struct slab_book *book, struct export_source *source)
 {
     take_back(book);
     book->source = source;
-    atomic_store_explicit(&book->thread, this_thread(), memory_order_relaxed);
+    atomic_store_explicit(&book->thread, book_this_thread(), memory_order_relaxed);
+    atomic_store(&book->in_use, true);
     atomic_store(&book->state, SLAB_ACTIVE);
     ring_add(source, book);
+}
+
+/* Its thread is about to use it. */
+static void claim(shmcore_segment *segment, struct slab_book *book)
+{
+    atomic_store(&book->in_use, true);
+    if (LIKELY(atomic_load(&book->state) != SLAB_DRAINED))
+        return;
+    own_lock(segment); /* its memory is gone when we have it */
+    book->ready = 0;
+    atomic_store(&book->state, SLAB_ACTIVE);
+    own_unlock(segment);
 }
 
 /* Without a thread from now on. With the heap locked. The result is for regions_return(). */
@@ -290,14 +252,15 @@ static struct region_run let_go(shmcore_segment *segment, struct slab_book *book
     return run;
 }
 
-/* The slab in use, if there is one, has no slot for that sequence. NULL: no room, error set. */
-static COLD struct slab_book *next_slab(shmcore_segment *segment, struct export_source *source,
-                                        uint32_t slab_class, uint64_t sequence, unsigned flags)
+COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_source *source,
+                                     uint32_t slab_class, uint64_t sequence, unsigned flags)
 {
     struct slab_book *first = source->slab[slab_class], *book = first;
     for (uint32_t looks = 0; book != NULL && looks < LOOKS_MOST; looks++) {
+        claim(segment, book);
         if (has_room(book, sequence))
             return source->slab[slab_class] = book;
+        atomic_store(&book->in_use, false);
         book = book->next;
         if (book == first)
             break;
@@ -325,10 +288,8 @@ void own_retire(shmcore_segment *segment, struct export_source *source)
         }
 }
 
-/* ---------------------------------------------------------------- taking */
-
 /* Gives memory to some more slots, so that most allocations need not ask. */
-static COLD bool make_ready(shmcore_segment *segment, struct slab_book *book, uint32_t slot)
+COLD bool own_make_ready(shmcore_segment *segment, struct slab_book *book, uint32_t slot)
 {
     const struct export_shape *shape = book->shape;
     const uint32_t step = (uint32_t)most(QUANTUM_BYTES / shape->slot_bytes, 1);
@@ -343,106 +304,18 @@ static COLD bool make_ready(shmcore_segment *segment, struct slab_book *book, ui
     return true;
 }
 
-/* Readers see the info with the live bit. */
-static inline void *take_slot(struct slab_book *book, uint32_t slot, uint64_t sequence, size_t bytes)
-{
-    const struct export_shape *shape = book->shape;
-    atomic_store_explicit(export_info(book->slab, shape, slot),
-                          export_make_info(shape, sequence - book->base, shape->slot_bytes - bytes),
-                          memory_order_relaxed);
-    set_live(book, slot / 64, live_now(book, slot / 64) | (uint64_t)1 << slot % 64);
-    book->used++;
-    return (unsigned char *)book->slab + shape->data + (size_t)shape->slot_bytes * slot;
-}
+/* ---------------------------------------------------------------- after a slot was freed */
 
-void *export_take(struct export_source *source, uint32_t slab_class, uint64_t sequence, size_t bytes)
-{
-    struct slab_book *book = source->slab[slab_class];
-    if (UNLIKELY(book == NULL || book->used >= book->shape->slots || !is_in_window(book, sequence)))
-        return NULL;
-    const uint32_t slot = free_slot(book);
-    if (UNLIKELY(slot >= book->ready))
-        return NULL;
-    return take_slot(book, slot, sequence, bytes);
-}
-
-static struct slab_book *with_free_slot(shmcore_segment *segment, struct export_source *source,
-                                        uint32_t slab_class, uint64_t sequence, unsigned flags)
-{
-    struct slab_book *book = source->slab[slab_class];
-    if (book == NULL || book->used >= book->shape->slots || !is_in_window(book, sequence))
-        book = next_slab(segment, source, slab_class, sequence, flags);
-    return book;
-}
-
-void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
-                        uint32_t slab_class, size_t bytes, unsigned flags)
-{
-    struct slab_book *book = with_free_slot(segment, source, slab_class, sequence, flags);
-    if (UNLIKELY(book == NULL))
-        return NULL;
-    const uint32_t slot = free_slot(book);
-    if (UNLIKELY(slot >= book->ready) && !make_ready(segment, book, slot))
-        return NULL;
-    void *pointer = take_slot(book, slot, sequence, bytes);
-    if ((flags & EXPORT_ZERO) != 0)
-        memset(pointer, 0, bytes);
-    return pointer;
-}
-
-/* ---------------------------------------------------------------- giving back */
-
-/* The slot whose block begins at the pointer; shape->slots: there is none. */
-static inline uint32_t slot_of(const struct slab_book *book, const void *pointer)
-{
-    const struct export_shape *shape = book->shape;
-    const uint64_t inside = (uint64_t)((const unsigned char *)pointer - (const unsigned char *)book->slab);
-    const uint32_t slot = export_slot_of(shape, inside - shape->data);
-    return LIKELY(inside >= shape->data && slot < shape->slots &&
-                  inside == shape->data + (uint64_t)slot * shape->slot_bytes)
-               ? slot
-               : shape->slots;
-}
-
-bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot)
-{
-    const uint32_t at = slot_of(book, pointer);
-    if (slot != NULL)
-        *slot = at;
-    return at < book->shape->slots &&
-           (atomic_load(book_live_word(book, at / 64)) & ~atomic_load(book_gone_word(book, at / 64)) &
-            (uint64_t)1 << at % 64) != 0;
-}
-
-/* The thread's own, with nothing alive in it, and another one in use. */
-static COLD void give_slab_back(shmcore_segment *segment, struct slab_book *book)
+COLD void own_slab_emptied(shmcore_segment *segment, struct slab_book *book)
 {
     const int kept_errno = errno;
+    if (!is_empty(book))
+        return;
     own_lock(segment);
     const struct region_run run = let_go(segment, book);
     own_unlock(segment);
     regions_return(segment, run);
     errno = kept_errno;
-}
-
-bool export_give(shmcore_segment *segment, const void *pointer)
-{
-    struct slab_book *book = book_at(segment, view_offset(&segment->file.view, pointer));
-    if (UNLIKELY(book == NULL || atomic_load_explicit(&book->thread, memory_order_relaxed) != this_thread()))
-        return false;
-    const struct export_shape *shape = book->shape;
-    const uint32_t slot = slot_of(book, pointer), word = slot / 64;
-    if (UNLIKELY(slot >= shape->slots))
-        return false;
-    const uint64_t bit = (uint64_t)1 << slot % 64, live = live_now(book, word);
-    if (UNLIKELY((live & bit) == 0 ||
-                 (atomic_load_explicit(book_gone_word(book, word), memory_order_relaxed) & bit) != 0))
-        return false;
-    set_live(book, word, live & ~bit);
-    book->hint = word;
-    if (UNLIKELY(--book->used == 0) && book->source->slab[book->slab_class] != book)
-        give_slab_back(segment, book);
-    return true;
 }
 
 /* After a slot of a slab without a thread was freed. */
@@ -467,21 +340,29 @@ static COLD void slab_changed(shmcore_segment *segment, struct slab_book *book, 
     errno = kept_errno;
 }
 
-/* The slab's own gone bit is set before the book's, and cleared before it. As soon as the book's is set the
- * slot may be folded in and taken again. */
-bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer)
+/* Another thread's slab, perhaps with nothing alive in it: that thread may not come to look for long. */
+static COLD void drain(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
-    const uint32_t slot = slot_of(book, pointer), word = slot / 64;
-    const uint64_t bit = (uint64_t)1 << slot % 64;
-    if (UNLIKELY(!own_slot_is_alive(book, pointer, NULL)))
-        return false;
-    atomic_fetch_or(export_gone_word(book->slab, book->shape, word), bit);
-    const uint64_t gone = atomic_fetch_or(book_gone_word(book, word), bit);
-    const uint64_t live = atomic_load(book_live_word(book, word));
-    if (UNLIKELY((gone & bit) != 0))
-        return false; /* another thread was first */
-    const uint32_t state = atomic_load(&book->state);
-    if (UNLIKELY(state != SLAB_ACTIVE) && (state == SLAB_FULL || (gone | bit) == live))
+    const int kept_errno = errno;
+    own_lock(segment);
+    if (book_at(segment, view_offset(&segment->file.view, pointer)) == book &&
+        atomic_load(&book->state) == SLAB_ACTIVE && book->slab->touched == 0 && is_empty(book)) {
+        atomic_store(&book->state, SLAB_DRAINED);
+        if (atomic_load(&book->in_use))
+            atomic_store(&book->state, SLAB_ACTIVE);
+        else
+            space_give_back(&segment->space, view_offset(&segment->file.view, book->slab) + book->shape->data,
+                            (uint64_t)book->shape->slots * book->shape->slot_bytes);
+    }
+    own_unlock(segment);
+    errno = kept_errno;
+}
+
+COLD void own_slab_freed(shmcore_segment *segment, struct slab_book *book, const void *pointer,
+                         uint32_t state)
+{
+    if (state != SLAB_ACTIVE)
         slab_changed(segment, book, pointer);
-    return true;
+    else if (is_empty(book))
+        drain(segment, book, pointer);
 }

@@ -108,7 +108,8 @@ static int check_wishes(const struct segment *segment, const struct header *head
 
 /* ---------------------------------------------------------------- addresses */
 
-/* For blocks, not for tables, of which little is used here and there. /dev/shm gives none, as it is mounted. */
+/* For blocks, not for tables, of which little is used here and there. /dev/shm gives none, as it is mounted.
+ */
 static void welcome_huge_pages(const struct view *view)
 {
     const uint64_t tables = (uint64_t)view->table_regions << view->region_shift;

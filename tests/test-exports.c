@@ -255,6 +255,50 @@ static void *release_all(void *argument)
     return NULL;
 }
 
+/* Pages that the segment's file has. */
+static uint64_t pages_of_file(void)
+{
+    uint64_t blocks = 0;
+    DIR *directory = opendir(test_directory);
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        struct stat file;
+        if (entry->d_name[0] != '.' && fstatat(dirfd(directory), entry->d_name, &file, 0) == 0)
+            blocks += (uint64_t)file.st_blocks;
+    }
+    if (directory != NULL)
+        closedir(directory);
+    return blocks / 8;
+}
+
+/* A thread that has stopped allocating does not keep what others free. */
+static void drained_by_another(void **state)
+{
+    static void *block[40000];
+    struct export_source source = source_of("drained");
+    struct batch batch = {.block = block, .count = COUNT_OF(block)};
+    (void)state;
+    const uint64_t before = pages_of_file();
+    for (unsigned i = 0; i < COUNT_OF(block); i++)
+        memset(block[i] = make(&source, i, 256), (int)i, 256);
+    const uint64_t filled = pages_of_file();
+    assert_true(filled >= before + 40000 / 16 - 100);
+    run(release_all, &batch);
+    assert_int_equal(batch.wrong, 0);
+    const uint64_t drained = pages_of_file();
+    if (drained > before + (filled - before) / 8)
+        fail_msg("%lu pages before, %lu filled, %lu drained", before, filled, drained);
+    for (unsigned round = 0; round < 2; round++) { /* and it can use them again */
+        for (unsigned i = 0; i < COUNT_OF(block); i++)
+            memset(block[i] = make(&source, COUNT_OF(block) * (round + 1) + i, 256), (int)i, 256);
+        for (unsigned i = 0; i < COUNT_OF(block); i++)
+            assert_true(is_filled(block[i], 256, (unsigned char)i));
+        run(release_all, &batch);
+        assert_int_equal(batch.wrong, 0);
+    }
+    assert_true(pages_of_file() <= filled + filled / 8);
+    export_retire(segment, &source);
+}
+
 /* What another thread freed is used again before there is more. */
 static void freed_by_another(void **state)
 {
@@ -411,6 +455,7 @@ static int close_segment(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(drained_by_another), /* first: later there is free memory that was used before */
         cmocka_unit_test(replace_at_random),
         cmocka_unit_test(memory_comes_back),
         cmocka_unit_test(nothing_there),
