@@ -5,6 +5,7 @@
 
 import glob
 import math
+import contextlib
 import os
 import resource
 import signal
@@ -100,7 +101,8 @@ class Runner:
         try:
             out, err = process.communicate(timeout=SECONDS_MOST)
         except (subprocess.TimeoutExpired, KeyboardInterrupt) as reason:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may just have ended
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             self.clean_up()
             if isinstance(reason, KeyboardInterrupt):
