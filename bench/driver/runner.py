@@ -3,9 +3,9 @@
 # Runs the works: all contenders of all works, then the next round. Each command is a job of its own, of which nothing
 # is left afterwards; what it prints are figures. Interrupted, it keeps what there is.
 
+import contextlib
 import glob
 import math
-import contextlib
 import os
 import resource
 import signal
