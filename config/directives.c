@@ -23,14 +23,15 @@ static bool read_segment_size(struct parser *parser, struct policy_segment *segm
     return segment->size > 0 || error_expected(parser->error, "a size above 0", word->value, NULL);
 }
 
+/* Which socket or NUMA domain a process belongs to is found out when the segment is opened. */
 static bool read_scope(struct parser *parser, struct policy_segment *segment, const struct word *word)
 {
-    (void)segment; /* there is one scope */
-    static const char *const words[] = {"node", NULL};
+    static const char *const words[] = {"node", "socket", "numa", NULL};
     size_t index;
-    if (text_equals(word->value.text, "socket") || text_equals(word->value.text, "numa"))
-        return parser_later(parser, word->whole);
-    return value_choice(word->value, words, "scope=node", &index, parser->error);
+    if (!value_choice(word->value, words, "scope=node, scope=socket or scope=numa", &index, parser->error))
+        return false;
+    segment->scope = (enum policy_scope)index; /* the words stand in the order of the enum */
+    return true;
 }
 
 /* Whether there is a tmpfs is found out when the segment is opened. */
@@ -51,7 +52,7 @@ struct segment_word {
 
 static const struct segment_word segment_words[] = {
     {"size", "size=N", read_segment_size},
-    {"scope", "scope=node", read_scope},
+    {"scope", "scope=node, scope=socket or scope=numa", read_scope},
     {"dir", "dir=/DIRECTORY", read_directory},
 };
 enum { SEGMENT_WORDS = sizeof segment_words / sizeof segment_words[0] };

@@ -19,8 +19,3 @@ bool parser_first_time(struct parser *parser, const struct word *word, unsigned 
     parser->seen |= bit;
     return true;
 }
-
-bool parser_later(struct parser *parser, struct piece piece)
-{
-    return error_about(parser->error, piece, "is not in this version");
-}

@@ -44,7 +44,4 @@ const char *parser_keep(struct parser *parser, struct text text);
 /* Notes that a directive holds the word with this bit; false (and an error) the second time. */
 bool parser_first_time(struct parser *parser, const struct word *word, unsigned bit);
 
-/* What a later version understands: better said so than called unknown. Always false. */
-bool parser_later(struct parser *parser, struct piece piece);
-
 #endif

@@ -60,8 +60,12 @@ struct policy_rule {
     unsigned stack_count;     /* 0: any stack */
 };
 
+/* Which processes share a segment: all of the node, those of a socket, those of a NUMA domain. */
+enum policy_scope { POLICY_SCOPE_NODE, POLICY_SCOPE_SOCKET, POLICY_SCOPE_NUMA };
+
 struct policy_segment {
     const char *name;
+    enum policy_scope scope;
     size_t size;     /* 0: the default */
     const char *dir; /* NULL: the default */
     unsigned line;   /* 0: not declared, the default segment */

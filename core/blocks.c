@@ -314,7 +314,8 @@ void *block_allocate(shmcore_segment *segment, const char *name, uint64_t salt, 
     void *pointer = make_or_join(segment, &key, bytes, share, created);
     if (UNLIKELY(pointer == NULL) && (errno == ENOMEM || errno == EEXIST)) {
         const int error = errno;
-        if (reap_for_room(segment))
+        const bool gathered = error == ENOMEM && regions_gather(segment);
+        if (reap_for_room(segment) || gathered)
             return make_or_join(segment, &key, bytes, share, created);
         errno = error;
     }

@@ -14,6 +14,7 @@
 #include "os.h"
 #include "promise.h"
 #include "registry.h"
+#include "scope.h"
 
 static const char *directory_or_default(const char *directory)
 {
@@ -102,22 +103,22 @@ int shmcore_for_each_segment(const char *dir, int (*visit)(const shmcore_segment
 int shmcore_remove(const char *name, const shmcore_traits *traits)
 {
     const shmcore_traits defaults = shmcore_default_traits();
-    char job[64], path[512];
+    char job[64], path[512], whole[SEGMENT_NAME_BYTES];
     struct os_file file;
-    if (segment_check_name(name) != 0)
-        return -1;
     if (traits == NULL)
         traits = &defaults;
+    if (segment_check_name(name) != 0 || scope_name(whole, name, traits->scope) != 0)
+        return -1;
     if (traits->job != NULL)
         segment_set_job(job, traits->job);
     else if (segment_find_job(job) != 0)
         return -1;
-    segment_path(path, directory_or_default(traits->dir), os_user(), job, name);
+    segment_path(path, directory_or_default(traits->dir), os_user(), job, whole);
     int error = os_stat_path(path, &file);
     if (error == 0)
         error = os_unlink(path);
     if (error == -ENOENT)
-        return error_set(ENOENT, "there is no segment '%s' (%s)", name, path);
+        return error_set(ENOENT, "there is no segment '%s' (%s)", whole, path);
     if (error != 0)
         return error_set(-error, "cannot remove %s: %s", path, error_words(-error));
     registry_tidy(false);

@@ -48,8 +48,11 @@ void *export_allocate(shmcore_segment *segment, struct export_source *source, ui
         return NULL;
     }
     void *pointer = allocate(segment, source, sequence, bytes, alignment, flags);
-    if (UNLIKELY(pointer == NULL) && bytes <= segment->file.view.capacity && reap_for_room(segment))
-        pointer = allocate(segment, source, sequence, bytes, alignment, flags);
+    if (UNLIKELY(pointer == NULL) && bytes <= segment->file.view.capacity) {
+        const bool gathered = regions_gather(segment);
+        if (reap_for_room(segment) || gathered)
+            pointer = allocate(segment, source, sequence, bytes, alignment, flags);
+    }
     return pointer;
 }
 

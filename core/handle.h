@@ -103,6 +103,10 @@ struct region_run regions_take(shmcore_segment *segment, uint32_t quanta, uint32
 /* Gives back a run that belongs to this process and is in no heap. Takes its memory away first. */
 void regions_return(shmcore_segment *segment, struct region_run run);
 
+/* There is no room: what the shards keep to themselves goes back to the pool. True: that was something, it is
+ * worth trying again. With nothing entered. */
+bool regions_gather(shmcore_segment *segment);
+
 /* Whole regions inside an extent. */
 struct region_run regions_inside(const struct view *view, struct extent extent);
 

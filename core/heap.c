@@ -190,6 +190,16 @@ static struct extent find_fit(const struct heap *heap, const struct wish *wish)
     return (struct extent){0, 0};
 }
 
+struct extent heap_find(const struct heap *heap, uint32_t count, uint32_t alignment)
+{
+    const struct wish wish = {count, alignment, UINT32_MAX};
+    const struct extent found = find_fit(heap, &wish);
+    if (LIKELY(found.count == 0 || heap_owns(heap, found)))
+        return found;
+    undo_damaged(heap->transaction);
+    return (struct extent){0, 0};
+}
+
 uint32_t heap_take(const struct heap *heap, uint32_t count, uint32_t alignment, enum quantum_kind kind)
 {
     return heap_take_below(heap, count, alignment, kind, UINT32_MAX);

@@ -42,6 +42,9 @@ uint32_t heap_take(const struct heap *heap, uint32_t count, uint32_t alignment, 
 uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t alignment, enum quantum_kind kind,
                          uint32_t limit);
 
+/* A free extent in which there is such a run; count 0: there is none. */
+struct extent heap_find(const struct heap *heap, uint32_t count, uint32_t alignment);
+
 /* Frees the extent that begins at `first`; returns the free extent it became part of. */
 struct extent heap_give(const struct heap *heap, uint32_t first);
 

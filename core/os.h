@@ -192,6 +192,8 @@ int os_each_thread(int (*visit)(int32_t thread, void *argument), void *argument)
 int os_signal_thread(int32_t thread, int signal);
 enum os_thread_state { OS_THREAD_RUNS, OS_THREAD_ENDED, OS_THREAD_BLOCKS_SIGNAL };
 enum os_thread_state os_thread_state(int32_t thread, int signal);
+/* The number after `key` in a text of "key number" lines; `none` when it is not there or no number. */
+uint64_t os_number_after(const char *text, const char *key, uint64_t none);
 /* The number in hexadecimal behind `key` in a text of /proc, 0: it is not there. */
 uint64_t os_hexadecimal_after(const char *text, const char *key);
 /* How many threads this process has, the calling one included, that have not ended. */
@@ -276,6 +278,12 @@ int os_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
  * bytes - 1. Length, or -ENOENT; always -ENOENT in a setuid or setgid program. Another -errno when the
  * environment cannot be read: no descriptor, or a program that has dropped privileges. */
 int64_t os_first_environment(const char *name, char *out, size_t bytes);
+
+/* The processors that this process, its first thread, may run on: a bit each. 0 or -errno. */
+int os_processors(uint64_t *bits, size_t bytes);
+
+/* The process that made a pair of connected sockets, of which the descriptor is one; -errno: it is none. */
+int32_t os_socket_maker(int descriptor);
 
 /* Waits until *word is not `seen`, at most `patience` ns. Shared between processes. */
 void os_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t patience);

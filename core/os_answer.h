@@ -19,7 +19,4 @@
         answer_;                                                                                             \
     })
 
-/* The number after `key` in a text of "key number" lines; `none` when it is not there or no number. */
-uint64_t os_number_after(const char *text, const char *key, uint64_t none);
-
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -312,4 +313,19 @@ int64_t os_first_environment(const char *name, char *out, size_t bytes)
         return -ENOENT;
     out[written] = '\0';
     return (int64_t)written;
+}
+
+int32_t os_socket_maker(int descriptor)
+{
+    struct ucred made_by;
+    socklen_t bytes = sizeof made_by;
+    const int error = (int)ANSWER(getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &made_by, &bytes));
+    return error == 0 ? (int32_t)made_by.pid : error;
+}
+
+int os_processors(uint64_t *bits, size_t bytes)
+{
+    memset(bits, 0, bytes);
+    const int64_t written = ANSWER(syscall(SYS_sched_getaffinity, os_process(), bytes, bits));
+    return written < 0 ? (int)written : 0;
 }

@@ -99,18 +99,15 @@ struct region_run regions_inside(const struct view *view, struct extent extent)
     return (struct region_run){first, end > first ? end - first : 0};
 }
 
-/* Shards keep a region to themselves, so that a block made and freed over and over costs no system call. */
-struct region_run shard_shed(shmcore_segment *segment, uint32_t number, const struct guarded *guarded,
-                             struct extent freed)
+/* Takes the regions inside a free extent away from the shard: they are this process's to return. */
+static struct region_run shed(shmcore_segment *segment, uint32_t number, const struct guarded *guarded,
+                              struct extent freed)
 {
     const struct view *view = &segment->file.view;
     struct shard *shard = &view->shards[number];
     const struct region_run none = {0, 0}, run = regions_inside(view, freed);
-    const uint64_t keep = view_region_quanta(view);
     struct guarded pool;
-    if (run.count == 0 ||
-        segment->row == ROW_NONE || /* while attaching nobody could be its owner on the way */
-        shard->bins.free_quanta < keep + (uint64_t)run.count * keep)
+    if (run.count == 0 || segment->row == ROW_NONE) /* while attaching nobody could be its owner on the way */
         return none;
     struct transaction transaction = transaction_begin(guarded);
     const struct heap heap = shard_heap(segment, number, &transaction);
@@ -126,6 +123,45 @@ struct region_run shard_shed(shmcore_segment *segment, uint32_t number, const st
     transaction_end(&pool, &handing);
     pool_leave(&pool);
     return run;
+}
+
+/* Shards keep what they have freed last to themselves, so that a block made and freed over and over costs no
+ * system call; what is more than a region beside that they give away. */
+struct region_run shard_shed(shmcore_segment *segment, uint32_t number, const struct guarded *guarded,
+                             struct extent freed)
+{
+    const struct view *view = &segment->file.view;
+    const uint64_t keep = view_region_quanta(view);
+    if (view->shards[number].bins.free_quanta < keep + regions_inside(view, freed).count * keep)
+        return (struct region_run){0, 0};
+    return shed(segment, number, guarded, freed);
+}
+
+static struct region_run shed_any(shmcore_segment *segment, uint32_t number, const struct guarded *guarded)
+{
+    const uint32_t each = view_region_quanta(&segment->file.view);
+    struct transaction transaction = transaction_begin(guarded);
+    const struct heap heap = shard_heap(segment, number, &transaction);
+    const struct extent found = heap_find(&heap, each, each);
+    if (!transaction_end(guarded, &transaction) || found.count == 0)
+        return (struct region_run){0, 0};
+    return shed(segment, number, guarded, found);
+}
+
+bool regions_gather(shmcore_segment *segment)
+{
+    bool gathered = false;
+    for (uint32_t number = 0; number < segment->file.view.shard_count; number++) {
+        struct region_run run = {0, 1};
+        struct guarded guarded;
+        while (run.count != 0 && shard_enter(segment, number, &guarded)) {
+            run = shed_any(segment, number, &guarded);
+            shard_leave(&guarded);
+            regions_return(segment, run);
+            gathered |= run.count != 0;
+        }
+    }
+    return gathered;
 }
 
 struct region_run regions_take(shmcore_segment *segment, uint32_t quanta, uint32_t alignment)

@@ -9,6 +9,7 @@
 #include "os.h"
 #include "pool.h"
 #include "registry.h"
+#include "shmcore.h"
 #include "shortage.h"
 #include "text.h"
 
@@ -98,7 +99,8 @@ static int check_wishes(const struct segment *segment, const struct header *head
         view_round_capacity(request->size) != header->capacity)
         return error_set(EINVAL, "segment '%s' exists with %lu bytes and %lu were asked for", segment->name,
                          (unsigned long)header->capacity, (unsigned long)request->size);
-    if (request->scope != header->scope)
+    if (request->scope != SHMCORE_SCOPE_NODE &&
+        request->scope != header->scope) /* else the name says it all */
         return error_set(EINVAL, "segment '%s' exists with another scope", segment->name);
     if (!request->read_only && request->persist != (header->persist != 0))
         return error_set(EINVAL, "segment '%s' exists %s persist", segment->name,

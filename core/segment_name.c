@@ -47,25 +47,60 @@ void segment_set_job(char out[64], const char *id)
     error_format(out, 64, "%s-%lx", start, (unsigned long)hash_bytes(id, length));
 }
 
+/* What tells a job, the first that is set. The batch system's word comes before the launcher's: several
+ * launches in one job, as Slurm's steps are, share. `part`: a number other than 0 that tells apart the jobs
+ * of an array, where they have the same id. */
+static const struct {
+    const char *id, *part;
+} variables[] = {
+    {"SHM_JOB", NULL},    {"SLURM_JOB_ID", NULL}, {"PBS_JOBID", NULL},      {"LSB_JOBID", "LSB_JOBINDEX"},
+    {"OAR_JOB_ID", NULL}, {"COBALT_JOBID", NULL}, {"PMIX_NAMESPACE", NULL}, {"JOB_ID", "SGE_TASK_ID"},
+};
+
+/* Length of the variable's value, 0 when it is not set, or -1 with the error set. */
+static int64_t read_variable(const char *name, char *out, size_t bytes)
+{
+    const int64_t length = os_first_environment(name, out, bytes);
+    if (length >= 0 || length == -ENOENT)
+        return length < 0 ? 0 : length;
+    return error_set((int)-length,
+                     "the job of this process is not known, because its environment cannot be read: "
+                     "%s; name the job in traits.job",
+                     error_words((int)-length));
+}
+
+/* MPICH's and Intel's launcher names no job. But it hands each rank one end of a pair of sockets, and the
+ * kernel knows which process made that: the launcher's one on this node, the same for all ranks here. */
+static int64_t read_launcher(char *out, size_t bytes)
+{
+    char number[16];
+    const int64_t length = read_variable("PMI_FD", number, sizeof number);
+    if (length <= 0 || number[0] < '0' || number[0] > '9')
+        return length < 0 ? -1 : 0;
+    const int32_t launcher = os_socket_maker((int)os_number_after(number, "", 0));
+    return launcher > 0 ? (int64_t)error_format(out, bytes, "pmi-%d", launcher) : 0;
+}
+
 static int read_job(char out[64])
 {
-    static const char *const variables[] = {"SHM_JOB",   "PMIX_NAMESPACE", "SLURM_JOB_ID", "PBS_JOBID",
-                                            "LSB_JOBID", "OAR_JOB_ID",     "COBALT_JOBID", "JOB_ID"};
-    char value[512];
+    char value[512], part[24];
     out[0] = '\0';
     for (size_t i = 0; i < COUNT_OF(variables); i++) {
-        const int64_t length = os_first_environment(variables[i], value, sizeof value);
-        if (length > 0) {
-            segment_set_job(out, value);
-            return 0;
-        }
-        if (length < 0 && length != -ENOENT)
-            return error_set((int)-length,
-                             "the job of this process is not known, because its environment cannot be read: "
-                             "%s; name the job in traits.job",
-                             error_words((int)-length));
+        const int64_t length = read_variable(variables[i].id, value, sizeof value - sizeof part);
+        if (length < 0)
+            return -1;
+        if (length == 0)
+            continue;
+        if (variables[i].part != NULL && read_variable(variables[i].part, part, sizeof part) > 0 &&
+            os_number_after(part, "", 0) != 0)
+            error_format(value + length, sizeof part, "_%s", part);
+        segment_set_job(out, value);
+        return 0;
     }
-    return 0;
+    const int64_t length = read_launcher(value, sizeof value);
+    if (length > 0)
+        segment_set_job(out, value);
+    return length < 0 ? -1 : 0;
 }
 
 int segment_find_job(char out[64])

@@ -40,8 +40,12 @@ extern "C" {
 #define SHMCORE_NAME_MAX         255
 #define SHMCORE_SEGMENT_NAME_MAX 95
 
-/* Which processes a segment is for: those of the whole node, of a socket, of a NUMA domain.
- * Sockets and NUMA domains come with the MPI library; until then only NODE can be opened. */
+/* Which processes a segment is for: those of the whole node, of a socket, of a NUMA domain. Processes of one
+ * socket that open a name with SHMCORE_SCOPE_SOCKET get one segment, those of another one get another: which
+ * is in its name, as in SHARED::table@socket1 (or @numa0), and by that full name anybody can open it,
+ * whatever the scope. A process's domain is that of the processors that its first thread may run on at that
+ * moment (sched_setaffinity, taskset, mpirun --bind-to socket); one that may run in several is refused with
+ * EINVAL. */
 enum shmcore_scope { SHMCORE_SCOPE_NODE = 0, SHMCORE_SCOPE_SOCKET = 1, SHMCORE_SCOPE_NUMA = 2 };
 
 enum shmcore_resource { SHMCORE_RESOURCE_SHARED = 1 };
@@ -49,8 +53,8 @@ enum shmcore_resource { SHMCORE_RESOURCE_SHARED = 1 };
 typedef struct shmcore_segment shmcore_segment;
 typedef struct shmcore_shim shmcore_shim;
 
-/* How a segment is made. Those who open an existing segment must ask for the same size and scope,
- * or leave `size` 0 to take what is there. */
+/* How a segment is made. Those who open an existing segment must ask for the same size,
+ * or leave it 0 to take what is there. */
 typedef struct shmcore_traits {
     size_t size;              /* bytes of the whole file; 0: half of the file system, or what is there */
     enum shmcore_scope scope; /* default SHMCORE_SCOPE_NODE */
@@ -58,8 +62,8 @@ typedef struct shmcore_traits {
     bool read_only;                 /* map for reading only: take no row, hold nothing, create nothing */
     bool persist;                   /* keep the segment when its last process has gone */
     const char *dir;                /* directory on a tmpfs; NULL: /dev/shm */
-    const char *job;                /* job id that keeps jobs apart; NULL: SHM_JOB, PMIx, Slurm, PBS …
-                                     * as they stood in the environment when the process started */
+    const char *job; /* job id that keeps jobs apart; NULL: SHM_JOB, Slurm, PBS …, PMIx, MPICH
+                      * as they stood in the environment when the process started */
 } shmcore_traits;
 
 /* The defaults named above. Cannot fail. */
@@ -75,12 +79,13 @@ SHMCORE_API const char *shmcore_error(void);
  * contain "SHARED", hold no '/' and be at most SHMCORE_SEGMENT_NAME_MAX bytes of printable text.
  * `traits` NULL means the defaults. Opening twice in one process gives the same handle, counted.
  *
- *   EINVAL   the name, the scope, or traits that differ from those the segment was made with
+ *   EINVAL   the name, the scope (see there), or traits that differ from those the segment was made with
  *   ENOENT   read_only and there is no such segment
  *   EACCES   the file belongs to another user, or others may read or write it
  *   EPROTO   the file is no segment, is damaged, or was made by another version
  *   ENOMEM   the file system, the memory or RLIMIT_AS does not hold it
- *   ENOTSUP  `dir` is not on a tmpfs, or the segment is of another pid namespace
+ *   ENOTSUP  `dir` is not on a tmpfs, the segment is of another pid namespace, or the system does not tell
+ *            sockets or NUMA domains apart
  *   EBUSY    another process has been creating it for too long
  *   EUSERS   no row is left in the process table
  */
@@ -91,14 +96,23 @@ SHMCORE_API shmcore_segment *shmcore_open(const char *name, const shmcore_traits
  * the file. NULL is allowed and does nothing. */
 SHMCORE_API int shmcore_close(shmcore_segment *segment);
 
-/* Removes the segment `name` (with the directory and job of `traits`, NULL for the defaults): the name
+/* Removes the segment `name` (with the directory, scope and job of `traits`, NULL for the defaults): the name
  * is free at once, processes that have it mapped keep it. ENOENT, EACCES. */
 SHMCORE_API int shmcore_remove(const char *name, const shmcore_traits *traits);
 
 /* The traits the segment was made with; `dir` and `job` live as long as the handle. */
 SHMCORE_API shmcore_traits shmcore_get_traits(const shmcore_segment *segment);
 
+/* With the domain, where the scope is not the node. */
 SHMCORE_API const char *shmcore_segment_name(const shmcore_segment *segment);
+
+/* A number that tells this segment from all others, of this machine and of others, now and later: processes
+ * that have the same one are attached to the same memory. 0 for a bad handle. */
+SHMCORE_API uint64_t shmcore_identity(const shmcore_segment *segment);
+/* This process's handle of the segment with that identity; one for writing where there are two.
+ *   ENOENT  it has none open
+ */
+SHMCORE_API shmcore_segment *shmcore_of_identity(uint64_t identity);
 
 /* True when the segment lies at the address that all its processes agreed on, so that pointers stored
  * inside blocks are valid here too. */

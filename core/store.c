@@ -15,6 +15,7 @@
 #include "os.h"
 #include "private.h"
 #include "registry.h"
+#include "scope.h"
 #include "visit.h"
 
 static struct {
@@ -128,17 +129,24 @@ static int attach(struct segment *file, void *argument)
     return errno == EUSERS && reap_some(segment, ROWS_MOST) > 0 ? take_row(segment) : -1;
 }
 
+/* What a request points to. */
+struct wish {
+    char name[SEGMENT_NAME_BYTES], job[64];
+};
+
 static int make_request(struct segment_request *request, const char *name, const shmcore_traits *traits,
-                        char job[64])
+                        struct wish *wish)
 {
+    if (scope_name(wish->name, name, traits->scope) != 0)
+        return -1;
     if (traits->job != NULL)
-        segment_set_job(job, traits->job);
-    else if (segment_find_job(job) != 0)
+        segment_set_job(wish->job, traits->job);
+    else if (segment_find_job(wish->job) != 0)
         return -1;
     *request = (struct segment_request){
-        .name = name,
+        .name = wish->name,
         .directory = traits->dir != NULL ? traits->dir : "/dev/shm",
-        .job = job,
+        .job = wish->job,
         .size = traits->size,
         .scope = (uint32_t)traits->scope,
         .read_only = traits->read_only,
@@ -152,8 +160,6 @@ static int check_traits(const shmcore_traits *traits)
 {
     if (traits->resource != SHMCORE_RESOURCE_SHARED)
         return error_set(EINVAL, "traits.resource must be SHMCORE_RESOURCE_SHARED");
-    if (traits->scope != SHMCORE_SCOPE_NODE)
-        return error_set(EINVAL, "only the scope node is possible in this version");
     if (traits->size > CAPACITY_MOST)
         return error_set(ENOMEM, "a segment can have 2 TiB at the most");
     return 0;
@@ -193,7 +199,8 @@ static int fits_again(const shmcore_segment *segment, const struct segment_reque
         return error_set(EINVAL, "segment '%s' is open with %lu bytes and %lu were asked for",
                          segment->file.name, (unsigned long)segment->file.view.capacity,
                          (unsigned long)request->size);
-    if (!request->read_only && request->persist != (header->persist != 0))
+    if ((request->scope != SHMCORE_SCOPE_NODE && request->scope != header->scope) ||
+        (!request->read_only && request->persist != (header->persist != 0)))
         return error_set(EINVAL, "segment '%s' is open with other traits", segment->file.name);
     return 0;
 }
@@ -239,9 +246,9 @@ void store_unlock(void)
 static shmcore_segment *open_checked(const char *name, const shmcore_traits *traits, bool must_exist)
 {
     struct segment_request request;
-    char job[64];
+    struct wish wish;
     if (segment_check_name(name) != 0 || check_traits(traits) != 0 ||
-        make_request(&request, name, traits, job) != 0)
+        make_request(&request, name, traits, &wish) != 0)
         return NULL;
     request.must_exist = must_exist;
     store_lock();
@@ -332,6 +339,22 @@ static __attribute__((destructor)) void leave_at_exit(void)
     }
 }
 
+shmcore_segment *shmcore_of_identity(uint64_t identity)
+{
+    shmcore_segment *found = NULL;
+    store_lock();
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        shmcore_segment *segment = segment_handle(i);
+        if (segment != NULL && shmcore_identity(segment) == identity &&
+            (found == NULL || found->file.read_only))
+            found = segment;
+    }
+    store_unlock();
+    if (found == NULL)
+        error_set(ENOENT, "this process has no such segment open");
+    return found;
+}
+
 /* ---------------------------------------------------------------- facts */
 
 shmcore_traits shmcore_get_traits(const shmcore_segment *segment)
@@ -352,6 +375,16 @@ shmcore_traits shmcore_get_traits(const shmcore_segment *segment)
 const char *shmcore_segment_name(const shmcore_segment *segment)
 {
     return segment_is_usable(segment, false) ? segment->file.name : "";
+}
+
+uint64_t shmcore_identity(const shmcore_segment *segment)
+{
+    if (!segment_is_usable(segment, false))
+        return 0;
+    const struct segment *file = &segment->file;
+    const uint64_t identity =
+        hash_mix(file->view.header->nonce ^ hash_mix(file->inode ^ hash_mix(file->device)));
+    return identity != 0 ? identity : 1;
 }
 
 bool shmcore_address_stable(const shmcore_segment *segment)

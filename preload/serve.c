@@ -45,10 +45,14 @@ static const char *without(uint32_t index)
 
 static shmcore_segment *open_segment(uint32_t index)
 {
+    static const enum shmcore_scope scopes[] = {[POLICY_SCOPE_NODE] = SHMCORE_SCOPE_NODE,
+                                                [POLICY_SCOPE_SOCKET] = SHMCORE_SCOPE_SOCKET,
+                                                [POLICY_SCOPE_NUMA] = SHMCORE_SCOPE_NUMA};
     const struct policy_segment *wanted = &server.policy->segments[index];
     shmcore_traits traits = shmcore_default_traits();
     traits.size = wanted->size;
     traits.dir = wanted->dir;
+    traits.scope = scopes[wanted->scope];
     shmcore_segment *segment = shmcore_open(wanted->name, &traits);
     if (segment == NULL) {
         char cause[160];
@@ -58,7 +62,7 @@ static shmcore_segment *open_segment(uint32_t index)
         return NULL;
     }
     if (export_in_window(segment)) {
-        log_say(SETTINGS_LOG_INFO, NULL, "attached segment '%s'", wanted->name);
+        log_say(SETTINGS_LOG_INFO, NULL, "attached segment '%s'", shmcore_segment_name(segment));
         if (!shmcore_address_stable(segment))
             log_say(SETTINGS_LOG_WARN, "stable",
                     "segment '%s' is not at the address its processes agreed on: pointers inside shared "

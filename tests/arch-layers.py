@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-FLOORS = ("core", "config", "preload", "tools", "examples", "bench")
+FLOORS = ("core", "config", "preload", "mpi", "tools", "examples", "bench")
 
 # Nothing of locks, files and system calls in these, nor in what they include: they work on a plain
 # range of bytes.
@@ -33,8 +33,9 @@ PRELOAD_FROM_CORE = {"core/" + name + ".h"
 
 CONDITIONS_ALLOWED = {"core/base.h", "core/os.c"}
 
-# Programs of systems that have MPI.
-COMPILED_WITH_MPI = {"examples/table_ranks_mpi.c"}
+# What there is on systems that have MPI.
+COMPILED_WITH_MPI = {"examples/table_ranks_mpi.c", "examples/mpi_table.c", "mpi/communicator.c", "mpi/filled.c",
+                     "mpi/rounds.c", "mpi/verdict.c"}
 
 # And of those that have elfutils.
 COMPILED_WITH_LIBDW = {"preload/debug_file.c", "preload/inlined.c", "preload/lines_module.c"}
@@ -68,7 +69,7 @@ class House:
         found = []
         for quote, target in INCLUDE.findall(text):
             own = name.split("/")[0]
-            candidates = ([f"{own}/{target}"] if quote == '"' else []) + [f"core/{target}", target]
+            candidates = ([f"{own}/{target}"] if quote == '"' else []) + [f"core/{target}", f"mpi/{target}", target]
             known = next((c for c in candidates if c in self.text), None)
             if known is not None:
                 found.append(known)
@@ -226,8 +227,11 @@ def checks(house, build):
     def config_may(name, target):
         return floor_of(target) == "config"
 
+    def mpi_may(name, target):
+        return floor_of(target) == "mpi" or target == "core/shmcore.h"
+
     def examples_may(name, target):
-        return floor_of(target) == "examples" or target == "core/shmcore.h"
+        return floor_of(target) == "examples" or target in ("core/shmcore.h", "mpi/shmcore_mpi.h")
 
     def bench_may(name, target):
         return floor_of(target) == "bench" or target == "core/shmcore.h"
@@ -242,7 +246,8 @@ def checks(house, build):
     yield "config/ includes only config/", wrong_arrows(house, "config", config_may)
     yield "preload/ includes config/ and the chosen headers of core/", wrong_arrows(house, "preload", preload_may)
     yield "tools/ includes only shmcore.h and the headers of policies and records", wrong_arrows(house, "tools", tools_may)
-    yield "examples/ include only shmcore.h and each other", wrong_arrows(house, "examples", examples_may)
+    yield "mpi/ includes only shmcore.h and its own", wrong_arrows(house, "mpi", mpi_may)
+    yield "examples/ include only the public headers and each other", wrong_arrows(house, "examples", examples_may)
     yield "bench/ includes only shmcore.h and its own", wrong_arrows(house, "bench", bench_may)
     yield "no circles among the rooms", circles(house)
     yield "#if only where systems and compilers are told apart", conditions(house)

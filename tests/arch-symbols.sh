@@ -25,6 +25,8 @@ preload=$build/preload/libshmpreload.so
 symbols=$build/preload/shmpreload-symbols.so
 lines=$build/preload/shmpreload-lines.so # only where there is elfutils
 [ -f "$lines" ] || lines=
+mpi=$build/mpi/libshmcore-mpi.so # only where there is MPI
+[ -f "$mpi" ] || mpi=
 number=0
 failures=0
 work=$(mktemp -d)
@@ -121,7 +123,7 @@ test_needed() {
 
 test_hardening() {
     local file
-    for file in "$preload" "$core" "$symbols" ${lines:+"$lines"}; do
+    for file in "$preload" "$core" "$symbols" ${lines:+"$lines"} ${mpi:+"$mpi"}; do
         readelf -lW "$file" >"$work/segments"
         readelf -dW "$file" >"$work/dynamic"
         {
@@ -297,6 +299,7 @@ test_exports "$core" core/shmcore.map
 test_exports "$preload" preload/shmpreload.map
 test_exports "$symbols" preload/symbols.map
 [ -z "$lines" ] || test_exports "$lines" preload/lines.map
+[ -z "$mpi" ] || test_exports "$mpi" mpi/shmcore_mpi.map
 test_imports
 test_needed
 test_hardening

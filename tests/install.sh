@@ -47,6 +47,14 @@ try 'shmcore.pc has the version' test "$(pkg-config --modversion shmcore)" = "$(
 # shellcheck disable=SC2046 # flags are words
 try 'an example builds against it' gcc -o "$work/naming_shim" "$source/examples/naming_shim.c" \
     $(pkg-config --cflags --libs shmcore)
+if [ -n "$(find "$work/root" -name shmcore-mpi.pc)" ]; then
+    # the compiler of the MPI that the library was built with
+    compiler=mpicc
+    command -v "mpicc.$(pkg-config --variable=mpi shmcore-mpi)" >/dev/null && compiler+=.$(pkg-config --variable=mpi shmcore-mpi)
+    # shellcheck disable=SC2046
+    try 'an MPI program builds against shmcore-mpi.pc' "$compiler" -D_GNU_SOURCE -o "$work/mpi_table" \
+        "$source/examples/mpi_table.c" $(pkg-config --cflags --libs shmcore-mpi)
+fi
 case $library in "$work/root"*) ;; *) library=$work/root$library ;; esac
 try 'and runs' env LD_LIBRARY_PATH="$library" "$work/naming_shim"
 try 'the module of names is beside the preload' test -f "$library/shmpreload-symbols.so" -a \

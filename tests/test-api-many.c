@@ -47,6 +47,21 @@ static void a_hundred_thousand_names(void **state)
     shmcore_close(segment);
 }
 
+/* What a part of the segment keeps to itself when a block is freed does not stand in the way of a larger one.
+ */
+static void room_that_was_kept(void **state)
+{
+    (void)state;
+    shmcore_segment *segment = open_here(NODE, 64 * MIB);
+    const size_t before = shmcore_actual_size(segment);
+    for (size_t mib = 32; mib <= 60; mib += 4) {
+        assert_int_equal(shmcore_deallocate(segment, allocate(segment, "block", mib * MIB)), 0);
+        assert_int_equal(shmcore_actual_size(segment), before);
+    }
+    assert_refused(shmcore_allocate(segment, "too much", 64 * MIB), ENOMEM);
+    shmcore_close(segment);
+}
+
 static size_t available_memory(void)
 {
     size_t kibibytes = 0;
@@ -264,9 +279,8 @@ static void four_processes_at_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        API_TEST(a_hundred_thousand_names),
-        API_TEST(big_blocks),
-        API_TEST(a_full_segment),
+        API_TEST(a_hundred_thousand_names), API_TEST(big_blocks),
+        API_TEST(a_full_segment),           API_TEST(room_that_was_kept),
         API_TEST(four_processes_at_random),
     };
     signal(SIGPIPE, SIG_IGN);

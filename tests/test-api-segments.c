@@ -193,11 +193,6 @@ static void reopen_with_others(void)
     traits.persist = true;
     expect_refusal(traits, EINVAL);
     traits.persist = false;
-    traits.scope = SHMCORE_SCOPE_SOCKET;
-    expect_refusal(traits, EINVAL);
-    traits.scope = SHMCORE_SCOPE_NUMA;
-    expect_refusal(traits, EINVAL);
-    traits.scope = SHMCORE_SCOPE_NODE;
     traits.resource = (enum shmcore_resource)7;
     expect_refusal(traits, EINVAL);
 }

@@ -177,16 +177,50 @@ static void assert_job(char *const *environment, const char *wanted)
 static void job_of_environment(void **state)
 {
     (void)state;
-    char *const none[] = {"PATH=/bin", "XSHM_JOB=no", "SHM_JOBX=no", NULL};
-    char *const ours[] = {"SLURM_JOB_ID=7", "PMIX_NAMESPACE=p-1", "SHM_JOB=mine", NULL};
-    char *const pmix[] = {"SLURM_JOB_ID=7", "PMIX_NAMESPACE=p-1", NULL};
-    char *const slurm[] = {"SHM_JOB=", "SLURM_JOB_ID=7", "PBS_JOBID=8@host", NULL};
-    char *const pbs[] = {"PBS_JOBID=8@host", NULL};
-    assert_job(none, "");
-    assert_job(ours, "mine");
-    assert_job(pmix, "p-1");
-    assert_job(slurm, "7");
-    assert_job(pbs, "8@host");
+    static const struct {
+        const char *wanted;
+        char *environment[5];
+    } jobs[] = {
+        {"", {"PATH=/bin", "XSHM_JOB=no", "SHM_JOBX=no"}},
+        {"mine", {"SLURM_JOB_ID=7", "PMIX_NAMESPACE=p-1", "SHM_JOB=mine"}},
+        {"p-1", {"PMIX_NAMESPACE=p-1", "PMIX_RANK=0", "OMPI_COMM_WORLD_RANK=0"}},
+        /* steps of one job */
+        {"7", {"SLURM_JOB_ID=7", "SLURM_STEP_ID=0", "PMIX_NAMESPACE=slurm.pmix.7.0"}},
+        {"7", {"SHM_JOB=", "SLURM_JOB_ID=7", "SLURM_STEP_ID=1", "PMIX_NAMESPACE=slurm.pmix.7.1"}},
+        {"7", {"SLURM_JOB_ID=7", "PMI_RANK=0", "PMI_FD=0"}},
+        {"8@host", {"PBS_JOBID=8@host", "PMIX_NAMESPACE=p-1"}},
+        /* elements of arrays */
+        {"9", {"LSB_JOBID=9", "LSB_JOBINDEX=0"}},
+        {"9_12", {"LSB_JOBID=9", "LSB_JOBINDEX=12"}},
+        {"10", {"JOB_ID=10", "SGE_TASK_ID=undefined"}},
+        {"10_2", {"JOB_ID=10", "SGE_TASK_ID=2"}},
+        /* no rank of MPICH */
+        {"", {"PMI_FD=none"}},
+        {"", {"PMI_FD=1000000"}},
+    };
+    for (size_t i = 0; i < COUNT_OF(jobs); i++)
+        assert_job(jobs[i].environment, jobs[i].wanted);
+}
+
+/* MPICH's launcher says no job; each of its ranks has one end of a pair of sockets that it made. */
+static void job_of_mpich(void **state)
+{
+    (void)state;
+    int ends[2], file = open("/dev/null", O_RDONLY);
+    char pmi[32], wanted[32];
+    char *const environment[] = {"PMI_RANK=0", pmi, NULL};
+    assert_true(file >= 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    error_format(wanted, sizeof wanted, "pmi-%d", getpid());
+    for (int i = 0; i < 2; i++) {
+        error_format(pmi, sizeof pmi, "PMI_FD=%d", ends[i]);
+        assert_job(environment, wanted);
+    }
+    error_format(pmi, sizeof pmi, "PMI_FD=%d", file);
+    assert_job(environment, "");
+    close(file);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 /* ---------------------------------------------------------------- making and joining */
@@ -432,6 +466,7 @@ int main(int count, char **arguments)
         TEST(jobs),
         TEST(job_in_the_file_name),
         TEST(job_of_environment),
+        TEST(job_of_mpich),
         TEST(made),
         TEST(one_creator_one_address),
         TEST(twice_in_one_process),

@@ -105,6 +105,37 @@ static void records(void **state)
     assert_null(settings.record_file);
 }
 
+/* Each launcher's word; the rank of another world, as of the shell that called mpirun, comes after. */
+static void ranks(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK",
+                                        "MV2_COMM_WORLD_RANK", "SLURM_PROCID"};
+    enum { NAMES = sizeof names / sizeof names[0] };
+    char value[] = "a";
+    for (int i = 0; i < NAMES; i++)
+        unsetenv(names[i]);
+    read_with(NULL, NULL, NULL);
+    assert_null(settings.rank);
+    for (int i = NAMES - 1; i >= 0;
+         i--, value[0]++) { /* from the last to the first, each besides the others */
+        setenv(names[i], value, 1);
+        read_with(NULL, NULL, NULL);
+        assert_string_equal(settings.rank, value);
+    }
+    for (int i = 0; i < NAMES; i++) { /* and alone */
+        for (int k = 0; k < NAMES; k++)
+            unsetenv(names[k]);
+        setenv(names[i], "17", 1);
+        read_with(NULL, NULL, NULL);
+        assert_string_equal(settings.rank, "17");
+        setenv(names[i], "", 1);
+        read_with(NULL, NULL, NULL);
+        assert_null(settings.rank);
+        unsetenv(names[i]);
+    }
+}
+
 static void set_to_nothing_is_unset(void **state)
 {
     (void)state;
@@ -348,6 +379,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_set),
         cmocka_unit_test(records),
+        cmocka_unit_test(ranks),
         cmocka_unit_test(set_to_nothing_is_unset),
         cmocka_unit_test(text_in_the_variable),
         cmocka_unit_test(log_levels),

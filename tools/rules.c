@@ -181,12 +181,16 @@ static const char *segment_name(const struct policy *policy, const struct policy
 
 static void print_declarations(const struct policy *policy)
 {
+    static const char *const scopes[] = {[POLICY_SCOPE_NODE] = "",
+                                         [POLICY_SCOPE_SOCKET] = ", one for each socket",
+                                         [POLICY_SCOPE_NUMA] = ", one for each NUMA domain"};
     char size[DISPLAY_SIZE_MAX];
     for (size_t i = 0; i < policy->segment_count; i++) {
         const struct policy_segment *segment = &policy->segments[i];
         if (segment->line > 0)
-            printf("line %u: segment %s, %s\n", segment->line, segment->name,
-                   segment->size ? display_policy_size(segment->size, size) : "half of the file system");
+            printf("line %u: segment %s, %s%s\n", segment->line, segment->name,
+                   segment->size ? display_policy_size(segment->size, size) : "half of the file system",
+                   scopes[segment->scope]);
     }
     for (size_t i = 0; i < policy->program_count; i++)
         printf("only in programs that match %s\n", policy->programs[i]);

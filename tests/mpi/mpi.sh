@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# libshmcore-mpi under mpirun, with one, two and four ranks.
+#
+#     tests/mpi/mpi.sh BUILD_DIR openmpi|mpich RANKS…
+#
+# And the example, which is linked with the library itself, where that is for this MPI.
+. "$(dirname "$0")/../tap.sh"
+tap_begin mpi "${1-}"
+kind=$2
+shift 2
+. "$(dirname "$0")/launch.sh"
+mib=${TEST_MPI_MIB:-16} # of the segment whose blocks come and go; 512 takes minutes
+
+# each verdict of the program is one of ours
+take_over() { # take_over WHAT
+    local line
+    while IFS= read -r line; do
+        [[ $line == 'ok - '* ]]
+        verdict $? "$1: ${line#*ok - }" "$work/err"
+    done < <(grep -E '^(not )?ok - ' "$work/out")
+}
+
+run() { # run RANKS
+    new_job
+    last="mpirun -n $1 test-mpi $mib"
+    launch "$1" "$build/tests/mpi/test-mpi-$kind" "$mib" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+    take_over "$kind, $1"
+    has out '^ok - some communicators' "$kind, $1 ranks: it comes to its end"
+    exits 0 "$kind, $1 ranks"
+}
+
+# The example, with one node and none of the library's insides.
+example() {
+    seq 100000 >"$work/table"
+    new_job
+    last="mpirun -n 2 mpi_table"
+    launch 2 "$build/examples/mpi_table" "$work/table" >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+    exits 0 "mpi_table"
+    has out '^2 ranks in 1 segments, a table of 0.6 MiB$' "mpi_table: one copy"
+    has out '^checksum [0-9a-f]{16}$' "mpi_table: the same in all ranks"
+    launch 2 "$build/examples/mpi_table" "$work/no such file" >"$work/out" 2>"$work/err" </dev/null
+    [ $? != 0 ]
+    verdict $? "mpi_table: a file that is not there"
+    "$tool" gc >"$work/out" 2>"$work/err" # what was killed cannot tidy up
+}
+
+reason=$(why_no_launch)
+for ranks; do
+    if [ -n "$reason" ]; then
+        skip "$kind, $ranks ranks" "$reason"
+    else
+        run "$ranks"
+    fi
+done
+library=libmpi\.so
+[ "$kind" != mpich ] || library=libmpich
+if [ -z "$reason" ] && ldd "$build/examples/mpi_table" 2>/dev/null | grep -q "$library"; then
+    example
+fi
+tap_end
