@@ -108,7 +108,8 @@ static bool is_excused(const char *line)
         "had no row for this process when it was forked",
         "has no room for", /* until the dead are looked for again, see reap_for_room() */
         ".index: it is in use",
-        "never matched", /* in a process that ended early */
+        "of merged memory in segment 'SHARED::storm': it is in use", /* its index, for the same reason */
+        "never matched",                                             /* in a process that ended early */
     };
     for (unsigned i = 0; i < sizeof excuses / sizeof excuses[0]; i++)
         if (strstr(line, excuses[i]) != NULL)
