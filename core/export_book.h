@@ -7,9 +7,10 @@
  * source names the one in use. One that has no thread is in the list of its label and class when it has room,
  * else nowhere.
  *
- * `thread` and `state` change under the heap's lock. While a slab has a thread, that thread alone reads and
- * writes the rest, with no lock; while it has none, whoever holds the lock does. Books are never unmapped
- * while the segment is open, so a stale pointer to one reads numbers that fit nothing.
+ * `thread` and `state` change under the heap's lock. While a slab has a thread, that thread alone writes the
+ * rest, with no lock; while it has none, whoever holds the lock does. But gone bits are set by whoever frees
+ * a block and is not the thread. Books are never unmapped while the segment is open, so a stale pointer to
+ * one reads numbers that fit nothing.
  */
 #ifndef SHM_EXPORT_BOOK_H
 #define SHM_EXPORT_BOOK_H
@@ -23,12 +24,11 @@ enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_DRAINED
 struct slab_book {
     struct export_slab *slab;
     const struct export_shape *shape;
-    _Atomic uint64_t thread; /* export_thread() of the one that takes slots; 0: none */
+    _Atomic uint64_t thread; /* book_this_thread() of the one that takes slots; 0: none */
     uint64_t base;           /* the slab's */
     uint32_t hint;           /* a word of bits where a slot may be free */
     uint32_t ready;          /* slots whose memory is reserved */
-    uint32_t
-        used; /* slots taken and not given back; those that others freed count until they are folded in */
+    uint32_t used;           /* slots taken; what others freed counts until it is folded in */
     uint32_t label, slab_class;
     _Atomic uint32_t state;       /* enum slab_state */
     _Atomic bool in_use;          /* its thread takes slots from it, or is about to */

@@ -43,7 +43,7 @@ void own_slab_emptied(shmcore_segment *segment, struct slab_book *book);
 /* Another one: all slots of a word are gone, or it was FULL; `state` was seen after the slot was gone. */
 void own_slab_freed(shmcore_segment *segment, struct slab_book *book, const void *pointer, uint32_t state);
 
-/* Of a pointer into a slab of ours. False: no live block begins there. `slot` may be NULL. */
+/* Of a pointer into a slab of ours. False: no live block begins there. */
 bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot);
 bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer);
 

@@ -102,9 +102,7 @@ static inline uint32_t slot_of(const struct slab_book *book, const void *pointer
 
 bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot)
 {
-    const uint32_t at = slot_of(book, pointer);
-    if (slot != NULL)
-        *slot = at;
+    const uint32_t at = *slot = slot_of(book, pointer);
     return at < book->shape->slots &&
            (atomic_load(book_live_word(book, at / 64)) & ~atomic_load(book_gone_word(book, at / 64)) &
             (uint64_t)1 << at % 64) != 0;
@@ -136,10 +134,11 @@ bool export_give(shmcore_segment *segment, const void *pointer)
  * slot may be folded in and taken again. */
 bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
-    const uint32_t slot = slot_of(book, pointer), word = slot / 64;
-    const uint64_t bit = (uint64_t)1 << slot % 64;
-    if (UNLIKELY(!own_slot_is_alive(book, pointer, NULL)))
+    uint32_t slot;
+    if (UNLIKELY(!own_slot_is_alive(book, pointer, &slot)))
         return false;
+    const uint32_t word = slot / 64;
+    const uint64_t bit = (uint64_t)1 << slot % 64;
     atomic_fetch_or(export_gone_word(book->slab, book->shape, word), bit);
     const uint64_t gone = atomic_fetch_or(book_gone_word(book, word), bit);
     const uint64_t live = atomic_load(book_live_word(book, word));

@@ -7,7 +7,8 @@
  *   regions.c  regions between the pool and their owners
  *   blocks.c   named blocks: allocate, join, find
  *   release.c  named blocks: deallocate, one or all of a process
- *   export.c   blocks of one process, visible to all; export_extent.c, export_slab.c
+ *   export.c   blocks of one process, visible to all; export_extent.c, export_slab.c, and its slots in
+ *              export_slot.c; what this process alone knows of its slabs: export_book.c
  *   forked.c   what a fork does to all of these; forked_run.c   to a run of exported blocks; inherited.c what
  *              it left in a child
  *   reap.c     what dead processes held is given back

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The file of a program or library, in memory: its sections, each proven to lie inside it. For the modules
- * that are loaded at bring-up.
+ * of modules.h.
  *
  * Files of this machine's own word size and byte order, and none else: it is for code that runs here. Of a
  * compressed section the bytes are given as they are.
