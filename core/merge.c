@@ -22,6 +22,7 @@ struct chunk_work {
     bool mapped;            /* pages that are not its own are a file's, else zero */
     bool same_file;         /* … and that file is the canonical copy */
     uint64_t own[CHUNK_WORDS];
+    uint64_t holes[CHUNK_WORDS];   /* of the file that is mapped, as far as known */
     uint64_t zero[CHUNK_WORDS];    /* of the canonical copy: it has no such page */
     uint64_t written[CHUNK_WORDS]; /* of the replica: it has a page of its own */
 };
@@ -69,7 +70,7 @@ static unsigned char *address_of(const struct merge_index *index, uint32_t chunk
 /* Has the page contents that must be read? Otherwise it is zero, and is not touched. */
 static bool has_contents(const struct chunk_work *work, uint32_t page)
 {
-    return work->mapped || has(work->own, page);
+    return has(work->own, page) || (work->mapped && !has(work->holes, page));
 }
 
 /* ---------------------------------------------------------------- the pass */
@@ -129,7 +130,8 @@ static int copy_out(const struct chunk_work *work, int descriptor, uint64_t zero
     return 0;
 }
 
-static enum merge_outcome publish(struct chunk_work *work)
+/* `file`: that of the copy whose place this one takes, 0: there is none. */
+static enum merge_outcome publish(struct chunk_work *work, uint32_t file)
 {
     struct merge_pass *pass = work->pass;
     uint64_t zero[CHUNK_WORDS] = {0};
@@ -139,7 +141,8 @@ static enum merge_outcome publish(struct chunk_work *work)
         errno = ENOSPC;
         return MERGE_FULL;
     }
-    const int descriptor = merge_index_begin(pass->index, pass->row, work->chunk, &number);
+    const int descriptor = file == 0 ? merge_index_begin(pass->index, pass->row, work->chunk, &number)
+                                     : merge_index_renew(pass->index, pass->row, work->chunk, file, &number);
     if (descriptor == -EBUSY)
         return MERGE_AWAITED;
     if (descriptor < 0) {
@@ -313,12 +316,11 @@ static enum merge_outcome join(struct chunk_work *work, struct merge_local *loca
     struct merge_pass *pass = work->pass;
     const uint64_t start = os_clock();
     uint32_t file;
-    const int descriptor = merge_index_hold(pass->index, pass->row, work->chunk, &file);
+    const int descriptor = merge_index_hold(pass->index, pass->row, work->chunk, &file, work->zero);
     if (descriptor < 0) {
         errno = -descriptor;
         return descriptor == -EAGAIN ? MERGE_AWAITED : MERGE_FULL;
     }
-    memcpy(work->zero, pass->index->file->chunks[work->chunk].zero, sizeof work->zero);
     work->same_file = local->file == file && !local->has_holes;
     const enum merge_outcome outcome = join_file(work, file, descriptor);
     os_close(descriptor);
@@ -382,6 +384,27 @@ static bool look(struct chunk_work *work, struct merge_pass *pass, uint32_t chun
     return os_pages_own(pass->hold.pagemap, work->here, CHUNK_PAGES, work->own) == 0;
 }
 
+/* Who joins while the first one is not done with filling the chunk has what is filled later for himself, and
+ * so have all others. */
+static bool is_outdated(const struct chunk_work *work)
+{
+    return merge_index_is_outdated(work->pass->index, work->pass->row, work->chunk, shared_pages(work),
+                                   count(work->written));
+}
+
+/* It shares what it can of the old copy, whatever becomes of the new one. */
+static enum merge_outcome renew(const struct chunk_work *old, struct merge_local *local)
+{
+    struct chunk_work work;
+    if (!look(&work, old->pass, old->chunk, local))
+        return MERGE_DONE;
+    memcpy(work.holes, old->zero, sizeof work.holes);
+    if (publish(&work, local->file) != MERGE_DONE)
+        return MERGE_DONE;
+    memset(work.holes, 0, sizeof work.holes);
+    return join(&work, local);
+}
+
 enum merge_outcome merge_chunk(struct merge_pass *pass, uint32_t chunk, struct merge_local *local)
 {
     struct chunk_work work;
@@ -396,7 +419,7 @@ enum merge_outcome merge_chunk(struct merge_pass *pass, uint32_t chunk, struct m
     if ((all_own || !work.mapped) && all_is_zero(&work))
         return nothing_own ? MERGE_DONE : drop_zeros(&work, local);
     if (status.state == CHUNK_EMPTY) {
-        const enum merge_outcome outcome = publish(&work);
+        const enum merge_outcome outcome = publish(&work, 0);
         if (outcome != MERGE_DONE)
             return outcome;
     } else if (status.state != CHUNK_READY) {
@@ -406,7 +429,8 @@ enum merge_outcome merge_chunk(struct merge_pass *pass, uint32_t chunk, struct m
         errno = ENOMEM;
         return MERGE_FULL;
     }
-    return join(&work, local);
+    const enum merge_outcome outcome = join(&work, local);
+    return outcome == MERGE_DONE && is_outdated(&work) ? renew(&work, local) : outcome;
 }
 
 enum merge_outcome merge_restore(struct merge_pass *pass, uint32_t chunk, struct merge_local *local)

@@ -13,7 +13,9 @@
  * again. What a chunk needs for a while is one more copy of it at the most.
  *
  * A chunk that has changed so much that little of the copy is left is let go of; when all have done so, it
- * can be published anew.
+ * can be published anew. One that was published before it was filled is published anew by the first who finds
+ * that nobody shares more of the copy than he, and that he has much beside it: all others then join the new
+ * one.
  *
  * Not thread-safe: one pass at a time in a process, and nobody maps or unmaps the chunk meanwhile
  * (private_pass.c holds the arena's lock). No lock is taken but the index file's, and none while writers are

@@ -9,6 +9,10 @@
 #include "merge_index.h"
 #include "merge_index_own.h"
 
+/* A copy is renewed when so many pages are apart, and so many times. */
+#define RENEW_PAGES (CHUNK_PAGES / 16)
+#define RENEWALS    3u
+
 static void sheet_path(const struct merge_index *index, uint32_t sheet, uint32_t number,
                        char out[MERGE_PATH_BYTES])
 {
@@ -203,27 +207,73 @@ static bool go_on_from_dead(struct merge_index *index, uint32_t chunk, uint64_t 
                                           kept ? (word & ~CHUNK_STATE_MASK) | CHUNK_READY : CHUNK_EMPTY);
 }
 
+/* With the lock: from `word` to PUBLISHING. */
+static int begin(struct merge_index *index, uint32_t row, uint32_t chunk, uint64_t word, uint32_t *number)
+{
+    _Atomic uint64_t *state = &index->file->chunks[chunk].state;
+    *number = take_place(index, chunk);
+    if (*number > SHEET_FILE_MASK)
+        return -ENOSPC;
+    if (!atomic_compare_exchange_strong(state, &word, pack(index, CHUNK_PUBLISHING, *number, row)))
+        return -EBUSY;
+    const int descriptor = open_sheet(index, chunk / SHEET_CHUNKS, *number);
+    if (descriptor < 0)
+        atomic_store(state, CHUNK_EMPTY);
+    return descriptor;
+}
+
 int merge_index_begin(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t *number)
 {
     const int locked = merge_index_lock(index);
     if (locked < 0)
         return locked;
-    _Atomic uint64_t *state = &index->file->chunks[chunk].state;
-    uint64_t word = atomic_load(state);
+    struct merge_chunk *this = &index->file->chunks[chunk];
+    uint64_t word = atomic_load(&this->state);
     int descriptor = -EBUSY;
     if (is_being_changed(word) && go_on_from_dead(index, chunk, word)) {
         tidy_sheet(index, chunk / SHEET_CHUNKS);
-        word = atomic_load(state);
+        word = atomic_load(&this->state);
     }
     if ((word & CHUNK_STATE_MASK) == CHUNK_EMPTY) {
-        *number = take_place(index, chunk);
-        if (*number > SHEET_FILE_MASK)
-            descriptor = -ENOSPC;
-        else if (atomic_compare_exchange_strong(state, &word, pack(index, CHUNK_PUBLISHING, *number, row))) {
-            descriptor = open_sheet(index, chunk / SHEET_CHUNKS, *number);
-            if (descriptor < 0)
-                atomic_store(state, CHUNK_EMPTY);
-        }
+        this->renewals = 0;
+        descriptor = begin(index, row, chunk, word, number);
+    }
+    merge_index_unlock(locked);
+    return descriptor;
+}
+
+bool merge_index_is_outdated(const struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t shared,
+                             uint32_t apart)
+{
+    const struct view *view = &index->segment->view;
+    const uint32_t rows = (uint32_t)least(process_rows_used(view), MERGE_ROWS);
+    uint32_t others = 0;
+    if (apart < RENEW_PAGES || index->file->chunks[chunk].renewals >= RENEWALS)
+        return false;
+    for (uint32_t other = 0; other < rows; other++) {
+        const uint32_t held = merge_index_held(index, other, chunk);
+        if (other == row || held < HELD_SHARED || is_killed(view, other))
+            continue;
+        if (held - HELD_SHARED > shared)
+            return false;
+        others++;
+    }
+    return others * apart > shared;
+}
+
+int merge_index_renew(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t file,
+                      uint32_t *number)
+{
+    const int locked = merge_index_lock(index);
+    if (locked < 0)
+        return locked;
+    struct merge_chunk *this = &index->file->chunks[chunk];
+    const uint64_t word = atomic_load(&this->state);
+    int descriptor = -EBUSY;
+    if ((word & CHUNK_STATE_MASK) == CHUNK_READY && file_of(word) == file) {
+        this->renewals++;
+        descriptor = begin(index, row, chunk, word, number);
+        tidy_sheet(index, chunk / SHEET_CHUNKS);
     }
     merge_index_unlock(locked);
     return descriptor;
@@ -269,21 +319,37 @@ static bool close_if_last(struct merge_index *index, uint32_t row, uint32_t chun
     return atomic_compare_exchange_strong(state, &closing, last ? CHUNK_EMPTY : ready) && last;
 }
 
-int merge_index_hold(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t *number)
+/* A copy that is renewed meanwhile has lost its file's name, and its list of pages may be half the new one's.
+ */
+static int open_copy(const struct merge_index *index, uint32_t chunk, uint32_t *number,
+                     uint64_t zero[CHUNK_WORDS])
 {
+    const struct merge_chunk *this = &index->file->chunks[chunk];
     char path[MERGE_PATH_BYTES];
+    const uint64_t word = atomic_load(&this->state);
+    if ((word & CHUNK_STATE_MASK) != CHUNK_READY)
+        return -EAGAIN;
+    *number = file_of(word);
+    sheet_path(index, chunk / SHEET_CHUNKS, *number, path);
+    const int descriptor = merge_index_open_own(path, OS_READ);
+    memcpy(zero, this->zero, sizeof this->zero);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load(&this->state) == word)
+        return descriptor;
+    if (descriptor >= 0)
+        os_close(descriptor);
+    return -EAGAIN;
+}
+
+int merge_index_hold(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t *number,
+                     uint64_t zero[CHUNK_WORDS])
+{
     const uint32_t before = merge_index_held(index, row, chunk);
     if (row >= MERGE_ROWS || !is_reserved(index, row, chunk))
         return -ENOMEM;
     if (before < HELD_SHARED)
         set_held(index, row, chunk, HELD_SHARED);
-    const uint64_t word = atomic_load(&index->file->chunks[chunk].state);
-    int descriptor = -EAGAIN;
-    if ((word & CHUNK_STATE_MASK) == CHUNK_READY) {
-        *number = file_of(word);
-        sheet_path(index, chunk / SHEET_CHUNKS, *number, path);
-        descriptor = merge_index_open_own(path, OS_READ);
-    }
+    const int descriptor = open_copy(index, chunk, number, zero);
     if (descriptor < 0 && before < HELD_SHARED)
         set_held(index, row, chunk, before);
     return descriptor;

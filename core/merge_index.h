@@ -11,8 +11,9 @@
  *
  *   EMPTY → PUBLISHING(row)     its publisher copies its own pages into the file
  *   PUBLISHING → READY          from now on that part of the file is never changed, and never punched
- *   READY → CLOSING(row)        by the last holder, who then looks for holders again
- *   CLOSING → EMPTY, or READY   there is none, or there is one
+ *   READY → PUBLISHING(row)     by a holder, when a new copy serves all of them better: whoever has pages of
+ * the old one keeps them until he joins the new one READY → CLOSING(row)        by the last holder, who then
+ * looks for holders again CLOSING → EMPTY, or READY   there is none, or there is one
  *
  * A new holder says first that he is one and looks at the state then, so one of the two sees the other. From
  * PUBLISHING or CLOSING of a dead process anybody may go on as from EMPTY. A file is unlinked when no chunk
@@ -69,6 +70,14 @@ struct chunk_status merge_index_status(const struct merge_index *index, uint32_t
 /* EMPTY → PUBLISHING by the row. A descriptor for writing the copy at merge_index_offset(), and the file's
  * number; -EBUSY when somebody else is at it, or another -errno. */
 int merge_index_begin(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t *number);
+/* Does the copy serve all who hold it badly? The row shares `shared` pages of it and has `apart` of its own;
+ * nobody shares more, and what the others could share of these is more than what the old copy takes until its
+ * file goes. It is a guess, as nobody knows what the others have: so it is made a few times only. */
+bool merge_index_is_outdated(const struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t shared,
+                             uint32_t apart);
+/* READY, with the copy in this file → PUBLISHING by the row. As merge_index_begin(). */
+int merge_index_renew(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t file,
+                      uint32_t *number);
 /* PUBLISHING → READY: the copy has these pages. */
 void merge_index_publish(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t number,
                          uint32_t pages, const uint64_t zero[CHUNK_WORDS]);
@@ -80,9 +89,10 @@ static inline uint64_t merge_index_offset(uint32_t chunk)
     return chunk % SHEET_CHUNKS * MERGE_CHUNK;
 }
 
-/* The row holds the chunk's copy from now on: a descriptor for reading it, -EAGAIN when it is not READY, or
- * another -errno. */
-int merge_index_hold(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t *number);
+/* The row holds the chunk's copy from now on: a descriptor for reading it, its file's number and which pages
+ * it does not have; -EAGAIN when it is not READY or just renewed, or another -errno. */
+int merge_index_hold(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t *number,
+                     uint64_t zero[CHUNK_WORDS]);
 /* How many pages of it the row has. */
 void merge_index_note_shared(struct merge_index *index, uint32_t row, uint32_t chunk, uint32_t pages);
 /* It does not hold it any more; `used`: memory of its own still lies there. */

@@ -20,6 +20,7 @@
  *   header, spans, sheets   holder of the index file's lock; header.wanted and done anyone
  *   chunk.state             anyone by compare-and-swap, see merge_index.h
  *   chunk.pages, zero       the chunk's publisher
+ *   chunk.renewals          holder of the index file's lock
  *   chunk.block_*           whoever has the block; for listings only
  *   row, held[row]          the process of the row, and who reaps it
  */
@@ -29,7 +30,7 @@
 #include "layout.h"
 
 #define MERGE_MAGIC   UINT64_C(0x454752454d48530a) /* "\nSHMERGE" */
-#define MERGE_VERSION 1u
+#define MERGE_VERSION 2u
 
 #define MERGE_SPACE  (256 * GIBI)
 #define MERGE_GRAIN  (16 * MEBI)
@@ -98,8 +99,8 @@ enum chunk_state { CHUNK_EMPTY = 0, CHUNK_PUBLISHING = 1, CHUNK_READY = 2, CHUNK
 
 struct merge_chunk {
     _Atomic uint64_t state;
-    uint32_t pages; /* that the canonical copy has */
-    uint32_t unused;
+    uint32_t pages;    /* that the canonical copy has */
+    uint32_t renewals; /* how often a better copy took its place */
     /* the block that begins in this chunk, when one of a chunk or more does; for listings */
     _Atomic uint64_t block_bytes;
     _Atomic uint64_t block_sequence;

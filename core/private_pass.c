@@ -37,6 +37,12 @@ struct sweep {
 
 /* ---------------------------------------------------------------- one chunk */
 
+static bool has_new_copy(const struct sweep *sweep, const struct merge_local *local, uint32_t chunk)
+{
+    const struct chunk_status status = merge_index_status(&sweep->space->index, chunk);
+    return local->holds && status.state == CHUNK_READY && status.file != local->file;
+}
+
 /* Worth a try: it has been as it is for long enough. */
 static bool is_due(struct sweep *sweep, struct merge_local *local, uint32_t chunk, uint64_t quiet)
 {
@@ -46,7 +52,8 @@ static bool is_due(struct sweep *sweep, struct merge_local *local, uint32_t chun
         local->signature = signature;
         local->since = now;
     }
-    if (signature == local->tried && (local->failures == 0 || now < local->not_before))
+    if (signature == local->tried &&
+        (local->failures == 0 ? !has_new_copy(sweep, local, chunk) : now < local->not_before))
         return false;
     if (sweep->now)
         return true;

@@ -50,8 +50,8 @@ static void who_has_no_place_holds_nothing(void **state)
     assert_int_equal(merge_index_held(&merged, MERGE_ROWS, 0), HELD_NOTHING);
     assert_int_equal(merge_index_held(&merged, row, MERGE_CHUNKS), HELD_NOTHING);
     publish(row, 5000);
-    assert_int_equal(merge_index_hold(&merged, row, 5000, &number), -ENOMEM);
-    assert_int_equal(merge_index_hold(&merged, MERGE_ROWS, 5000, &number), -ENOMEM);
+    assert_int_equal(merge_index_hold(&merged, row, 5000, &number, absent), -ENOMEM);
+    assert_int_equal(merge_index_hold(&merged, MERGE_ROWS, 5000, &number, absent), -ENOMEM);
     merge_index_drop_row(&merged, ROW_NONE);
 }
 
@@ -67,7 +67,7 @@ static void from_empty_to_ready(void **state)
     use_all(row);
     use_all(other);
     assert_int_equal(state_of(2), CHUNK_EMPTY);
-    assert_int_equal(merge_index_hold(&merged, row, 2, &unwanted), -EAGAIN);
+    assert_int_equal(merge_index_hold(&merged, row, 2, &unwanted, absent), -EAGAIN);
     const int descriptor = merge_index_begin(&merged, row, 2, &number);
     assert_true(descriptor >= 0);
     assert_int_equal(number, 1);
@@ -75,7 +75,7 @@ static void from_empty_to_ready(void **state)
     assert_int_equal(state_of(2), CHUNK_PUBLISHING);
     assert_int_equal(merge_index_begin(&merged, other, 2, &unwanted), -EBUSY);
     assert_int_equal(merge_index_begin(&merged, row, 2, &unwanted), -EBUSY);
-    assert_int_equal(merge_index_hold(&merged, other, 2, &unwanted), -EAGAIN);
+    assert_int_equal(merge_index_hold(&merged, other, 2, &unwanted, absent), -EAGAIN);
     assert_int_equal(merge_index_held(&merged, other, 2), HELD_USED);
     assert_int_equal(os_write_at(descriptor, &number, sizeof number, merge_index_offset(2)), 0);
     os_close(descriptor);

@@ -104,10 +104,10 @@ static void one_that_dies_while_it_closes_is_taken_over(void **state)
     struct child child = start(closes, NULL);
     assert_int_equal(state_of(0), CHUNK_CLOSING);
     assert_int_equal(merge_index_begin(&merged, row, 0, &number), -EBUSY);
-    assert_int_equal(merge_index_hold(&merged, row, 0, &number), -EAGAIN);
+    assert_int_equal(merge_index_hold(&merged, row, 0, &number, absent), -EAGAIN);
     child_kill(&child);
     assert_int_equal(state_of(0), CHUNK_EMPTY);
-    assert_int_equal(merge_index_hold(&merged, row, 0, &number), -EAGAIN);
+    assert_int_equal(merge_index_hold(&merged, row, 0, &number, absent), -EAGAIN);
     assert_int_equal(merge_index_held(&merged, row, 0), HELD_USED);
     assert_int_equal(publish_and_hold(row, 0), 2);
     merge_index_release(&merged, row, 0, true);
@@ -125,7 +125,7 @@ static int holds_all(struct child *self, void *argument)
         if (merge_index_use(&merged, row, chunks[i], 1) != 0)
             return 2;
     for (unsigned i = 0; i < 2; i++)
-        if (merge_index_hold(&merged, row, i, &number) < 0)
+        if (merge_index_hold(&merged, row, i, &number, absent) < 0)
             return 3;
     merge_index_note_shared(&merged, row, 0, 100);
     atomic_store(&merged.file->rows[row].listens, 1);

@@ -202,6 +202,72 @@ static void a_new_phase_has_a_new_copy(void **state)
     }
 }
 
+/* The first was not done with filling it. */
+static void a_copy_of_the_beginning_is_renewed(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    for (int whom = HERE; whom <= THERE; whom++) {
+        fill(whom, 0, 200, 1);
+        expect_merge(whom, MERGE_DONE);
+        expect_shared(whom, 200, 0);
+    }
+    fill(HERE, 200, 312, 1);
+    fill(THERE, 200, 312, 1);
+    expect_merge(THERE, MERGE_DONE);
+    expect_shared(THERE, CHUNK_PAGES, 0);
+    assert_int_equal(merge_index_status(&merged, 0).file, 2);
+    assert_false(sheet_exists(0, 1));
+    expect_all(HERE, 1); /* still the old copy's, and its own */
+    expect_merge(HERE, MERGE_DONE);
+    expect_shared(HERE, CHUNK_PAGES, 0);
+    expect_all(HERE, 1);
+    expect_all(THERE, 1);
+}
+
+/* What is in each place for good is no reason to copy it again and again. */
+static void it_is_not_renewed_for_ever(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    both_merge_the_same(1);
+    for (uint64_t round = 2; round < 20; round++)
+        for (int whom = HERE; whom <= THERE; whom++) {
+            fill(whom, 150, 362, round + 100 * (uint64_t)whom);
+            expect_merge(whom, MERGE_DONE);
+            expect_pages(whom, 0, 150, 1);
+            expect_pages(whom, 150, 362, round + 100 * (uint64_t)whom);
+        }
+    assert_in_range(merge_index_status(&merged, 0).file, 2, 4);
+}
+
+/* A page that the new copy has and the old had not, and the other way round. */
+static void what_was_zero_before_it_was_renewed(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    for (int whom = HERE; whom <= THERE; whom++) {
+        fill(whom, 0, 100, 1);
+        expect_merge(whom, MERGE_DONE);
+    }
+    fill(THERE, 0, 20, 2);
+    expect_merge(THERE, MERGE_DONE);
+    fill(HERE, 0, 20, 0);
+    fill(HERE, 100, 200, 1);
+    expect_merge(HERE, MERGE_DONE);
+    assert_int_equal(merge_index_status(&merged, 0).file, 2);
+    assert_int_equal(pages_of_file(2), 280);
+    expect_merge(THERE, MERGE_DONE);
+    for (int whom = HERE; whom <= THERE; whom++) {
+        expect_pages(whom, 20, 80, 1);
+        expect_pages(whom, 300, 212, 0);
+    }
+    expect_pages(HERE, 0, 20, 0);
+    expect_pages(HERE, 100, 200, 1);
+    expect_pages(THERE, 0, 20, 2);
+    expect_pages(THERE, 100, 200, 0);
+}
+
 static void a_signature_changes_with_a_page(void **state)
 {
     (void)state;
@@ -232,6 +298,9 @@ int main(void)
         RANK(what_becomes_zero_is_let_go_of),
         RANK(a_copy_never_changes),
         RANK(a_new_phase_has_a_new_copy),
+        RANK(a_copy_of_the_beginning_is_renewed),
+        RANK(it_is_not_renewed_for_ever),
+        RANK(what_was_zero_before_it_was_renewed),
         RANK(a_signature_changes_with_a_page),
     };
     int failed = 0;

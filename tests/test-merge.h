@@ -85,6 +85,7 @@ static inline bool sheet_exists(uint32_t sheet, uint32_t number)
 }
 
 static const uint64_t no_zeros[CHUNK_WORDS];
+static uint64_t absent[CHUNK_WORDS]; /* pages of the copy last held */
 
 /* Another process's row, as if it lived as long as this one. */
 static inline uint32_t second_row(void)
@@ -107,7 +108,7 @@ static inline uint32_t publish(uint32_t of, uint32_t chunk)
 static inline void hold(uint32_t of, uint32_t chunk, uint32_t expected)
 {
     uint32_t number = 0, written = 0;
-    const int descriptor = merge_index_hold(&merged, of, chunk, &number);
+    const int descriptor = merge_index_hold(&merged, of, chunk, &number, absent);
     assert_true(descriptor >= 0);
     assert_int_equal(number, expected);
     assert_int_equal(os_read_at(descriptor, &written, sizeof written, merge_index_offset(chunk)), 4);

@@ -59,7 +59,9 @@ static const char *look_at_chunk(const struct merge_index *index, uint32_t chunk
         return SAY("chunk %u stays in state %d", chunk, (int)state);
     if (state == CHUNK_READY && holders == 0)
         return SAY("the copy of chunk %u stays though nobody holds it", chunk);
-    if (state == CHUNK_EMPTY && holders != 0)
+    /* one that dies while it renews a copy leaves those who have the old one, which nobody can join any more
+     */
+    if (state == CHUNK_EMPTY && holders != 0 && index->file->chunks[chunk].renewals == 0)
         return SAY("chunk %u has %u holders and no copy", chunk, holders);
     return NULL;
 }

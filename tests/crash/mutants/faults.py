@@ -128,8 +128,8 @@ FAULTS = {
     "hold-after-looking": ("merge_copies.c", "join, the last holder lets go", [
         ("    if (before < HELD_SHARED)\n"
          "        set_held(index, row, chunk, HELD_SHARED);\n"
-         "    const uint64_t word = atomic_load(&index->file->chunks[chunk].state);\n",
-         "    const uint64_t word = atomic_load(&index->file->chunks[chunk].state);\n"
+         "    const int descriptor = open_copy(index, chunk, number, zero);\n",
+         "    const int descriptor = open_copy(index, chunk, number, zero);\n"
          "    if (before < HELD_SHARED)\n"
          "        set_held(index, row, chunk, HELD_SHARED);\n"),
     ]),
