@@ -315,7 +315,8 @@ void *block_allocate(shmcore_segment *segment, const char *name, uint64_t salt, 
     if (UNLIKELY(pointer == NULL) && (errno == ENOMEM || errno == EEXIST)) {
         const int error = errno;
         const bool gathered = error == ENOMEM && regions_gather(segment);
-        if (reap_for_room(segment) || gathered)
+        const bool reaped = reap_for_room(segment);
+        if ((error == ENOMEM && regions_await(segment)) || reaped || gathered)
             return make_or_join(segment, &key, bytes, share, created);
         errno = error;
     }

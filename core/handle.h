@@ -107,6 +107,9 @@ void regions_return(shmcore_segment *segment, struct region_run run);
 /* There is no room: what the shards keep to themselves goes back to the pool. True: that was something, it is
  * worth trying again. With nothing entered. */
 bool regions_gather(shmcore_segment *segment);
+/* Waits while living processes have regions on their way to the pool, a few seconds at the most. Was there
+ * any? */
+bool regions_await(const shmcore_segment *segment);
 
 /* Whole regions inside an extent. */
 struct region_run regions_inside(const struct view *view, struct extent extent);

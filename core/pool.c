@@ -58,6 +58,40 @@ static struct region_run find_run(const struct view *view, uint32_t count, uint3
     return (struct region_run){0, 0};
 }
 
+/* The last free region before `end`, or the number of regions. */
+static uint32_t last_free(const struct view *view, uint32_t end)
+{
+    while (end > 0) {
+        const uint32_t first = (end - 1) / 64 * 64;
+        const uint64_t before = end % 64 == 0 ? UINT64_MAX : ((uint64_t)1 << end % 64) - 1;
+        const uint64_t word = view->region_free[first / 64] & before;
+        if (word != 0)
+            return first + log2_floor(word);
+        end = first;
+    }
+    return view->region_count;
+}
+
+/* The highest one that begins at `from` or later. */
+static struct region_run find_last_run(const struct view *view, uint32_t count, uint32_t alignment,
+                                       uint32_t from)
+{
+    for (uint32_t last = last_free(view, view->region_count); last < view->region_count;) {
+        if (count > last + 1 - least(from, last + 1))
+            break;
+        const uint32_t first = (uint32_t)align_down(last + 1 - count, alignment);
+        if (first < from)
+            break;
+        uint32_t length = 0; /* free, from the end on */
+        while (length < count && is_free(view, first + count - 1 - length))
+            length++;
+        if (length == count)
+            return (struct region_run){first, count};
+        last = last_free(view, first + count - 1 - length);
+    }
+    return (struct region_run){0, 0};
+}
+
 static void set_free(const struct view *view, struct transaction *transaction, struct region_run run,
                      bool free)
 {
@@ -87,16 +121,12 @@ void pool_hand(const struct view *view, struct region_run run, uint32_t owner)
 
 struct region_run pool_find(const struct view *view, uint32_t count, uint32_t alignment, bool low)
 {
-    struct region_run run = {0, 0};
     const uint32_t hint = (uint32_t)most(view->pool->hint, view->table_regions);
     const uint32_t low_end = (uint32_t)least(RECORD_LIMIT >> view->region_shift, view->region_count);
     if (count == 0 || count > view->pool->free_regions)
-        return run;
-    if (!low && low_end < view->region_count)
-        run = find_run(view, count, alignment, (uint32_t)most(hint, low_end), view->region_count);
-    if (run.count == 0)
-        run = find_run(view, count, alignment, hint, low ? low_end : view->region_count);
-    return run;
+        return (struct region_run){0, 0};
+    return low ? find_run(view, count, alignment, hint, low_end)
+               : find_last_run(view, count, alignment, hint);
 }
 
 void pool_take(const struct view *view, struct transaction *transaction, struct region_run run,
@@ -134,6 +164,17 @@ struct region_run pool_next_of(const struct view *view, uint32_t owner, uint32_t
            !is_free(view, run.first + run.count) && view->region_owner[run.first + run.count] == owner)
         run.count++;
     return run;
+}
+
+uint32_t pool_next_returning(const struct view *view, uint32_t from, uint32_t *row)
+{
+    uint32_t region = (uint32_t)most(from, view->table_regions);
+    for (; region < view->region_count; region++) {
+        *row = __atomic_load_n(&view->region_owner[region], __ATOMIC_ACQUIRE) - OWNER_RETURNING;
+        if (*row < view->row_count && !is_free(view, region))
+            break;
+    }
+    return region;
 }
 
 uint32_t pool_longest(const struct view *view)

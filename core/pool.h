@@ -2,9 +2,10 @@
  *
  * The common pool: regions that belong to nobody, and the table that says whom the others belong to.
  *
- * A region's owner is a shard, a process row, or the tables at the start of the file. First fit from
- * the lowest address, so that small segments stay dense and slabs of records stay below
- * RECORD_LIMIT; large extents of segments beyond it are looked for above it first.
+ * A region's owner is a shard, a process row, or the tables at the start of the file. Slabs of records have
+ * the first place that fits from the lowest address, and must stay below RECORD_LIMIT; everything else has
+ * the first from the highest: slabs, which stay, would else lie behind whatever large block there was when
+ * they were made, and no larger one would fit again.
  *
  * Pure, like the heap; the caller holds the pool's lock.
  */
@@ -40,6 +41,10 @@ void pool_hand(const struct view *view, struct region_run run, uint32_t owner);
 
 /* The next run of regions of `owner` at or after `from`; at most `most` regions of it. */
 struct region_run pool_next_of(const struct view *view, uint32_t owner, uint32_t from, uint32_t most);
+
+/* The next region at or after `from` that is on its way back, and of which process row; the number of
+ * regions: there is none. Without the lock it is a glance. */
+uint32_t pool_next_returning(const struct view *view, uint32_t from, uint32_t *row);
 
 /* The longest run that pool_take could give. */
 uint32_t pool_longest(const struct view *view);

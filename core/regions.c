@@ -9,6 +9,11 @@
 #include <errno.h>
 
 #include "handle.h"
+#include "os.h"
+
+/* Their memory is taken away meanwhile. */
+#define RETURN_PATIENCE UINT64_C(5000000000)
+#define RETURN_STEP     UINT64_C(1000000)
 
 int out_of_space(const shmcore_segment *segment, uint64_t bytes)
 {
@@ -162,6 +167,31 @@ bool regions_gather(shmcore_segment *segment)
         }
     }
     return gathered;
+}
+
+/* A process that lives and has regions on their way back, as the owners tell: a glance, without the pool. */
+static bool somebody_returns(const shmcore_segment *segment)
+{
+    const struct view *view = &segment->file.view;
+    uint32_t row, dead = ROW_NONE;
+    for (uint32_t region = 0; (region = pool_next_returning(view, region, &row)) < view->region_count;
+         region++) {
+        if (row != dead && !process_is_dead(view, row, segment->file.device, segment->file.inode))
+            return true;
+        dead = row;
+    }
+    return false;
+}
+
+bool regions_await(const shmcore_segment *segment)
+{
+    const uint64_t until = os_clock() + RETURN_PATIENCE;
+    bool waited = false;
+    while (somebody_returns(segment) && os_clock() < until) {
+        os_pause(RETURN_STEP);
+        waited = true;
+    }
+    return waited;
 }
 
 struct region_run regions_take(shmcore_segment *segment, uint32_t quanta, uint32_t alignment)

@@ -103,7 +103,7 @@ static void begin_table(const struct heap *heap, struct shard *shard, uint32_t f
 
 static int ensure_buckets(const struct work *work)
 {
-    const struct piece table = {directory_wants(work->shard), 1, QUANTUM_TABLE, false, begin_table, 0};
+    const struct piece table = {directory_wants(work->shard), 1, QUANTUM_TABLE, true, begin_table, 0};
     if (table.count == 0 || make_piece(work, &table) == 0)
         return 0;
     return work->shard->directory.buckets != 0 && errno == ENOMEM ? 0 : -1; /* longer lists will do */

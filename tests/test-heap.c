@@ -214,7 +214,7 @@ static void coalescing(void **state)
     struct transaction transaction = PLAIN_TRANSACTION(&plain);
     const struct heap heap = plain_heap(&plain, 0, &transaction);
     assert_true(plain_feed(&plain, 0, 4));
-    const uint32_t start = plain.view.table_regions * each();
+    const uint32_t start = (plain.view.region_count - 4) * each();
     for (unsigned order = 0; order < 6; order++) {
         uint32_t first[3];
         struct extent joined = {0, 0};

@@ -74,7 +74,7 @@ static size_t search_largest(shmcore_segment *segment)
 static void test_largest(shmcore_segment *segment, size_t size, size_t empty)
 {
     size_t count = search_largest(segment);
-    CHECK(count * sizeof(uint64_t) > size / 2, "the largest block is more than half of the segment");
+    CHECK(count * sizeof(uint64_t) > (size - empty) / 8 * 7, "the largest block is nearly all that is left");
     CHECK(shmcore_actual_size(segment) == empty, "the search leaves nothing");
     count -= count / 16; /* to the last page it would depend on which rank comes first */
     bool good = true;
