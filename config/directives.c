@@ -214,17 +214,16 @@ static bool resolve_segments(struct parser *parser)
     if (table->policy.segment_count == 0)
         table->segments[table->policy.segment_count++] =
             (struct policy_segment){.name = POLICY_DEFAULT_SEGMENT};
-    for (size_t i = 0; i < table->policy.rule_count; i++) {
-        if (!table->wanted[i].text.at)
-            continue;
-        const struct policy_segment *segment = find_segment(table, table->wanted[i].text);
+    for (size_t i = 0; i < table->wanted_count; i++) {
+        const struct wanted *wanted = &table->wanted[i];
+        const struct policy_segment *segment = find_segment(table, wanted->name.text);
         if (!segment) {
             const char *names[POLICY_SEGMENTS_MAX + 1] = {NULL};
             for (size_t k = 0; k < table->policy.segment_count; k++)
                 names[k] = table->segments[k].name;
-            return error_expected(parser->error, "the name of a declared segment", table->wanted[i], names);
+            return error_expected(parser->error, "the name of a declared segment", wanted->name, names);
         }
-        table->rules[i].segment = (unsigned)(segment - table->segments);
+        wanted->rule->segment = (unsigned)(segment - table->segments);
     }
     return true;
 }
@@ -275,6 +274,7 @@ const struct policy *policy_parse(const char *text, size_t length, void *memory,
                                     .segments = table->segments,
                                     .programs = table->programs,
                                     .wrappers = table->wrappers};
+    table->wanted_count = 0;
     if (!scan_begin(&parser.scan, (struct text){text ? text : "", length}, error))
         return NULL;
     while (scan_directive(&parser.scan))

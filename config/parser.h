@@ -13,16 +13,22 @@
 
 #include <assert.h>
 
+/* What segment= said in a rule: a segment may be declared after it is used. */
+struct wanted {
+    struct policy_rule *rule;
+    struct piece name;
+};
+
+/* A short policy touches as few pages as can be. */
 struct table {
     struct policy policy;
-    struct policy_rule rules[POLICY_RULES_MAX];
+    size_t wanted_count; /* while reading */
     struct policy_segment segments[POLICY_SEGMENTS_MAX];
     const char *programs[POLICY_PROGRAMS_MAX];
     struct policy_wrapper wrappers[POLICY_WRAPPERS_MAX];
+    struct policy_rule rules[POLICY_RULES_MAX];
     const char *stacks[POLICY_RULES_MAX][POLICY_STACK_MAX];
-    /* Needed while reading only: what segment= said in each rule (no text: nothing), for a segment
-     * may be declared after it is used. */
-    struct piece wanted[POLICY_RULES_MAX];
+    struct wanted wanted[POLICY_RULES_MAX]; /* while reading */
     char strings[];
 };
 

@@ -61,7 +61,7 @@ static bool read_name(struct parser *parser, struct policy_rule *rule, const str
 
 static bool read_segment(struct parser *parser, struct policy_rule *rule, const struct word *word)
 {
-    parser->table->wanted[rule - parser->table->rules] = word->value;
+    parser->table->wanted[parser->table->wanted_count++] = (struct wanted){rule, word->value};
     return true;
 }
 
@@ -210,7 +210,7 @@ bool rules_read(struct parser *parser, const struct word *verb_word, enum policy
                                  .size_max = SIZE_MAX,
                                  .calls = POLICY_CALL_ANY,
                                  .quiet = verb == POLICY_MERGE ? POLICY_DEFAULT_QUIET : 0};
-    parser->table->wanted[policy->rule_count++] = (struct piece){{NULL, 0}, {0, 0}};
+    policy->rule_count++;
 
     const char *start = verb_word->whole.text.at, *end = parser->scan.at;
     while (scan_more(&parser->scan)) {

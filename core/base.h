@@ -14,6 +14,7 @@
 #define UNLIKELY(condition)      __builtin_expect(!!(condition), 0)
 #define NEVER_INLINE             __attribute__((noinline))
 #define COLD                     __attribute__((cold, noinline))
+#define NEEDED_LATER             __attribute__((section(".bss.large"))) /* zero, and not needed at the start */
 #define PRINTF_LIKE(text, first) __attribute__((__format__(__printf__, text, first)))
 
 /* On a function that looks, without a lock, at what others may be changing, or have made their own memory by

@@ -274,10 +274,18 @@ void os_command(char out[16]);
  * them, and other threads may still fork after that. So a library that uses it is never unloaded. */
 int os_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
-/* The value of a variable as it stood in the environment when this process started, cut at
- * bytes - 1. Length, or -ENOENT; always -ENOENT in a setuid or setgid program. Another -errno when the
- * environment cannot be read: no descriptor, or a program that has dropped privileges. */
-int64_t os_first_environment(const char *name, char *out, size_t bytes);
+/* The values of some variables as they stood in the environment when this process started, each cut at
+ * bytes - 1, with a NUL. Of one that is not there the length is -ENOENT: in a setuid or setgid program, of
+ * all. 0 or -errno when the environment cannot be read: no descriptor, or a program that has dropped
+ * privileges. */
+struct os_variable {
+    const char *name; /* at most OS_VARIABLE_NAME bytes */
+    char *out;
+    size_t bytes;
+    int64_t length;
+};
+#define OS_VARIABLE_NAME 31u
+int os_first_environment(struct os_variable *wanted, size_t count);
 
 /* The processors that this process, its first thread, may run on: a bit each. 0 or -errno. */
 int os_processors(uint64_t *bits, size_t bytes);

@@ -275,44 +275,65 @@ int os_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
     return -__register_atfork(prepare, parent, child, NULL);
 }
 
-int64_t os_first_environment(const char *name, char *out, size_t bytes)
+/* The one that a name belongs to, when it was not met before. */
+static struct os_variable *wanted_of(struct os_variable *wanted, size_t count, const char *name)
 {
-    char buffer[4096];
-    const size_t length = strlen(name);
+    for (size_t i = 0; i < count; i++)
+        if (wanted[i].length == -ENOENT && strcmp(wanted[i].name, name) == 0)
+            return &wanted[i];
+    return NULL;
+}
+
+/* Where the reading of the environment is: variables may be longer than what is read at once. */
+struct environment_reader {
+    char name[OS_VARIABLE_NAME + 1]; /* so far, while `in_name`; longer ones are nobody's */
+    size_t length;
+    bool in_name;
+    struct os_variable *now; /* whose value this is; NULL: nobody's */
+};
+
+static void read_environment(struct environment_reader *reader, const char *bytes, size_t count,
+                             struct os_variable *wanted, size_t wanted_count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char c = bytes[i];
+        if (c == '\0') {
+            *reader = (struct environment_reader){.in_name = true};
+        } else if (reader->in_name && c == '=') {
+            reader->in_name = false;
+            reader->now =
+                reader->length < sizeof reader->name ? wanted_of(wanted, wanted_count, reader->name) : NULL;
+            if (reader->now != NULL)
+                reader->now->length = 0;
+        } else if (reader->in_name) {
+            if (reader->length < OS_VARIABLE_NAME)
+                reader->name[reader->length] = c;
+            reader->length += reader->length < sizeof reader->name;
+        } else if (reader->now != NULL && (size_t)reader->now->length < reader->now->bytes - 1) {
+            reader->now->out[reader->now->length++] = c;
+        }
+    }
+}
+
+int os_first_environment(struct os_variable *wanted, size_t count)
+{
+    char buffer[1024]; /* a page more of the stack would cost more than a few more calls */
+    struct environment_reader reader = {.in_name = true};
+    int64_t got;
+    for (size_t i = 0; i < count; i++)
+        wanted[i].length = -ENOENT;
     if (getauxval(AT_SECURE) != 0)
-        return -ENOENT;
+        return 0;
     const int descriptor = (int)ANSWER(open("/proc/self/environ", O_RDONLY | O_CLOEXEC));
     if (descriptor < 0)
         return descriptor == -ENOENT ? -ESRCH : descriptor; /* no /proc */
-    /* Walk the file byte by byte: variables are separated by NULs and may be longer than a buffer. */
-    size_t matched = 0, written = 0;
-    bool comparing = true, copying = false, found = false;
-    int64_t got;
-    while (!found && (got = ANSWER(read(descriptor, buffer, sizeof buffer))) > 0) {
-        for (int64_t i = 0; i < got && !found; i++) {
-            const char c = buffer[i];
-            if (c == '\0') {
-                found = copying;
-                matched = 0;
-                comparing = true;
-            } else if (copying) {
-                if (written < bytes - 1)
-                    out[written++] = c;
-            } else if (comparing) {
-                if (matched == length && c == '=')
-                    copying = true;
-                else if (matched < length && c == name[matched])
-                    matched++;
-                else
-                    comparing = false;
-            }
-        }
-    }
+    while ((got = ANSWER(read(descriptor, buffer, sizeof buffer))) > 0)
+        read_environment(&reader, buffer, (size_t)got, wanted, count);
     os_close(descriptor);
-    if (!copying)
-        return -ENOENT;
-    out[written] = '\0';
-    return (int64_t)written;
+    for (size_t i = 0; i < count; i++)
+        if (wanted[i].length >= 0)
+            wanted[i].out[wanted[i].length] = '\0';
+    return 0;
 }
 
 int32_t os_socket_maker(int descriptor)

@@ -57,50 +57,78 @@ static const struct {
     {"OAR_JOB_ID", NULL}, {"COBALT_JOBID", NULL}, {"PMIX_NAMESPACE", NULL}, {"JOB_ID", "SGE_TASK_ID"},
 };
 
-/* Length of the variable's value, 0 when it is not set, or -1 with the error set. */
-static int64_t read_variable(const char *name, char *out, size_t bytes)
+#define VALUE_BYTES 488u
+#define PART_BYTES  24u
+
+static int read_environment(struct os_variable *wanted, size_t count)
 {
-    const int64_t length = os_first_environment(name, out, bytes);
-    if (length >= 0 || length == -ENOENT)
-        return length < 0 ? 0 : length;
-    return error_set((int)-length,
+    const int error = -os_first_environment(wanted, count);
+    if (error == 0)
+        return 0;
+    return error_set(error,
                      "the job of this process is not known, because its environment cannot be read: "
                      "%s; name the job in traits.job",
-                     error_words((int)-length));
+                     error_words(error));
 }
 
 /* MPICH's and Intel's launcher names no job. But it hands each rank one end of a pair of sockets, and the
  * kernel knows which process made that: the launcher's one on this node, the same for all ranks here. */
-static int64_t read_launcher(char *out, size_t bytes)
+static const char launcher[] = "PMI_FD";
+
+/* The first of `variables` that is set, COUNT_OF(variables) when it is the launcher's, more when there is
+ * none; -1 with the error set. Most processes have none, and this is all that is read then. */
+static int find_variable(void)
 {
-    char number[16];
-    const int64_t length = read_variable("PMI_FD", number, sizeof number);
-    if (length <= 0 || number[0] < '0' || number[0] > '9')
-        return length < 0 ? -1 : 0;
-    const int32_t launcher = os_socket_maker((int)os_number_after(number, "", 0));
-    return launcher > 0 ? (int64_t)error_format(out, bytes, "pmi-%d", launcher) : 0;
+    char begins[COUNT_OF(variables) + 1][2];
+    struct os_variable wanted[COUNT_OF(variables) + 1];
+    int found = 0;
+    for (size_t i = 0; i < COUNT_OF(wanted); i++)
+        wanted[i] = (struct os_variable){i < COUNT_OF(variables) ? variables[i].id : launcher, begins[i],
+                                         sizeof begins[i], 0};
+    if (read_environment(wanted, COUNT_OF(wanted)) != 0)
+        return -1;
+    while ((size_t)found < COUNT_OF(wanted) && wanted[found].length <= 0)
+        found++;
+    return found;
+}
+
+static NEVER_INLINE int read_variable(char out[64], const char *id, const char *part)
+{
+    char value[VALUE_BYTES + PART_BYTES] = "", number[PART_BYTES] = "";
+    struct os_variable wanted[] = {{id, value, VALUE_BYTES, 0},
+                                   {part != NULL ? part : "", number, sizeof number, 0}};
+    if (read_environment(wanted, COUNT_OF(wanted)) != 0)
+        return -1;
+    if (os_number_after(number, "", 0) != 0)
+        error_format(value + strlen(value), PART_BYTES, "_%s", number);
+    segment_set_job(out, value);
+    return 0;
+}
+
+static NEVER_INLINE int name_launcher(char out[64])
+{
+    char value[32] = "";
+    struct os_variable wanted = {launcher, value, sizeof value, 0};
+    if (read_environment(&wanted, 1) != 0)
+        return -1;
+    const bool is_number = value[0] >= '0' && value[0] <= '9';
+    const int32_t process = is_number ? os_socket_maker((int)os_number_after(value, "", 0)) : 0;
+    if (process > 0) {
+        error_format(value, sizeof value, "pmi-%d", process);
+        segment_set_job(out, value);
+    }
+    return 0;
 }
 
 static int read_job(char out[64])
 {
-    char value[512], part[24];
     out[0] = '\0';
-    for (size_t i = 0; i < COUNT_OF(variables); i++) {
-        const int64_t length = read_variable(variables[i].id, value, sizeof value - sizeof part);
-        if (length < 0)
-            return -1;
-        if (length == 0)
-            continue;
-        if (variables[i].part != NULL && read_variable(variables[i].part, part, sizeof part) > 0 &&
-            os_number_after(part, "", 0) != 0)
-            error_format(value + length, sizeof part, "_%s", part);
-        segment_set_job(out, value);
-        return 0;
-    }
-    const int64_t length = read_launcher(value, sizeof value);
-    if (length > 0)
-        segment_set_job(out, value);
-    return length < 0 ? -1 : 0;
+    const int found = find_variable();
+    if (found < 0 || (size_t)found > COUNT_OF(variables))
+        return found < 0 ? -1 : 0;
+    return (size_t)found == COUNT_OF(variables)
+               ? name_launcher(out)
+               : read_variable(out, variables[found].id, variables[found].part);
 }
 
 int segment_find_job(char out[64])

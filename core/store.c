@@ -20,20 +20,22 @@
 
 static struct {
     pthread_mutex_t lock;
-    shmcore_segment handle[STORE_HANDLES];
+    _Atomic uint32_t used; /* handles beyond these were never open, and nobody looks at their memory */
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static NEEDED_LATER shmcore_segment store_handle[STORE_HANDLES];
 
 /* ---------------------------------------------------------------- handles */
 
 shmcore_segment *segment_handle(uint32_t index)
 {
-    shmcore_segment *segment = &store.handle[index];
-    return segment->opens > 0 ? segment : NULL;
+    shmcore_segment *segment = &store_handle[index];
+    return index < atomic_load_explicit(&store.used, memory_order_relaxed) && segment->opens > 0 ? segment
+                                                                                                 : NULL;
 }
 
 bool segment_is_usable(const shmcore_segment *segment, bool writing)
 {
-    const bool ours = segment >= store.handle && segment < store.handle + STORE_HANDLES && segment->opens > 0;
+    const bool ours = segment >= store_handle && segment < store_handle + STORE_HANDLES && segment->opens > 0;
     if (UNLIKELY(!ours)) {
         error_set(EINVAL, "that is no open segment");
         return false;
@@ -53,9 +55,9 @@ bool segment_is_usable(const shmcore_segment *segment, bool writing)
 shmcore_segment *segment_of_pointer(const void *pointer)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++) {
-        shmcore_segment *segment = &store.handle[i];
-        if (segment->opens > 0 && (uint64_t)((const unsigned char *)pointer - segment->file.view.base) <
-                                      segment->file.view.capacity)
+        shmcore_segment *segment = segment_handle(i);
+        if (segment != NULL && (uint64_t)((const unsigned char *)pointer - segment->file.view.base) <
+                                   segment->file.view.capacity)
             return segment;
     }
     return NULL;
@@ -185,8 +187,11 @@ static shmcore_segment *open_again(const struct segment_request *request)
 static shmcore_segment *free_handle(void)
 {
     for (uint32_t i = 0; i < STORE_HANDLES; i++)
-        if (store.handle[i].opens == 0)
-            return &store.handle[i];
+        if (segment_handle(i) == NULL) {
+            if (i >= atomic_load(&store.used))
+                atomic_store(&store.used, i + 1);
+            return &store_handle[i];
+        }
     error_set(EMFILE, "a process can have %u segments open", STORE_HANDLES);
     return NULL;
 }

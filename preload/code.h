@@ -3,7 +3,7 @@
  * What is known of the code that a call returns to: its module, its function, and where DWARF tells it, its
  * source lines and what was inlined there.
  *
- * Names are asked for through functions of modules of their own (modules.h), one thread at a time. What
+ * Names are asked for through functions of others (names.h, lines.h), one thread at a time. What
  * modules are loaded is asked through dl_iterate_phdr() or _dl_find_object(), never dlsym() or dladdr(): a
  * thread that waited for the loader's lock in malloc could wait for ever.
  */
@@ -31,7 +31,7 @@ struct code {
     char name[CODE_NAME_BYTES], text[CODE_TEXT_BYTES]; /* what the pointers point to */
 };
 
-/* Finds the name of the function that holds an address: in shmpreload-symbols.so. Writes it to `name`, the
+/* Finds the name of the function that holds an address: names.h. Writes it to `name`, the
  * distance from its start to *offset. False: unknown. */
 typedef bool code_function_finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
 

@@ -1,59 +1,165 @@
 /* SPDX-License-Identifier: MIT */
 #include "debug_place.h"
 
+#include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "build_id.h"
 #include "elf_image.h"
+#include "error.h"
+
+#define NAMES_BYTES   2048u /* of a file's sections; most have a few hundred */
+#define SECTIONS_EACH 32u
+#define PATH_BYTES    1024u
 
 bool debug_place_of_build(const struct os_module *module, char out[DEBUG_PLACE_BYTES])
 {
+    static const char digits[] = "0123456789abcdef";
     const unsigned char *id;
     const size_t bytes = build_id_of(module, &id);
     if (bytes < 2 || bytes > 64)
         return false;
-    int length = snprintf(out, DEBUG_PLACE_BYTES, "/usr/lib/debug/.build-id/%02x/", id[0]);
-    for (size_t i = 1; i < bytes; i++)
-        length += snprintf(out + length, DEBUG_PLACE_BYTES - (size_t)length, "%02x", id[i]);
-    snprintf(out + length, DEBUG_PLACE_BYTES - (size_t)length, ".debug");
+    char *at = out + error_format(out, DEBUG_PLACE_BYTES, "/usr/lib/debug/.build-id/");
+    for (size_t i = 0; i < bytes; i++) {
+        *at++ = digits[id[i] >> 4];
+        *at++ = digits[id[i] & 0x0f];
+        if (i == 0)
+            *at++ = '/';
+    }
+    memcpy(at, ".debug", sizeof ".debug");
     return true;
 }
 
+/* ---------------------------------------------------------------- the sections of a file */
+
+struct sections {
+    bool has_lines, has_packed_symbols;
+    char link[256]; /* what .gnu_debuglink names; "": nothing */
+};
+
+static bool read_at(int descriptor, void *out, size_t bytes, uint64_t offset)
+{
+    return offset <= INT64_MAX && pread(descriptor, out, bytes, (off_t)offset) == (ssize_t)bytes;
+}
+
+static void read_link(int descriptor, const elf_section *section, struct sections *out)
+{
+    const size_t bytes = section->sh_size < sizeof out->link ? section->sh_size : sizeof out->link;
+    if (!read_at(descriptor, out->link, bytes, section->sh_offset) ||
+        memchr(out->link, '\0', bytes) == NULL || strchr(out->link, '/') != NULL)
+        out->link[0] = '\0';
+}
+
+static void look_at_section(int descriptor, const elf_section *section, const char *name,
+                            struct sections *out)
+{
+    if (strcmp(name, ".debug_info") == 0 || strcmp(name, ".zdebug_info") == 0)
+        out->has_lines = true;
+    else if (strcmp(name, ".gnu_debugdata") == 0)
+        out->has_packed_symbols = true;
+    else if (strcmp(name, ".gnu_debuglink") == 0)
+        read_link(descriptor, section, out);
+}
+
+/* Names that are too many to be read might be any. */
+static void look_at_sections(int descriptor, const ElfW(Ehdr) * header, const char *names, size_t names_bytes,
+                             struct sections *out)
+{
+    elf_section section[SECTIONS_EACH];
+    for (unsigned from = 0; from < header->e_shnum; from += SECTIONS_EACH) {
+        const unsigned left = header->e_shnum - from, count = left < SECTIONS_EACH ? left : SECTIONS_EACH;
+        if (!read_at(descriptor, section, count * sizeof section[0],
+                     header->e_shoff + from * sizeof section[0]))
+            return;
+        for (unsigned i = 0; i < count; i++)
+            if (section[i].sh_type == SHT_PROGBITS && section[i].sh_name < names_bytes)
+                look_at_section(descriptor, &section[i], names + section[i].sh_name, out);
+            else if (section[i].sh_type == SHT_PROGBITS && names_bytes == NAMES_BYTES)
+                out->has_lines = out->has_packed_symbols = true;
+    }
+}
+
+static void look_at_file(int descriptor, struct sections *out)
+{
+    ElfW(Ehdr) header;
+    elf_section strings;
+    char names[NAMES_BYTES + 1];
+    if (!read_at(descriptor, &header, sizeof header, 0) || !elf_image_begins(&header) ||
+        header.e_shstrndx >= header.e_shnum ||
+        !read_at(descriptor, &strings, sizeof strings, header.e_shoff + header.e_shstrndx * sizeof strings))
+        return;
+    const size_t bytes = strings.sh_size < NAMES_BYTES ? strings.sh_size : NAMES_BYTES;
+    if (!read_at(descriptor, names, bytes, strings.sh_offset))
+        return;
+    names[bytes] = '\0';
+    look_at_sections(descriptor, &header, names, bytes, out);
+}
+
+static bool read_sections(const char *path, struct sections *out)
+{
+    *out = (struct sections){.link = ""};
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0)
+        return false;
+    look_at_file(descriptor, out);
+    close(descriptor);
+    return true;
+}
+
+/* ---------------------------------------------------------------- elsewhere */
+
+/* True also of a path that is too long to tell. */
 static bool is_there(const char *root, const char *directory, const char *below, const char *name)
 {
-    char path[2 * PATH_MAX];
-    const int length = snprintf(path, sizeof path, "%s%s%s%s", root, directory, below, name);
-    return length < (int)sizeof path && access(path, F_OK) == 0;
+    char path[PATH_BYTES];
+    return error_format(path, sizeof path, "%s%s%s%s", root, directory, below, name) == sizeof path - 1 ||
+           access(path, F_OK) == 0;
 }
 
 /* What .gnu_debuglink names: looked for where debuggers do. */
-static bool is_linked(const struct elf_image *image, const char *path)
+static bool is_linked_in(const char *path, const char *link)
 {
-    char directory[PATH_MAX];
-    const elf_section *section = elf_image_section(image, SHT_PROGBITS, ".gnu_debuglink");
-    const char *name = section != NULL ? elf_image_contents(image, section) : NULL;
-    if (name == NULL || memchr(name, '\0', section->sh_size) == NULL || realpath(path, directory) == NULL)
-        return false;
-    strrchr(directory, '/')[1] = '\0';
-    return is_there("", directory, ".debug/", name) || is_there("/usr/lib/debug", directory, "", name) ||
-           is_there("", directory, "", name);
+    char directory[PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    const size_t length = slash != NULL ? (size_t)(slash + 1 - path) : 0;
+    if (length == 0 || length >= sizeof directory)
+        return length != 0;
+    memcpy(directory, path, length);
+    directory[length] = '\0';
+    return is_there("", directory, ".debug/", link) || is_there("/usr/lib/debug", directory, "", link) ||
+           is_there("", directory, "", link);
 }
 
-bool shmpreload_may_have_lines(const struct os_module *module)
+/* A library's name may be a link. */
+static NEVER_INLINE bool is_linked_from(const char *library, const char *link)
+{
+    char path[PATH_MAX];
+    return realpath(library, path) != NULL && is_linked_in(path, link);
+}
+
+/* That of the executable is one no more. */
+static bool is_linked(const struct os_module *module, const char *program, const char *link)
+{
+    return module->path[0] == '\0' ? is_linked_in(program, link) : is_linked_from(module->path, link);
+}
+
+unsigned debug_place_look(const struct os_module *module, const char *program, unsigned asked)
 {
     char place[DEBUG_PLACE_BYTES];
-    struct elf_image image;
-    const char *path = module->path[0] != '\0' ? module->path : "/proc/self/exe";
-    if (!elf_image_map(path, &image))
-        return false;
-    const bool found = elf_image_section(&image, SHT_PROGBITS, ".debug_info") != NULL ||
-                       elf_image_section(&image, SHT_PROGBITS, ".zdebug_info") != NULL ||
-                       (debug_place_of_build(module, place) && access(place, F_OK) == 0) ||
-                       is_linked(&image, path);
-    elf_image_unmap(&image);
-    return found;
+    struct sections sections;
+    unsigned found = 0;
+    if (strchr(module->path, '/') == NULL && module->path[0] != '\0')
+        return 0; /* the kernel's own */
+    if (asked == 0 || !read_sections(module->path[0] != '\0' ? module->path : "/proc/self/exe", &sections))
+        return 0;
+    if (sections.has_packed_symbols)
+        found |= DEBUG_PLACE_SYMBOLS;
+    if ((asked & DEBUG_PLACE_LINES) != 0 &&
+        (sections.has_lines || (debug_place_of_build(module, place) && access(place, F_OK) == 0) ||
+         (sections.link[0] != '\0' && is_linked(module, program, sections.link))))
+        found |= DEBUG_PLACE_LINES;
+    return found & asked;
 }

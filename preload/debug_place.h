@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Where the debug information of a module may lie, and whether there is any: the quick questions, for which
- * libdw need not be loaded. A part of shmpreload-symbols.so.
+ * neither libdw nor liblzma need be loaded.
  *
  * Nothing is opened here that is not the module's own file: what lies elsewhere is only seen to be there.
- * Whoever reads it makes sure that it is of the same build.
+ * Whoever reads it makes sure that it is of the same build. Of the module's file no more is read than the
+ * table of its sections; it is not mapped, since that costs more.
  */
 #ifndef SHM_DEBUG_PLACE_H
 #define SHM_DEBUG_PLACE_H
@@ -16,8 +17,12 @@
 /* Where distributions put what they have stripped off a build. False: the module has no build-id. */
 bool debug_place_of_build(const struct os_module *module, char out[DEBUG_PLACE_BYTES]);
 
-/* Could DWARF be had for the module: in its file, or in one that its file or its build-id leads to? Yes may
- * be wrong, no is not. */
-__attribute__((visibility("default"))) bool shmpreload_may_have_lines(const struct os_module *module);
+/* What a module may have, as bits: DWARF, in its file or in one that its file or its build-id leads to; a
+ * compressed symbol table (mini_debug.h). */
+enum { DEBUG_PLACE_LINES = 1, DEBUG_PLACE_SYMBOLS = 2 };
+
+/* Which of the `asked` bits? Yes may be wrong, no is not. `program`: the path of the executable, for the
+ * module that has none. */
+unsigned debug_place_look(const struct os_module *module, const char *program, unsigned asked);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * C++ names as a person writes them, without the parameters: ns::Table<double>::grow. For the modules of
- * modules.h; not a part of libshmpreload.so, because libiberty allocates.
+ * C++ names as a person writes them, without the parameters: ns::Table<double>::grow. It
+ * allocates, as libiberty does.
  */
 #ifndef SHM_DEMANGLE_H
 #define SHM_DEMANGLE_H

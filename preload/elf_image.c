@@ -19,7 +19,7 @@ static bool has_contents(const struct elf_image *image, const elf_section *secti
            (section->sh_type == SHT_PROGBITS || section->sh_offset % sizeof(uint32_t) == 0);
 }
 
-static bool is_ours(const ElfW(Ehdr) * header)
+bool elf_image_begins(const ElfW(Ehdr) * header)
 {
     static const unsigned char start[] = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3};
     const uint16_t one = 1;
@@ -34,7 +34,7 @@ bool elf_image_read(const void *bytes, uint64_t size, struct elf_image *out)
 {
     const ElfW(Ehdr) *header = bytes;
     *out = (struct elf_image){.bytes = bytes, .size = size};
-    if (size < sizeof *header || !is_ours(header))
+    if (size < sizeof *header || !elf_image_begins(header))
         return false;
     if (header->e_shoff % sizeof(uint64_t) != 0 ||
         !inside(out, header->e_shoff, (uint64_t)header->e_shnum * sizeof(elf_section)))

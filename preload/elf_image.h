@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The file of a program or library, in memory: its sections, each proven to lie inside it. For the modules
- * of modules.h.
+ * The file of a program or library, in memory: its sections, each proven to lie inside it. For
+ * names.h and the modules of modules.h.
  *
  * Files of this machine's own word size and byte order, and none else: it is for code that runs here. Of a
  * compressed section the bytes are given as they are.
@@ -26,6 +26,9 @@ struct elf_image {
     const char *names; /* of the sections */
     uint64_t names_size;
 };
+
+/* Does a file begin like one of ours? */
+bool elf_image_begins(const ElfW(Ehdr) * header);
 
 /* Looks at a file that is in memory already; nothing is copied. False: it is none, or damaged. */
 bool elf_image_read(const void *bytes, uint64_t size, struct elf_image *out);

@@ -16,19 +16,25 @@
 
 static struct {
     enum settings_log level;
-    char file[512]; /* a copy: programs write over their environment; "": none */
+    bool has_file;
     bool has_standard_error;
     dev_t device;
     ino_t inode;
-    _Atomic uint64_t said[CAUSES]; /* hashes of causes; when full, the last place is used over */
 } sink;
+
+static NEEDED_LATER char sink_file[512];                /* a copy: programs write over their environment */
+static NEEDED_LATER _Atomic uint64_t sink_said[CAUSES]; /* hashes of causes; when full, the last place is used
+                                                         * over */
 
 void log_begin(const struct settings *settings)
 {
     struct stat status;
     sink.level = settings->log;
-    error_format(sink.file, sizeof sink.file, "%s", settings->log_file != NULL ? settings->log_file : "");
-    sink.has_standard_error = fstat(STDERR_FILENO, &status) == 0;
+    sink.has_file = settings->log_file != NULL;
+    if (sink.has_file)
+        error_format(sink_file, sizeof sink_file, "%s", settings->log_file);
+    /* as fstat() does, whose empty name lies on a page of libc's that is touched for nothing else */
+    sink.has_standard_error = fstatat(STDERR_FILENO, "", &status, AT_EMPTY_PATH) == 0;
     if (sink.has_standard_error) {
         sink.device = status.st_dev;
         sink.inode = status.st_ino;
@@ -46,9 +52,9 @@ static bool is_news(const char *cause)
     const uint64_t hash = hash_bytes(cause, strlen(cause)) | 1;
     for (uint32_t i = 0; i < CAUSES; i++) {
         uint64_t expected = 0;
-        if (atomic_load(&sink.said[i]) == hash)
+        if (atomic_load(&sink_said[i]) == hash)
             return false;
-        if (atomic_compare_exchange_strong(&sink.said[i], &expected, hash))
+        if (atomic_compare_exchange_strong(&sink_said[i], &expected, hash))
             return true;
         if (expected == hash)
             return false;
@@ -60,7 +66,7 @@ static bool is_news(const char *cause)
 static void expand_path(char *out, size_t bytes)
 {
     size_t length = 0;
-    for (const char *at = sink.file; *at != '\0' && length + 1 < bytes; at++) {
+    for (const char *at = sink_file; *at != '\0' && length + 1 < bytes; at++) {
         if (at[0] == '%' && at[1] == 'p') {
             length += error_format(out + length, bytes - length, "%d", os_process());
             at++;
@@ -121,7 +127,7 @@ void log_say(enum settings_log level, const char *cause, const char *format, ...
         length += error_format_list(line + length, sizeof line - 1 - length, format, arguments);
         va_end(arguments);
         line[length++] = '\n';
-        if (sink.file[0] != '\0')
+        if (sink.has_file)
             write_to_file(line, length);
         else
             write_to_standard_error(line, length);

@@ -25,7 +25,7 @@ static uint64_t plain_size(const unsigned char *packed, uint64_t bytes)
     return size;
 }
 
-bool mini_debug_read(const struct elf_image *image, struct elf_image *out)
+bool shmpreload_unpack_symbols(const struct elf_image *image, struct elf_image *out)
 {
     const elf_section *section = elf_image_section(image, SHT_PROGBITS, ".gnu_debugdata");
     if (section == NULL)

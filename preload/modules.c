@@ -6,19 +6,26 @@
 #include <link.h>
 #include <string.h>
 
+#include "code.h"
 #include "log.h"
+#include "names.h"
+#include "os.h"
 #include "real.h"
 #include "thread.h"
 
 #define SYMBOLS_MODULE "shmpreload-symbols.so"
 #define LINES_MODULE   "shmpreload-lines.so"
 
+/* Those that are loaded as soon as the program loads one of its own: bits of modules.h. */
+static _Atomic unsigned waiting;
+
+/* ---------------------------------------------------------------- loading */
+
 /* Beside our own file. */
 static bool path_of(const char *module, char *out, size_t bytes)
 {
-    static const char here;
     Dl_info self;
-    if (dladdr(&here, &self) == 0 || self.dli_fname == NULL)
+    if (dladdr(&waiting, &self) == 0 || self.dli_fname == NULL)
         return false;
     const char *slash = strrchr(self.dli_fname, '/');
     const size_t length = slash != NULL ? (size_t)(slash + 1 - self.dli_fname) : 0;
@@ -29,67 +36,53 @@ static bool path_of(const char *module, char *out, size_t bytes)
     return true;
 }
 
-static void *load(const char *module)
+/* The one function that a module offers; NULL: it cannot be loaded. */
+static void *load(const char *name, const char *function)
 {
     char path[1024];
-    return path_of(module, path, sizeof path) ? real.dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *module = path_of(name, path, sizeof path) ? real.dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    return module != NULL ? dlsym(module, function) : NULL;
 }
 
-static int count_module(struct dl_phdr_info *info, size_t bytes, void *count)
+static void load_symbols(void)
 {
-    (void)info, (void)bytes;
-    ++*(unsigned *)count;
-    return 0;
+    mini_debug_unpacker *unpack;
+    void *function = load(SYMBOLS_MODULE, "shmpreload_unpack_symbols");
+    memcpy(&unpack, &function, sizeof unpack);
+    names_set_unpacker(unpack);
 }
-
-struct symbols modules_load_symbols(void)
-{
-    struct symbols symbols = {NULL, NULL, NULL, 0};
-    dl_iterate_phdr(count_module, &symbols.modules_before);
-    thread_self.inside++;
-    void *module = load(SYMBOLS_MODULE);
-    void *function = module != NULL ? dlsym(module, "shmpreload_function_at") : NULL;
-    void *step = function != NULL ? dlsym(module, "shmpreload_step_at") : NULL;
-    void *may_have_lines = step != NULL ? dlsym(module, "shmpreload_may_have_lines") : NULL;
-    memcpy(&symbols.function, &function, sizeof function);
-    memcpy(&symbols.step, &step, sizeof step);
-    memcpy(&symbols.may_have_lines, &may_have_lines, sizeof may_have_lines);
-    if (step == NULL)
-        log_say(SETTINGS_LOG_WARN, "symbols",
-                "cannot load %s, so functions have no names and stacks no callers: func= and stack= match "
-                "nothing: %s",
-                SYMBOLS_MODULE, dlerror());
-    thread_self.inside--;
-    return symbols;
-}
-
-/* ---------------------------------------------------------------- source lines */
-
-static _Atomic bool lines_wait;
 
 static void load_lines(bool wanted)
 {
     lines_finder *finder;
-    thread_self.inside++;
-    void *module = load(LINES_MODULE);
-    void *symbol = module != NULL ? dlsym(module, "shmpreload_lines_at") : NULL;
-    memcpy(&finder, &symbol, sizeof finder);
-    if (symbol == NULL && wanted)
+    void *function = load(LINES_MODULE, "shmpreload_lines_at");
+    memcpy(&finder, &function, sizeof finder);
+    if (function == NULL && wanted)
         log_say(SETTINGS_LOG_WARN, "lines",
                 "cannot load %s, which builds with elfutils (libdw) have: src= matches nothing: %s",
                 LINES_MODULE, dlerror());
-    thread_self.inside--;
     code_set_lines(finder);
 }
 
+static void load_these(unsigned modules, unsigned wanted)
+{
+    thread_self.inside++;
+    if ((modules & MODULES_SYMBOLS) != 0)
+        load_symbols();
+    if ((modules & MODULES_LINES) != 0)
+        load_lines((wanted & MODULES_LINES) != 0);
+    thread_self.inside--;
+}
+
+/* ---------------------------------------------------------------- what is there */
+
 struct search {
-    const struct symbols *symbols;
+    const char *program;
     uintptr_t own; /* load address of our file */
-    unsigned seen;
+    unsigned asked, found;
 };
 
-/* In our own nobody looks for call sites, though they may have debug information: those that were loaded
- * since are the last ones. */
+/* In our own nobody looks for call sites, though it may have debug information. */
 static int look_at_module(struct dl_phdr_info *info, size_t bytes, void *argument)
 {
     struct search *search = argument;
@@ -97,39 +90,44 @@ static int look_at_module(struct dl_phdr_info *info, size_t bytes, void *argumen
                                      .path = info->dlpi_name != NULL ? info->dlpi_name : "",
                                      .headers = info->dlpi_phdr,
                                      .header_count = info->dlpi_phnum};
+    unsigned asked = search->asked & ~search->found;
     (void)bytes;
-    return search->seen++ < search->symbols->modules_before && info->dlpi_addr != search->own &&
-           code_wants_lines(&module) && search->symbols->may_have_lines(&module);
+    if ((asked & MODULES_LINES) != 0 && !code_wants_lines(&module))
+        asked &= ~(unsigned)MODULES_LINES;
+    if (info->dlpi_addr != search->own)
+        search->found |= debug_place_look(&module, search->program, asked);
+    return search->found == search->asked;
 }
 
-static bool may_have_lines(const struct symbols *symbols)
+/* Which of these have something to read? */
+static unsigned look(const char *program, unsigned asked)
 {
-    Dl_info self;
-    struct search search = {.symbols = symbols};
-    if (symbols->may_have_lines == NULL || dladdr(&lines_wait, &self) == 0)
-        return true;
-    search.own = (uintptr_t)self.dli_fbase;
-    return dl_iterate_phdr(look_at_module, &search) != 0;
+    struct os_module self;
+    struct search search = {.program = program, .asked = asked};
+    if (asked == 0 || !os_find_module((uintptr_t)&waiting, &self))
+        return asked; /* for fear that there is */
+    search.own = self.load_address;
+    dl_iterate_phdr(look_at_module, &search);
+    return search.found;
 }
 
-void modules_begin_lines(const struct symbols *symbols, bool wanted)
+void modules_begin(const char *program, unsigned useful, unsigned wanted)
 {
     thread_self.inside++;
-    const bool useful = wanted || may_have_lines(symbols);
+    const unsigned found = look(program, useful & ~wanted);
     thread_self.inside--;
-    if (useful)
-        load_lines(wanted);
-    else
-        atomic_store(&lines_wait, true);
+    load_these(found | wanted, wanted);
+    atomic_store(&waiting, useful & ~(found | wanted));
 }
 
 /* Two threads may both do it: whoever waited for the other might hold the lock that the other waits for. */
 void modules_before_loading(void)
 {
-    if (LIKELY(!atomic_load_explicit(&lines_wait, memory_order_relaxed)))
+    const unsigned now = atomic_load_explicit(&waiting, memory_order_relaxed);
+    if (LIKELY(now == 0))
         return;
     const int kept_errno = errno;
-    load_lines(false);
-    atomic_store(&lines_wait, false);
+    load_these(now, 0);
+    atomic_store(&waiting, 0);
     errno = kept_errno;
 }

@@ -1,22 +1,7 @@
-/* SPDX-License-Identifier: MIT
- *
- * From an address to the name of its function: a part of shmpreload-symbols.so.
- *
- * The symbol table of a module's file is read once, at the first question, put in order and kept: a program
- * whose own wrappers around malloc are known asks for the name of every function that calls one, and many
- * libraries have tens of thousands. What was read is known again by the module's build, so it stays true
- * when modules come and go; the names stay where they are, in the mapped file. Static functions of a stripped
- * file are found in its separate debug file, or the compressed table of MiniDebugInfo: that is read when a
- * function is asked for that the file's own table does not have.
- *
- * A name holds for the bytes that the table says are the function's, and no further: in a stripped program a
- * function that has no name must not get its neighbour's. Files of another build than the module in memory
- * are not believed. The caller sees to it that one thread asks at a time.
- */
+/* SPDX-License-Identifier: MIT */
 #include "names.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +9,7 @@
 #include "debug_place.h"
 #include "demangle.h"
 #include "elf_image.h"
+#include "error.h"
 #include "mini_debug.h"
 #include "os.h"
 
@@ -52,6 +38,7 @@ struct symbols {
 
 static struct {
     struct symbols *known;
+    _Atomic(mini_debug_unpacker *) unpack; /* NULL: no module in this process has a compressed table */
 } names;
 
 /* ---------------------------------------------------------------- reading a table */
@@ -165,8 +152,9 @@ static bool read_files(const struct os_module *module, struct symbols *out)
 static void read_more(const struct os_module *module, struct symbols *symbols)
 {
     struct elf_image other;
+    mini_debug_unpacker *unpack = atomic_load_explicit(&names.unpack, memory_order_acquire);
     symbols->is_stripped = false;
-    if (map_debug_file(module, &other) || mini_debug_read(&symbols->image, &other))
+    if (map_debug_file(module, &other) || (unpack != NULL && unpack(&symbols->image, &other)))
         add(&other, SHT_SYMTAB, symbols);
 }
 
@@ -265,7 +253,12 @@ static const elf_symbol *innermost(const struct symbols *symbols, uint64_t addre
     return found;
 }
 
-bool shmpreload_function_at(uintptr_t address, char *name, size_t bytes, uint64_t *offset)
+void names_set_unpacker(mini_debug_unpacker *unpack)
+{
+    atomic_store_explicit(&names.unpack, unpack, memory_order_release);
+}
+
+bool names_function_at(uintptr_t address, char *name, size_t bytes, uint64_t *offset)
 {
     struct os_module module;
     if (!os_find_module(address, &module))
@@ -282,6 +275,6 @@ bool shmpreload_function_at(uintptr_t address, char *name, size_t bytes, uint64_
         return false;
     *offset = place - found->st_value;
     if (!demangle(text, name, bytes))
-        snprintf(name, bytes, "%s", text);
+        error_format(name, bytes, "%s", text);
     return true;
 }

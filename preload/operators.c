@@ -132,15 +132,21 @@ static int look_in(struct dl_phdr_info *info, size_t bytes, void *argument)
     return 1;
 }
 
+void *operator_next_named(const char *name)
+{
+    struct search search = {.name = name, .hash = gnu_hash(name)};
+    dl_iterate_phdr(look_in, &search);
+    return search.address;
+}
+
 void *operator_next(enum operator_id id)
 {
     void *address = atomic_load_explicit(&found[id], memory_order_relaxed);
     if (LIKELY(address != NULL))
         return address;
-    struct search search = {.name = operator_names[id], .hash = gnu_hash(operator_names[id])};
-    dl_iterate_phdr(look_in, &search);
-    atomic_store_explicit(&found[id], search.address, memory_order_relaxed);
-    return search.address;
+    address = operator_next_named(operator_names[id]);
+    atomic_store_explicit(&found[id], address, memory_order_relaxed);
+    return address;
 }
 
 bool operator_is_replaced(void)

@@ -40,6 +40,9 @@ enum operator_id {
 /* The next definition, NULL when no loaded module has one. */
 void *operator_next(enum operator_id id);
 
+/* The same for a function that there may not be, by its name: then dlsym() would make an error of it. */
+void *operator_next_named(const char *name);
+
 /* Does the program replace operator new itself? Then the other forms are not ours to route: those of the
  * library end in the program's, and what that one asks of malloc is looked at there. */
 bool operator_is_replaced(void);

@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "operators.h"
 
 #define ARENA_BYTES     ((size_t)64 << 10)
 #define ARENA_ALIGNMENT 64u
 
 /* Each block is preceded by its size, which realloc needs. */
-static _Alignas(ARENA_ALIGNMENT) unsigned char arena[ARENA_BYTES];
+static NEEDED_LATER _Alignas(ARENA_ALIGNMENT) unsigned char arena[ARENA_BYTES];
 static _Atomic size_t arena_used;
 
 static bool in_arena(const void *pointer)
@@ -159,6 +160,13 @@ static bool look_up(const char *name, void *function_pointer)
     return symbol != NULL;
 }
 
+/* One that the C library may not have: dlsym() would allocate an error. */
+static void look_up_newer(const char *name, void *function_pointer)
+{
+    void *symbol = operator_next_named(name);
+    memcpy(function_pointer, &symbol, sizeof symbol);
+}
+
 void real_resolve(void)
 {
     struct real_allocator found = {0};
@@ -177,8 +185,8 @@ void real_resolve(void)
     look_up("dlclose", &found.dlclose);
     look_up("pthread_create", &found.pthread_create);
     look_up("process_vm_writev", &found.process_vm_writev);
-    look_up("free_sized", &found.free_sized);
-    look_up("free_aligned_sized", &found.free_aligned_sized);
+    look_up_newer("free_sized", &found.free_sized);
+    look_up_newer("free_aligned_sized", &found.free_aligned_sized);
     errno = kept_errno;
     if (whole) {
         next = found;

@@ -23,7 +23,7 @@ static const struct {
 
 struct record_file record_file;
 
-static struct {
+static NEEDED_LATER struct {
     char name[PATH_MOST]; /* as it was asked for, absolute */
     char rank[32];
     bool has_process; /* the name is this process's alone */

@@ -33,7 +33,7 @@ struct node {
     _Atomic(struct leaf *) leaf[NODE_SIZE];
 };
 
-static struct {
+static NEEDED_LATER struct {
     uint64_t visited_bytes;
     bool all_visited; /* a group without the mark has nothing in it: it need not be touched */
     _Atomic(struct node *) node[TOP_SIZE];

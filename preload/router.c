@@ -23,7 +23,7 @@
 
 static struct {
     const struct policy *policy;
-    char check_file[512]; /* a copy: programs write over their environment; "" for none */
+    bool checks; /* for `shmpreload check`: nothing is served */
     const char *program;
     uint32_t *alive; /* a page that is zero after a fork of any kind */
     uint32_t always_alive;
@@ -32,6 +32,8 @@ static struct {
     bool follows;  /* an MPI rank but the first, which has it for all */
     bool adopting; /* the parent has a part in its segments: it is no child of _Fork itself */
 } router;
+
+static NEEDED_LATER char check_file[512]; /* a copy: programs write over their environment */
 
 /* ---------------------------------------------------------------- inside and out */
 
@@ -55,7 +57,7 @@ static void report(struct site *site, uint32_t place, const struct policy_rule *
     const size_t length = error_format(line, sizeof line, "%u\t%s\t%s!0x%lx\t%s\t%zu\t%s\n", rule->line,
                                        verbs[rule->verb], site->module, (unsigned long)site->module_offset,
                                        site->function != NULL ? site->function : "?", bytes, router.program);
-    const int descriptor = open(router.check_file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
+    const int descriptor = open(check_file, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
     if (descriptor >= 0) {
         const ssize_t written = write(descriptor, line, length);
         (void)written;
@@ -108,7 +110,7 @@ static bool route(struct site *site, const struct request *request, void **out, 
     const struct policy_rule *rule = &router.policy->rules[index];
     if (UNLIKELY(!atomic_load_explicit(&router.matched[index], memory_order_relaxed)))
         note_match(index);
-    if (UNLIKELY(router.check_file[0] != '\0')) {
+    if (UNLIKELY(router.checks)) {
         report(site, place, rule, request->bytes);
         return false;
     }
@@ -408,8 +410,9 @@ void *router_reallocate(void *pointer, const struct request *request)
 
 void router_begin(const struct policy *policy, const struct settings *settings, const char *program)
 {
-    if (settings->check_file != NULL)
-        error_format(router.check_file, sizeof router.check_file, "%s", settings->check_file);
+    router.checks = settings->check_file != NULL;
+    if (router.checks)
+        error_format(check_file, sizeof check_file, "%s", settings->check_file);
     serve_begin(policy, settings->rank);
     router.follows = settings->rank != NULL && strcmp(settings->rank, "0") != 0;
     private_set_hold((unsigned)settings->hold);
@@ -468,7 +471,7 @@ bool router_end(void)
     pending_drain(release_pending);
     renew_matches();
     router_leave();
-    if (router.child || router.check_file[0] != '\0')
+    if (router.child || router.checks)
         return false;
     router_enter();
     const bool blind = code_was_blind(); /* then a rule without a match need not be wrong */

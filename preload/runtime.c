@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The order of bring-up: the next allocator; settings; policy; does it hold for this program; the modules
- * that name functions and source lines, if such are wanted; fork handlers; last of all the floor is lowered,
- * and from then on allocations are looked at. Anything that is wrong leaves the floor where it is, says why,
- * and the program runs as if we were not there.
+ * for compressed symbols and source lines, if such are wanted and there are any; fork handlers; last of all
+ * the floor is lowered, and from then on allocations are looked at. Anything that is wrong leaves the floor
+ * where it is, says why, and the program runs as if we were not there.
  *
  * Until then, and inside the shim, everything goes to the next allocator.
  */
@@ -15,16 +15,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "code.h"
 #include "config/policy.h"
 #include "config/settings.h"
 #include "error.h"
 #include "export.h"
 #include "log.h"
 #include "modules.h"
+#include "names.h"
 #include "os.h"
 #include "real.h"
 #include "recorder.h"
 #include "router.h"
+#include "steps.h"
 #include "thread.h"
 
 struct runtime runtime = {.floor = SIZE_MAX,
@@ -53,13 +56,12 @@ static bool matches_functions(const struct policy *policy)
 
 static void begin_sites(const struct policy *policy, bool recording)
 {
-    struct symbols symbols = {NULL, NULL, NULL, 0};
-    if (recording || policy->needs_functions)
-        symbols = modules_load_symbols();
-    code_begin(policy, program_path, symbols.function);
-    if (policy != NULL && (policy->needs_lines || matches_functions(policy)))
-        modules_begin_lines(&symbols, policy->needs_lines);
-    stack_begin(symbols.step);
+    const bool names = recording || policy->needs_functions;
+    const bool lines = policy != NULL && (policy->needs_lines || matches_functions(policy));
+    code_begin(policy, program_path, names ? names_function_at : NULL);
+    modules_begin(program_path, (names ? MODULES_SYMBOLS : 0u) | (lines ? MODULES_LINES : 0u),
+                  policy != NULL && policy->needs_lines ? MODULES_LINES : 0u);
+    stack_begin(steps_at);
     if (policy != NULL)
         site_begin(policy, recording);
 }
@@ -140,7 +142,7 @@ static void fork_child(void)
 
 static __attribute__((constructor)) void bring_up(void)
 {
-    static struct settings settings;
+    struct settings settings;
     real_resolve();
     find_program();
     const struct policy *policy = read_policy(&settings);

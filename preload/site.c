@@ -9,10 +9,9 @@
 #include "os.h"
 #include "stack.h"
 
-#define FIRST_ENTRIES 1024u
-#define CHUNK_BYTES   ((size_t)64 << 10)
+#define CHUNK_BYTES ((size_t)64 << 10)
 /* Frames that a rule with "..." looks at. */
-#define FRAMES_MOST   32u
+#define FRAMES_MOST 32u
 
 #define FOR_EVER UINT64_MAX /* an origin: its key says which module it was made for */
 
@@ -27,12 +26,14 @@ static struct {
     uint32_t next_id;
     unsigned char *chunk; /* private memory for sites and strings, never given back */
     size_t chunk_left;
-    struct code code[FRAMES_MOST]; /* of the stack that is looked at, under the lock */
 } sites = {.lock = PTHREAD_MUTEX_INITIALIZER, .stacks = &site_table_empty};
+
+/* Of the stack that is looked at, under the lock. */
+static NEEDED_LATER struct code seen_code[FRAMES_MOST];
 
 /* By return address. An entry's origin is the build of the module it was made for. */
 _Atomic(struct site_table *) site_addresses = &site_table_empty;
-_Atomic uintptr_t site_passing[SITE_PASSING];
+NEEDED_LATER _Atomic uintptr_t site_passing[SITE_PASSING];
 
 /* ---------------------------------------------------------------- private memory */
 
@@ -80,12 +81,12 @@ static void add_frame(struct view *view, const struct code *code, bool inlined)
         view->step[view->count++] = step;
 }
 
-/* Frames 0 to `site` of sites.code are wrappers and the site, the others lead there. */
+/* Frames 0 to `site` of seen_code are wrappers and the site, the others lead there. */
 static void look_at(struct view *view, unsigned count, unsigned site, bool inlined)
 {
     view->count = 0;
     for (unsigned i = 0; i < count; i++) {
-        add_frame(view, &sites.code[i], inlined);
+        add_frame(view, &seen_code[i], inlined);
         if (i == site)
             view->starts = view->count;
     }
@@ -93,7 +94,7 @@ static void look_at(struct view *view, unsigned count, unsigned site, bool inlin
 
 static bool holds_for_stack(const struct policy_rule *rule, unsigned count, unsigned site)
 {
-    static struct view view; /* under the lock */
+    static NEEDED_LATER struct view view; /* under the lock */
     for (unsigned inlined = 0; inlined < 2; inlined++) {
         look_at(&view, count, site, inlined != 0);
         if (policy_rule_matches_stack(rule, view.step, view.count, view.starts))
@@ -113,7 +114,7 @@ static bool may_hold_for_stack(const struct policy_rule *rule)
 static bool holds_for_site(const struct policy_rule *rule, unsigned site)
 {
     for (unsigned i = 0; i <= site; i++) {
-        const struct policy_site facts = code_facts(&sites.code[i]);
+        const struct policy_site facts = code_facts(&seen_code[i]);
         if (policy_rule_matches_site(rule, &facts))
             return true;
     }
@@ -135,7 +136,7 @@ static uint16_t judge_alone(const struct policy_rule *rule, uint16_t index, bool
     return rule->stack_count == 0 ? index : index | SITE_MAYBE;
 }
 
-/* By the direct caller alone, sites.code[0]. */
+/* By the direct caller alone, seen_code[0]. */
 static uint32_t rules_of_caller(bool wrapper, uint16_t out[POLICY_RULES_MAX])
 {
     uint32_t count = 0;
@@ -209,9 +210,9 @@ static bool never_stale(const struct site_table_entry *entry)
 static struct site *site_of_caller(uintptr_t address)
 {
     uint16_t rules[POLICY_RULES_MAX];
-    code_at(address, &sites.code[0]);
-    const bool wrapper = is_wrapper(&sites.code[0]);
-    struct site *site = make_site(&sites.code[0], address, rules, rules_of_caller(wrapper, rules));
+    code_at(address, &seen_code[0]);
+    const bool wrapper = is_wrapper(&seen_code[0]);
+    struct site *site = make_site(&seen_code[0], address, rules, rules_of_caller(wrapper, rules));
     if (site != NULL)
         atomic_store(&site->depth, (uint32_t)least(sites.needed + (wrapper ? 2 : 1), FRAMES_MOST));
     return site;
@@ -228,7 +229,7 @@ static COLD struct site *look_up_slowly(uintptr_t address)
         forget_unloaded();
     if (!site_table_find(&site_addresses, address, &site)) {
         site = site_of_caller(address);
-        if (!site_table_put(&site_addresses, address, site, sites.code[0].build, never_stale))
+        if (!site_table_put(&site_addresses, address, site, seen_code[0].build, never_stale))
             site = NULL;
         else if (site == NULL && !sites.all_count)
             atomic_store_explicit(&site_passing[address % SITE_PASSING], address, memory_order_relaxed);
@@ -282,12 +283,12 @@ static void recall(const struct site *direct, struct code *out)
 static void see(const struct site *direct, const void *frame, struct stack_seen *seen)
 {
     unsigned reach = atomic_load(&direct->depth), known = 1, count;
-    recall(direct, &sites.code[0]);
+    recall(direct, &seen_code[0]);
     seen->at = 0;
     do {
         count = stack_walk((const void *)direct->address, frame, seen->frame, reach);
-        for (; seen->at + 1 < count && is_wrapper(&sites.code[seen->at]); known++)
-            code_at(seen->frame[known], &sites.code[++seen->at]);
+        for (; seen->at + 1 < count && is_wrapper(&seen_code[seen->at]); known++)
+            code_at(seen->frame[known], &seen_code[++seen->at]);
         const unsigned needed = (unsigned)least(seen->at + 2 + sites.needed, FRAMES_MOST);
         if (count < reach || needed <= reach)
             break;
@@ -295,7 +296,7 @@ static void see(const struct site *direct, const void *frame, struct stack_seen 
     } while (true);
     seen->count = (unsigned)least(count, seen->at + 1 + sites.needed);
     for (; known < seen->count; known++)
-        code_at(seen->frame[known], &sites.code[known]);
+        code_at(seen->frame[known], &seen_code[known]);
 }
 
 /* One site for all stacks that lead to it by the same rules: so it has one name. */
@@ -304,7 +305,7 @@ static struct site *site_of_stack(const struct stack_seen *seen)
     uint16_t rules[POLICY_RULES_MAX];
     struct site *site = NULL;
     const uintptr_t address = seen->frame[seen->at];
-    const struct code *code = &sites.code[seen->at];
+    const struct code *code = &seen_code[seen->at];
     const uint32_t found = rules_of_stack(seen->count, seen->at, rules);
     const uint64_t key = hash_mix(address ^ code->build) ^ hash_bytes(rules, found * sizeof rules[0]);
     if (site_table_find(&sites.stacks, key, &site))
@@ -445,14 +446,6 @@ void site_forget_unloaded(void)
 
 /* ---------------------------------------------------------------- beginning, fork */
 
-/* Without memory now it begins as small as it can. */
-static void begin_table(_Atomic(struct site_table *) *place)
-{
-    struct site_table *table = site_table_make(FIRST_ENTRIES);
-    if (table != NULL)
-        atomic_store(place, table);
-}
-
 void site_begin(const struct policy *policy, bool all_count)
 {
     sites.policy = policy;
@@ -465,8 +458,6 @@ void site_begin(const struct policy *policy, bool all_count)
         sites.needed = (uint32_t)most(sites.needed, rule->stack_count);
     }
     atomic_store(&sites.unloaded, os_modules_unloaded());
-    begin_table(&site_addresses);
-    begin_table(&sites.stacks);
 }
 
 void site_lock(void)

@@ -3,10 +3,13 @@
 
 #include "os.h"
 
+#define FIRST_ENTRIES 1024u
+
 struct site_table site_table_empty = {
     .mask = 1, .shift = 63, .used = 1, .entry = {{SITE_TABLE_FREE}, {SITE_TABLE_FREE}}};
 
-struct site_table *site_table_make(uint32_t entries)
+/* For so many entries, a power of two of at least 2. NULL: no memory. Never given back. */
+static struct site_table *make_table(uint32_t entries)
 {
     void *memory;
     if (os_map_private(sizeof(struct site_table) + entries * sizeof(struct site_table_entry), &memory) != 0)
@@ -32,6 +35,14 @@ static bool is_worth_keeping(const struct site_table_entry *entry, site_table_st
     return key != SITE_TABLE_FREE && key != SITE_TABLE_FORGOTTEN && !is_stale(entry);
 }
 
+static struct site_table *begin(_Atomic(struct site_table *) *place)
+{
+    struct site_table *table = make_table(FIRST_ENTRIES);
+    if (table != NULL)
+        atomic_store_explicit(place, table, memory_order_release);
+    return table;
+}
+
 /* NULL when there is no memory. */
 static struct site_table *table_with_room(_Atomic(struct site_table *) *place, site_table_stale *is_stale)
 {
@@ -39,9 +50,11 @@ static struct site_table *table_with_room(_Atomic(struct site_table *) *place, s
     if (table->used * 2 <= table->mask)
         return table;
     uint32_t kept = 0;
+    if (table == &site_table_empty)
+        return begin(place);
     for (uint32_t i = 0; i <= table->mask; i++)
         kept += is_worth_keeping(&table->entry[i], is_stale);
-    struct site_table *next = site_table_make((table->mask + 1) * (kept * 4 > table->mask ? 2 : 1));
+    struct site_table *next = make_table((table->mask + 1) * (kept * 4 > table->mask ? 2 : 1));
     if (next == NULL)
         return table->used < table->mask - 1 ? table : NULL;
     for (uint32_t i = 0; i <= table->mask; i++) {

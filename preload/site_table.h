@@ -60,10 +60,7 @@ static inline bool site_table_find(const _Atomic(struct site_table *) *place, ui
     return true;
 }
 
-/* For so many entries, a power of two of at least 2. NULL: no memory. Never given back. */
-struct site_table *site_table_make(uint32_t entries);
-
-/* What a place holds that has no table yet: nothing. */
+/* What a place holds that has no table yet: nothing. The first that is put there makes one. */
 extern struct site_table site_table_empty;
 
 /* Makes room for one more, and puts it there; of stale entries it keeps none when it moves. False: there is

@@ -5,7 +5,7 @@
  * How to get from a frame to its caller's is the same each time the same instruction is on the stack: the
  * frame lies at a constant distance from the stack pointer or the frame pointer, and the caller's frame
  * pointer, if it was saved, at a constant distance from its end. Such a step is asked for once for each
- * return address (in shmpreload-symbols.so, which has it from the unwinding tables) and kept; walking a stack
+ * return address (steps.h, which has it from the unwinding tables) and kept; walking a stack
  * is then a look into a table, two additions and two loads for each frame.
  *
  * Reading the table takes no lock and writes nothing. A step that does not fit what is on the stack ends the
@@ -26,7 +26,7 @@ struct stack_step {
 };
 
 /* Finds the step for an address inside the call instruction that is to be returned from: in
- * shmpreload-symbols.so. False: unknown, or the outermost frame. */
+ * steps.h. False: unknown, or the outermost frame. */
 typedef bool stack_step_finder(uintptr_t address, struct stack_step *out);
 
 /* At bring-up. Without a finder, or before, stacks end with the caller. */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Where shmpreload-symbols.so has the names of functions from, and where it has none: full and stripped
+# Where the shim has the names of functions from, and where it has none: full and stripped
 # libraries, MiniDebugInfo, separate debug files, files of another build.
 #
 #     names.sh BUILD_DIR
@@ -72,6 +72,7 @@ named "$work/stripped.so" "$public" 'a stripped library: what it exports, and no
 named "$work/no-build-id.so" "$full" 'a library without a build-id is believed'
 
 mini "$work/full.so" "$work/mini.so"
+equals "$("$places" - "$work/mini.so" 2>&1)" "$public" 'without the module that reads it: what it exports'
 named "$work/mini.so" "$full" 'MiniDebugInfo names static functions of a stripped library'
 head -c 150 "$work/mini.xz" >"$work/cut.xz"
 mini "$work/full.so" "$work/cut.so" cut.xz
@@ -95,6 +96,42 @@ if [ -d /usr/lib/debug ] && unshare -m true 2>/dev/null; then
         "$full" 'a separate debug file names static functions'
 else
     skip 'a separate debug file names static functions' 'there is no /usr/lib/debug, or it may not be mounted over'
+fi
+
+# ---------------------------------------------------------------- a whole program
+
+# taken POLICY WORDS COMMAND...: what the victim says its blocks were taken for.
+taken() {
+    in_new_job "$1" "${@:3}"
+    equals "$(grep '^taken:' "$work/out")" "taken:${2:+ $2}" "$1 takes ${2:-nothing} in ${*:3}"
+}
+
+mini "$victims/lines" "$work/mini-lines" && chmod +x "$work/mini-lines"
+strip "$victims/lines" -o "$work/bare-lines"
+taken 'export func=plain_init' '' "$work/bare-lines"
+taken 'export func=plain_init' 'plain' "$work/mini-lines"
+
+if command -v gcc >/dev/null; then
+    cat >"$work/plugin.c" <<'SOURCE'
+#include <stdlib.h>
+static __attribute__((noinline)) void *plugin_room(size_t bytes)
+{
+    void *volatile block = malloc(bytes);
+    return block;
+}
+void *plugin_init(size_t bytes)
+{
+    void *volatile block = plugin_room(bytes);
+    return block;
+}
+SOURCE
+    gcc -O1 -shared -fPIC -o "$work/plugin-full.so" "$work/plugin.c"
+    mini "$work/plugin-full.so" "$work/plugin-mini.so"
+    strip "$work/plugin-full.so" -o "$work/plugin-bare.so"
+    taken 'export func=plugin_room' '' "$work/bare-lines" "$work/plugin-bare.so"
+    taken 'export func=plugin_room' 'plugin' "$work/bare-lines" "$work/plugin-mini.so"
+else
+    skip 'a plug-in with MiniDebugInfo' 'gcc is not installed'
 fi
 
 tap_end

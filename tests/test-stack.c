@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * preload/stack, with the steps that shmpreload-symbols.so finds: frames of all kinds against what the C
+ * preload/stack, with the steps that steps.h finds: frames of all kinds against what the C
  * library's own unwinder says; stacks that threads and coroutines stand on; stacks that end early.
  *
  *     test-stack SYMBOLS_MODULE
  */
 #include "stack.h"
+#include "steps.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,13 +30,12 @@ enum { MOST = 48 };
 
 struct real_allocator real = {.pthread_create = pthread_create};
 
-static stack_step_finder *finder;
 static _Atomic unsigned asked;
 
 static bool count_and_find(uintptr_t address, struct stack_step *out)
 {
     asked++;
-    return finder(address, out);
+    return steps_at(address, out);
 }
 
 /* What was seen from the innermost function, which is as malloc() would be. */
@@ -299,7 +299,7 @@ static bool give_wrong(uintptr_t address, struct stack_step *out)
     const uintptr_t from = (uintptr_t)look;
     const bool in_look = address - from < 256;
     if (!in_look)
-        return finder(address, out);
+        return steps_at(address, out);
     *out = wrong;
     return true;
 }
@@ -355,7 +355,7 @@ static void without_tables_there_is_the_caller(void **state)
     stack_begin(count_and_find);
 }
 
-int main(int count, char **arguments)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_of_all_kinds),
@@ -370,13 +370,6 @@ int main(int count, char **arguments)
         cmocka_unit_test(wrong_steps_end_the_walk),
         cmocka_unit_test(without_tables_there_is_the_caller),
     };
-    void *module = count == 2 ? dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL) : NULL;
-    void *symbol = module != NULL ? dlsym(module, "shmpreload_step_at") : NULL;
-    if (symbol == NULL) {
-        fprintf(stderr, "usage: test-stack SYMBOLS_MODULE\n");
-        return 2;
-    }
-    memcpy(&finder, &symbol, sizeof finder);
     stack_begin(count_and_find);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Asks shmpreload-symbols.so for the names of the places that a library of ours tells of, two bytes further
- * on: NAME+OFFSET each, or a dash.
+ * Asks preload/names for the names of the places that a library of ours tells of, two bytes further on:
+ * NAME+OFFSET each, or a dash. SYMBOLS_MODULE is shmpreload-symbols.so, or "-" to do without.
  *
  *     name-places SYMBOLS_MODULE LIBRARY [COMMAND]
  *
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef bool finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
+#include "names.h"
 
 static void *load(const char *path)
 {
@@ -29,18 +29,23 @@ static void *load(const char *path)
 
 int main(int count, char **argument)
 {
-    finder *find;
+    mini_debug_unpacker *unpack = NULL;
     char name[256];
     uint64_t offset;
     if (count < 3)
         return 2;
-    void *symbol = dlsym(load(argument[1]), "shmpreload_function_at");
-    memcpy(&find, &symbol, sizeof find);
+    if (strcmp(argument[1], "-") != 0) {
+        void *symbol = dlsym(load(argument[1]), "shmpreload_unpack_symbols");
+        memcpy(&unpack, &symbol, sizeof unpack);
+        if (unpack == NULL)
+            return 2;
+    }
+    names_set_unpacker(unpack);
     const char *const *place = dlsym(load(argument[2]), "named_places");
-    if (find == NULL || place == NULL || (count > 3 && system(argument[3]) != 0))
+    if (place == NULL || (count > 3 && system(argument[3]) != 0))
         return 2;
     for (; *place != NULL; place++)
-        if (find((uintptr_t)*place + 2, name, sizeof name, &offset))
+        if (names_function_at((uintptr_t)*place + 2, name, sizeof name, &offset))
             printf("%s+%" PRIu64 "\n", name, offset);
         else
             puts("-");
