@@ -91,6 +91,15 @@ bool process_is_former_self(const struct view *view, uint32_t index, const struc
            row->start_time == identity->start_time && row->nonce != identity->nonce;
 }
 
+bool process_has_other_self(const struct view *view, const struct process_identity *identity)
+{
+    const uint32_t used = process_rows_used(view);
+    for (uint32_t row = 0; row < used; row++)
+        if (process_is_former_self(view, row, identity))
+            return true;
+    return false;
+}
+
 bool process_has_children(const struct view *view, uint32_t row)
 {
     const uint32_t used = process_rows_used(view);

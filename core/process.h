@@ -46,6 +46,9 @@ bool process_is_dead(const struct view *view, uint32_t row, uint64_t device, uin
 /* A row of this very pid and start time with another nonce: left behind by an exec. */
 bool process_is_former_self(const struct view *view, uint32_t row, const struct process_identity *identity);
 
+/* Is there one such row? While the process lives on it is that of another copy of the library in it. */
+bool process_has_other_self(const struct view *view, const struct process_identity *identity);
+
 /* Does some row name `row` as its parent? */
 bool process_has_children(const struct view *view, uint32_t row);
 

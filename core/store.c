@@ -302,6 +302,18 @@ static void leave(shmcore_segment *segment)
         others_are_gone(&segment->file, segment);
 }
 
+/* Another copy of the library may use the mapping, whichever of them has made it: the last one to leave takes
+ * it away. Under the file's lock, so that none is just about to find it. Removes nothing. */
+static bool let_mapping_go(struct segment *file, void *argument)
+{
+    shmcore_segment *segment = argument;
+    (void)file;
+    if (segment->file.view.base != NULL && segment->file.stable && !segment->file.read_only)
+        segment->file.owns_mapping = !process_has_other_self(&segment->file.view, &segment->self);
+    segment_unmap(&segment->file);
+    return false;
+}
+
 int shmcore_close(shmcore_segment *segment)
 {
     if (segment == NULL)
@@ -316,7 +328,9 @@ int shmcore_close(shmcore_segment *segment)
             leave(segment);
         }
         book_forget_all(segment);
-        segment_unmap(&segment->file);
+        if (!segment->file.read_only)
+            segment_leave(&segment->file, let_mapping_go, segment);
+        let_mapping_go(&segment->file, segment); /* by its name it cannot be found any more */
         inherited_forget(segment);
         pthread_mutex_destroy(&segment->exports.lock);
     }

@@ -87,6 +87,14 @@ SHMCORE_API int shmcore_mpi_allocate_filled(shmcore_segment *segment, MPI_Comm c
  */
 SHMCORE_API int shmcore_mpi_cleanup(void);
 
+/* The same for Fortran, Python (comm.py2f()) and other languages, which know communicators by the numbers of
+ * Fortran; MPI_COMM_NULL has one, too. */
+SHMCORE_API int shmcore_mpi_communicator_f(shmcore_segment *segment, MPI_Fint comm, MPI_Fint *out);
+SHMCORE_API int shmcore_mpi_leaders_f(shmcore_segment *segment, MPI_Fint comm, MPI_Fint *out);
+SHMCORE_API int shmcore_mpi_allocate_filled_f(shmcore_segment *segment, MPI_Fint comm, const char *name,
+                                              size_t bytes, shmcore_mpi_fill *fill, void *argument,
+                                              const void **block);
+
 #ifdef __cplusplus
 }
 #endif

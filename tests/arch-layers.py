@@ -35,7 +35,7 @@ CONDITIONS_ALLOWED = {"core/base.h", "core/os.c"}
 
 # What there is on systems that have MPI.
 COMPILED_WITH_MPI = {"examples/table_ranks_mpi.c", "examples/mpi_table.c", "mpi/communicator.c", "mpi/filled.c",
-                     "mpi/rounds.c", "mpi/verdict.c"}
+                     "mpi/numbers.c", "mpi/rounds.c", "mpi/verdict.c"}
 
 # And of those that have elfutils.
 COMPILED_WITH_LIBDW = {"preload/debug_file.c", "preload/inlined.c", "preload/lines_module.c"}

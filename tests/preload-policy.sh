@@ -297,7 +297,14 @@ test_threads() {
     finish threads
 }
 
+# The program's copy of the library and the shim's are attached to one segment, in either order.
+test_api() {
+    same "the program opens the same segment" 'export func=make' "$victims/own-segment"
+    silent "the program opens the same segment"
+}
+
 test_matches
+test_api
 test_order
 test_site
 test_verbs

@@ -9,7 +9,7 @@ module shmcore_segments
    implicit none
    private
    public :: shmcore_segment, shmcore_statistics, shmcore_open, shmcore_close, shmcore_remove, shmcore_bytes, &
-      shmcore_stat, shmcore_address_stable
+      shmcore_stat, shmcore_address_stable, shmcore_handle
    public :: take, give_back, HOW_ALLOCATE, HOW_ATTACH, HOW_FIND
 
    type :: shmcore_segment
@@ -94,6 +94,12 @@ module shmcore_segments
       end function
    end interface
 contains
+
+   ! What C functions, as those of libshmcore-mpi, know the segment by.
+   type(c_ptr) function shmcore_handle(segment)
+      type(shmcore_segment), intent(in) :: segment
+      shmcore_handle = segment%handle
+   end function
 
    ! ---- failures
 

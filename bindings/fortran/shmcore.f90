@@ -26,6 +26,7 @@
 !   shmcore_deallocate(segment, array)              gives back what allocate or attach gave
 !   shmcore_bytes(segment, name)                    its size as integer(int64); -1: there is none
 !   shmcore_stat(segment, statistics)               what the segment holds
+!   shmcore_handle(segment)                         the segment as C functions know it, such as libshmcore-mpi's
 !   shmcore_address_stable(segment)                 whether addresses are the same in all processes
 !
 ! All subroutines end with the optional arguments stat and errmsg, as ALLOCATE has them: stat is 0 or an errno, errmsg a
@@ -33,7 +34,7 @@
 ! blank.
 module shmcore
    use shmcore_segments, only: shmcore_segment, shmcore_statistics, shmcore_open, shmcore_close, shmcore_remove, &
-      shmcore_bytes, shmcore_stat, shmcore_address_stable
+      shmcore_bytes, shmcore_stat, shmcore_address_stable, shmcore_handle
    use shmcore_real32, only: shmcore_allocate, shmcore_attach, shmcore_find, shmcore_deallocate
    use shmcore_real64, only: shmcore_allocate, shmcore_attach, shmcore_find, shmcore_deallocate
    use shmcore_int32, only: shmcore_allocate, shmcore_attach, shmcore_find, shmcore_deallocate

@@ -316,6 +316,11 @@ class Segment(Mapping):  # type: ignore[type-arg]
                       _shmcore.decode(traits.job))
 
     @property
+    def handle(self) -> int:
+        """What C functions, as those of libshmcore-mpi, know the segment by, while it is open."""
+        return self._use().handle
+
+    @property
     def address_stable(self) -> bool:
         """Whether pointers that are stored inside blocks are valid here, too."""
         return _shmcore.library.shmcore_address_stable(self._use().handle)

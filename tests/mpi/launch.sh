@@ -12,7 +12,7 @@ if [ "$kind" = openmpi ]; then
 fi
 
 launch() { # launch RANKS COMMAND…
-    timeout 100 "${launcher[@]}" -n "$@"
+    timeout "${patience:-100}" "${launcher[@]}" -n "$@"
 }
 
 # Nothing when MPI programs can be started.

@@ -19,6 +19,7 @@
 #define MIB ((size_t)1 << 20)
 
 extern int rank, ranks;
+extern int failures; /* verdicts that were not good; the same in all ranks */
 
 /* Collective: is it so in all ranks? `what` is that of rank 0. */
 bool check(bool good, const char *what, const char *condition, int line);
