@@ -1,12 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Eight threads in each of two processes in one segment: contents, and that nothing is left over.
+# Eight threads in each of two processes in one segment: contents, and that nothing is left over. For five seconds, with
+# SHM_TESTS=long for twenty.
 #
 #     tests/preload-threads.sh BUILD_DIR [SECONDS]
 . "$(dirname "$0")/tap.sh"
 tap_begin threads "${1-}"
-seconds=${2:-20}
+seconds=5
+[ "${SHM_TESTS:-}" != long ] || seconds=20
+seconds=${2:-$seconds}
 policy='share func=meet name=meet/{seq}; export module=exe'
 export VICTIM_ROUTED=1
 

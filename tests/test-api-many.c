@@ -215,7 +215,7 @@ static void turn_over_common(struct worker *worker, unsigned index)
 static void *works_at_random(void *argument)
 {
     struct worker *worker = argument;
-    for (int i = 0; i < ITERATIONS; i++) {
+    for (unsigned i = repeated(ITERATIONS); i > 0; i--) {
         const uint64_t random = next_random(worker);
         if (random % 3 == 0)
             turn_over_common(worker, (unsigned)(random >> 8) % COMMON);

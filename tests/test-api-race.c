@@ -103,7 +103,8 @@ static void nobody_is_left_alone(void **state)
     for (unsigned i = 0; i < LIVE; i++)
         opener[i] = start_opener(&number[i]);
     const struct peer collector = start_peer(collects);
-    for (unsigned kill = 0; kill < KILLS; kill++) {
+    const unsigned kills = repeated(KILLS);
+    for (unsigned kill = 0; kill < kills; kill++) {
         const unsigned which = kill % LIVE;
         struct slot *slot = &shared->slot[number[which]];
         while (atomic_load(&slot->turns) <= kill * 7 % 10) /* not a time: where it is hit varies */
@@ -116,7 +117,7 @@ static void nobody_is_left_alone(void **state)
     for (unsigned i = 0; i < LIVE; i++)
         peer_ends_well(&opener[i]);
     peer_ends_well(&collector);
-    print_message("%u killed, %lu numbers, %lu segments collected, %lu times busy\n", (unsigned)KILLS,
+    print_message("%u killed, %lu numbers, %lu segments collected, %lu times busy\n", kills,
                   (unsigned long)shared->last_number, (unsigned long)shared->collected,
                   (unsigned long)shared->busy);
     assert_int_equal(atomic_load(&shared->apart), 0);

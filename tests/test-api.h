@@ -85,7 +85,7 @@ static inline int make_test_directory(const char *test)
 static inline int limit_time(void **state)
 {
     (void)state;
-    alarm(120);
+    alarm(250);
     return 0;
 }
 
@@ -181,6 +181,13 @@ static inline int is_filled_with(const void *memory, unsigned char value, size_t
 {
     const unsigned char *at = memory;
     return bytes == 0 || (at[0] == value && memcmp(at, at + 1, bytes - 1) == 0);
+}
+
+/* What is done many times at random is done half as often, but not with SHM_TESTS=long in the environment. */
+static inline unsigned repeated(unsigned times)
+{
+    const char *form = getenv("SHM_TESTS");
+    return form != NULL && strcmp(form, "long") == 0 ? times : times / 2;
 }
 
 /* ---------------------------------------------------------------- peers */

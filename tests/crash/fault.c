@@ -12,7 +12,7 @@
 
 static const char *skipped; /* why a scene could not be played */
 
-static bool is_caught(const struct play *one, const char *fault)
+static bool is_caught_in(const struct play *one, const char *fault)
 {
     static struct report report;
     memset(&report, 0, sizeof report);
@@ -26,6 +26,15 @@ static bool is_caught(const struct play *one, const char *fault)
     printf("%s: caught in state %lu of \"%s\": %s\n", fault, report.first_unsound, one->scene->name,
            report.sentence);
     return true;
+}
+
+/* Most are caught in few states already. */
+static bool is_caught(const struct play *one, const char *fault)
+{
+    struct play quick = *one;
+    quick.every = PLAY_QUICK_EACH;
+    quick.orders_in_turn = true;
+    return is_caught_in(&quick, fault) || is_caught_in(one, fault);
 }
 
 int main(int count, char **arguments)

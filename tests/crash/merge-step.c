@@ -2,14 +2,14 @@
  *
  * Merging survives SIGKILL at every moment, and whatever others do at every moment.
  *
- *     merge-step [--all | --half] [PART OF THE NAME OF A SCENE]
+ *     merge-step [--all | --each NUMBER] [PART OF THE NAME OF A SCENE]
  *     merge-step --caught FAULT PART OF THE NAME OF A SCENE
  *
  * For each scene: its operation comes to an end; then, for each of its marks (merge-marks.h), all is played
  * again and the victim is killed there, or stands still there while another does something. Short of --all
  * each system call is not a mark, but only those whose effect others can see, and nobody stands still with a
- * file locked: others wait a second for that each time. With --half every second mark is passed over,
- * but not when the environment has SHM_TESTS=long.
+ * file locked: others wait a second for that each time. With --each only each so many marks is played, others
+ * in each scene, but all of them when the environment has SHM_TESTS=long.
  *
  * --caught: the core has this fault, and must be found to be wrong.
  */
@@ -31,7 +31,8 @@ struct sum {
     unsigned long plays, bad;
 };
 
-static bool all, half, until_wrong;
+static bool all, until_wrong;
+static unsigned long each = 1;
 
 static void print_wrong(const struct merge_report *report)
 {
@@ -59,7 +60,8 @@ static void play_mark(struct merge_play play, struct merge_report *report, struc
 
 static void play_marks(const struct merge_scene *scene, struct sum *sum)
 {
-    for (unsigned long mark = 0; mark < MARKS_MOST && !(until_wrong && sum->bad > 0); mark += half ? 2 : 1) {
+    for (unsigned long mark = total.scenes % each; mark < MARKS_MOST && !(until_wrong && sum->bad > 0);
+         mark += each) {
         struct merge_play play = {.scene = scene,
                                   .mark = mark,
                                   .every_call = all,
@@ -118,13 +120,14 @@ int main(int count, char **arguments)
     for (int i = 1; i < count; i++) {
         if (strcmp(arguments[i], "--all") == 0)
             all = true;
-        else if (strcmp(arguments[i], "--half") == 0)
-            half = !long_form;
+        else if (strcmp(arguments[i], "--each") == 0 && i + 1 < count)
+            each = strtoul(arguments[++i], NULL, 10);
         else if (strcmp(arguments[i], "--caught") == 0 && i + 1 < count)
             fault = arguments[++i];
         else
             part = arguments[i];
     }
+    each = long_form || each == 0 ? 1 : each;
     until_wrong = fault != NULL;
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (!island_make(256ull << 20, &why))

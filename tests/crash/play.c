@@ -240,7 +240,7 @@ static bool is_in_turn(const struct play *play)
 {
     const unsigned few = (play->scene->flags & SCENE_FEW) != 0 ? FEW_EACH : 1;
     const unsigned each = play->every > few ? play->every : few;
-    return now.report->states == 1 || now.report->states % each == 0;
+    return now.report->states == 1 || now.report->states % each == play->turn % each;
 }
 
 static void try_all(void)

@@ -8,7 +8,9 @@
 
 #include "scenes.h"
 
-#define STATES_MOST 65536u
+#define STATES_MOST     65536u
+/* Where it is likely that something is found soon: `every`, with `orders_in_turn`. */
+#define PLAY_QUICK_EACH 4u
 
 struct play {
     const struct scene *scene;
@@ -18,6 +20,7 @@ struct play {
     bool by_newcomer;              /* after that a process recovers that attaches only then */
     bool stop_early;               /* at the first state that is not sound */
     unsigned every;                /* each so many states is tried; 0: all */
+    unsigned long turn;            /* and which of so many */
     bool orders_in_turn;           /* a state is tried in one order of recovery; else, with a lock, in all */
     void (*begin)(void *argument); /* in the victim, right before the operation */
     void *argument;

@@ -2,13 +2,14 @@
  *
  * Every operation survives SIGKILL at every instruction.
  *
- *     crash-step [--half] [PART OF THE NAME OF A SCENE]
+ *     crash-step [--each NUMBER] [PART OF THE NAME OF A SCENE]
  *
  * For each scene: the operation is stepped through and each state that it goes through is tried; then its
  * victim is really killed at some of them; then, after real deaths with a lock held, another process
  * recovers, which is stepped and tried in the same way. Prints the instruction boundaries stepped and the
- * states tried. With --half every second state is passed over, and the others are recovered in one order
- * each; SHM_TESTS=long in the environment takes that back.
+ * states tried. With --each only each so many states is tried, in one order of recovery, one victim of each
+ * scene is really killed and after each third scene another process is stepped that recovers. Which ones that
+ * are is another matter in each scene. SHM_TESTS=long in the environment takes that back.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,12 +19,13 @@
 
 #define REAL_DEATHS  3u
 #define EARLIER_MOST 1u
+#define EARLIER_EACH 3u
 
 static struct {
     unsigned long boundaries, passed_over, states, tries, real_deaths, scenes, bad;
 } total;
 
-static bool half;
+static unsigned each; /* 0: all there is */
 
 static void add_up(const struct report *report)
 {
@@ -56,6 +58,8 @@ static void die_for_real(const struct scene *scene, const struct report *stepped
 {
     unsigned done = 0;
     for (unsigned i = 0; i < REAL_DEATHS; i++) {
+        if (each != 0 && i != total.scenes % REAL_DEATHS)
+            continue;
         const struct play real = {
             .scene = scene, .kill_at = sample(stepped, i, REAL_DEATHS), .by_newcomer = i % 2 != 0};
         struct report report;
@@ -83,12 +87,13 @@ static void die_while_recovering(const struct scene *scene, const struct report 
 {
     unsigned long boundaries = 0, states = 0;
     if ((scene->flags & (SCENE_OPENS | SCENE_ALONE | SCENE_FEW)) != 0 || scene->other != NULL ||
-        stepped->locked_count == 0)
+        stepped->locked_count == 0 || (each != 0 && total.scenes % EARLIER_EACH != 0))
         return;
     for (unsigned i = 0; i < EARLIER_MOST; i++) {
         const struct play nested = {
             .scene = recovery(),
-            .every = half ? 2 : 0,
+            .every = each,
+            .turn = total.scenes,
             .before = scene,
             .before_state = stepped->locked[stepped->locked_count * (2 * i + 1) / (2 * EARLIER_MOST)]};
         struct report report;
@@ -105,7 +110,8 @@ static void die_while_recovering(const struct scene *scene, const struct report 
 static void play_scene(const struct scene *scene)
 {
     static struct report report;
-    const struct play whole = {.scene = scene, .every = half ? 2 : 0, .orders_in_turn = half};
+    const struct play whole = {
+        .scene = scene, .every = each, .turn = total.scenes, .orders_in_turn = each != 0};
     play(&whole, &report);
     if (report.skipped) {
         printf("%s: skipped: %s\n", scene->name, report.sentence);
@@ -133,11 +139,13 @@ int main(int count, char **arguments)
         return 77;
     }
     for (int i = 1; i < count; i++) {
-        if (strcmp(arguments[i], "--half") == 0)
-            half = !long_form;
+        if (strcmp(arguments[i], "--each") == 0 && i + 1 < count)
+            each = (unsigned)strtoul(arguments[++i], NULL, 10);
         else
             part = arguments[i];
     }
+    if (long_form)
+        each = 0;
     for (unsigned i = 0; (scene = scene_at(i)) != NULL; i++)
         if ((scene->flags & SCENE_RECOVERS) == 0 && strstr(scene->name, part) != NULL)
             play_scene(scene);

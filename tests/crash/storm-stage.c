@@ -22,6 +22,7 @@
 #include "storm-api.h"
 
 #define CAPACITY ((size_t)1 << 30)
+#define SHORTER  3u
 
 static char victim[PATH_MAX], log_file[64];
 
@@ -43,6 +44,15 @@ static bool read_kind(const char *kind)
     return storm.shim || strcmp(kind, "merge") == 0 || strcmp(kind, "api") == 0;
 }
 
+static void shorten(void)
+{
+    const char *form = getenv("SHM_TESTS");
+    if (form != NULL && strcmp(form, "long") == 0)
+        return;
+    storm.seconds /= SHORTER;
+    storm.kills /= SHORTER;
+}
+
 bool storm_read_arguments(int count, char **arguments)
 {
     uint64_t seed = storm_clock() & 0xffffff, number = 0;
@@ -51,6 +61,10 @@ bool storm_read_arguments(int count, char **arguments)
         const char *name = arguments[i];
         if (strcmp(name, "--hold") == 0) {
             storm.hold = true;
+            continue;
+        }
+        if (strcmp(name, "--short") == 0) {
+            shorten();
             continue;
         }
         good = number_after(i + 1 < count ? arguments[++i] : NULL, &number);
@@ -64,8 +78,8 @@ bool storm_read_arguments(int count, char **arguments)
             good = false;
     }
     if (!good || storm.seconds == 0) {
-        fprintf(stderr,
-                "usage: storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--hold]\n");
+        fprintf(stderr, "usage: storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] "
+                        "[--short] [--hold]\n");
         return false;
     }
     storm.dice.state = storm_mix(seed);

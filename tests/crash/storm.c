@@ -3,7 +3,7 @@
  * A storm: six processes of three threads each, and their children, do everything they can with one segment
  * while they are killed at random, one every few milliseconds, and now and then stopped for a while.
  *
- *     storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--hold]
+ *     storm api|shim|merge|merge-shim [--seconds N] [--kills N] [--seed N] [--short] [--hold]
  *
  *   api    the processes use the C API: storm-api.c
  *   shim   they are a preloaded program that uses malloc: storm-victim.c
@@ -16,8 +16,8 @@
  * once, and one fresh process must find a segment that is like new and leave nothing behind.
  *
  * How long something took is printed and never a reason to fail, but for HANG, which is far beyond everything
- * that is bounded. --hold leaves processes as they are after a hang,
- * for a debugger.
+ * that is bounded. --short: a third of the time and of the kills, but not with SHM_TESTS=long. --hold leaves
+ * processes as they are after a hang, for a debugger.
  */
 #include "storm.h"
 

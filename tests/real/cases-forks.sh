@@ -32,7 +32,7 @@ import hashlib, multiprocessing, threading
 from multiprocessing import shared_memory
 
 context = multiprocessing.get_context("fork")
-table = {i: [i] * 20 for i in range(20000)}
+table = {i: [i] * 20 for i in range(8000)}
 block = bytearray(2 << 20)
 
 def square(n):

@@ -12,7 +12,7 @@ write_inputs() {
     done
     ln -s nowhere "$input/tree/link"
     find "$input/tree" -exec touch -h -d '2024-02-29 12:00:00 UTC' {} +
-    awk 'BEGIN { for (i = 1; i <= 60000; i++) { x = (x * 75 + 74) % 65537; print x, i, "word" x % 5000 } }' \
+    awk 'BEGIN { for (i = 1; i <= 30000; i++) { x = (x * 75 + 74) % 65537; print x, i, "word" x % 5000 } }' \
         >"$input/lines"
     printf 'int f(void) { return undeclared; }\n' >"$input/wrong.c"
     write_python
@@ -23,10 +23,10 @@ write_python() {
     cat >"$input/threads.py" <<'SOURCE'
 import hashlib, json, subprocess, sys, threading, zlib
 
-results = [None] * 6
+results = [None] * 4
 
 def work(i):
-    rows = {str(k): list(range(k % 50)) for k in range(4000 + i)}
+    rows = {str(k): list(range(k % 50)) for k in range(1500 + i)}
     text = json.dumps(rows)
     big = bytearray(i + 1 << 18)
     for at in range(0, len(big), 977):
@@ -37,7 +37,7 @@ threads = [threading.Thread(target=work, args=(i,)) for i in range(len(results))
 for thread in threads:
     thread.start()
 children = [subprocess.run([sys.executable, "-c", f"print(sum(range({n})) ** {n})"], capture_output=True, text=True)
-            for n in range(1, 8)]
+            for n in range(1, 4)]
 for thread in threads:
     thread.join()
 print(*results, sep="\n")
@@ -49,7 +49,7 @@ SOURCE
     cat >"$input/fork.py" <<'SOURCE'
 import hashlib, multiprocessing, os, threading
 
-table = {i: [i] * 20 for i in range(20000)}
+table = {i: [i] * 20 for i in range(8000)}
 block = bytearray(3 << 20)
 
 def digest():
@@ -66,7 +66,7 @@ def fork_once(number):
         seen = digest()
         block[50:5000] = b"c" * 4950
         table[77] = "the child's"
-        grown = [bytes(1000 + i) for i in range(3000)]
+        grown = [bytes(1000 + i) for i in range(1000)]
         os.write(say, f"{seen} {digest()} {len(grown)}".encode())
         os._exit(number)
     before = digest()
@@ -104,18 +104,18 @@ import multiprocessing, pickle, threading
 import numpy as np
 
 # Integers and roundings only: the last bit of a sum depends on how an array is aligned.
-field = (np.arange(3_000_000, dtype=np.int64) * 2654435761) % 1000003
+field = (np.arange(1_000_000, dtype=np.int64) * 2654435761) % 1000003
 other = np.empty_like(field)
 def fill(part):
     other[part::4] = np.sort(field[part::4])[::-1]
 threads = [threading.Thread(target=fill, args=(p,)) for p in range(4)]
 for t in threads: t.start()
 for t in threads: t.join()
-print(int(other.sum()), int((other * np.roll(field, 5)).sum()), field[::-300000], np.unique(field % 5000).size)
+print(int(other.sum()), int((other * np.roll(field, 5)).sum()), field[::-100000], np.unique(field % 5000).size)
 matrix = (field[:90000].reshape(300, 300) % 97).astype(float) + np.eye(300) * 300
 print(round(float(np.linalg.slogdet(matrix)[1]), 6), round(float(np.abs(np.fft.rfft(matrix[0])).max()), 6))
 copy = pickle.loads(pickle.dumps(field))
-copy.resize(4_000_000); copy[3_000_000:] = 1
+copy.resize(1_400_000); copy[1_000_000:] = 1
 print(int(copy.sum()), np.pad(matrix, 3).shape)
 def part(i):
     field[i] = -1

@@ -107,6 +107,18 @@ run_and_keep() { # run_and_keep CASE MODE POLICY
     cp "$work/room/memory" "$work/$1.$2.memory"
 }
 
+# Without the shim it is the same for everybody.
+plain_run() { # plain_run CASE
+    local file
+    if [ ! -f "$work/tables.plain.memory" ]; then
+        run_and_keep "$1" plain pass
+    else
+        for file in "$work"/tables.plain.*; do
+            cp "$file" "$work/$1.plain.${file##*.}"
+        done
+    fi
+}
+
 # What the processes take without their tables when they have built them (temporary arrays are a part of that), one
 # table, and 3 % of it for each process. MiB.
 find_limit() {
@@ -130,7 +142,7 @@ test_tables() { # test_tables CASE
         return
     fi
     echo 1000000 >"$input/limit"
-    run_and_keep "$case" plain pass
+    plain_run "$case"
     {
         [ "$(grep -c '^end [0-9]' "$work/$case.plain.out")" = $processes ] || cat "$work/$case.plain".*
     } >"$work/wrong"

@@ -30,7 +30,7 @@ real_begin() {
     build=$(cd "${2:?usage: $1 BUILD_DIR}" && pwd) || exit 1
     source=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd) || exit 1
     tool=$build/tools/shmpreload
-    seconds=120 # for one run
+    seconds=240 # for one run, that hangs else
     job=$1-$$
     number=0
     failures=0

@@ -34,6 +34,14 @@ static inline void wait_for(const int pipe[2])
         exit(2);
 }
 
+/* What is done over and over at random: so many times, but all of them with SHM_TESTS=long in the
+ * environment. */
+static inline unsigned repeated(unsigned times, unsigned all)
+{
+    const char *form = getenv("SHM_TESTS");
+    return form != NULL && strcmp(form, "long") == 0 ? all : times;
+}
+
 static inline pid_t checked_fork(void)
 {
     fflush(stdout);

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * Victim: two threads fork 250 times each while two others allocate, and let four children at a time live
- * on. A child sees the blocks of the thread that forked as they were at the fork, though that thread writes
- * them at once again and frees one; it frees and resizes what it has inherited, allocates, and ends by
- * exit(), by _exit() or by exec.
+ * Victim: two threads fork 40 times each, 80 times with SHM_TESTS=long, while two others allocate, and let
+ * four children at a time live on. A child sees the blocks of the thread that forked as they were at the
+ * fork, though that thread writes them at once again and frees one; it frees and resizes what it has
+ * inherited, allocates, and ends by exit(), by _exit() or by exec.
  */
 #include "child.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { CHURNERS = 2, FORKERS = 2, FORKS = 80, AT_ONCE = 4, BLOCKS = 7 };
+enum { CHURNERS = 2, FORKERS = 2, FORKS = 40, LONG_FORKS = 80, AT_ONCE = 4, BLOCKS = 7 };
 
 static const size_t sizes[BLOCKS] = {24, 700, 5000, 9000, 12000, 33000, 60000};
 static atomic_bool over, spoilt;
 static atomic_int at_work, failed;
+static unsigned forks;
 
 struct forker {
     unsigned char *block[BLOCKS];
@@ -108,7 +109,7 @@ static void *fork_over_and_over(void *argument)
     struct forker *self = argument;
     for (unsigned i = 0; i < BLOCKS; i++)
         self->block[i] = malloc(sizes[i]);
-    for (unsigned number = 0; number < FORKS; number++) {
+    for (unsigned number = 0; number < forks; number++) {
         const unsigned replaced = number % BLOCKS;
         write_all(self, number);
         const pid_t child = fork();
@@ -123,7 +124,7 @@ static void *fork_over_and_over(void *argument)
             await_oldest(self);
         self->child[number % AT_ONCE] = child;
     }
-    while (self->ended < FORKS)
+    while (self->ended < forks)
         await_oldest(self);
     for (unsigned i = 0; i < BLOCKS; i++)
         free(self->block[i]);
@@ -137,6 +138,7 @@ int main(int count, char **arguments)
     (void)arguments;
     if (count > 1)
         return 0;
+    forks = repeated(FORKS, LONG_FORKS);
     for (uintptr_t i = 0; i < CHURNERS; i++)
         if (pthread_create(&churner[i], NULL, churn, (void *)(i + 1)) != 0)
             return 2;
@@ -150,7 +152,7 @@ int main(int count, char **arguments)
     atomic_store(&over, true);
     for (int i = 0; i < CHURNERS; i++)
         pthread_join(churner[i], NULL);
-    printf("%d of %d children failed\n", atomic_load(&failed), FORKERS * FORKS);
+    printf("%d of %d children failed\n", atomic_load(&failed), FORKERS * (int)forks);
     check(atomic_load(&failed) == 0, "all children end well");
     check(!atomic_load(&spoilt), "the threads' blocks are whole");
     return verdict();
