@@ -199,6 +199,7 @@ static void write_said(const struct registry *registry, uint32_t index, uint64_t
     write_entry(registry, index, &said);
 }
 
+/* The word of another one that lives counts for longer than ours would. */
 void registry_say_again(uint64_t key)
 {
     struct entry entry;
@@ -209,9 +210,10 @@ void registry_say_again(uint64_t key)
     while (index < ENTRIES && read_entry(&registry, index, &entry) &&
            (entry.kind != ENTRY_SAID || entry.key != key))
         index++;
-    if (index == ENTRIES || !read_entry(&registry, index, &entry))
+    const bool found = index < ENTRIES && read_entry(&registry, index, &entry);
+    if (!found)
         index = free_entry(&registry);
-    if (index < ENTRIES)
+    if (index < ENTRIES && !(found && entry.pid != os_process() && speaker_lives(&entry)))
         write_said(&registry, index, key);
     registry_close(&registry);
 }
