@@ -60,6 +60,9 @@ test_sockets() {
         "a file for each socket"
     blocks SHARED::table@socket7
     equals "$(cut -f2,5 "$work/blocks")" "200000	2" "a viewer finds it by its full name"
+    "$tool" ls SHARED::table >"$work/out" 2>"$work/err"
+    equals "$? $(grep -o 'table@socket[78] ' "$work/err" | sort -u | xargs)" '1 table@socket7 table@socket8' \
+        "and is told of both when it asks by the name in the policy"
     finish third
     finish second
     equals "$(grep now "$work/second.out")" "now 'onetwo'" "the other socket's text is not in it"

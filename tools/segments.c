@@ -18,14 +18,29 @@
 struct collection {
     const struct options *options;
     const char *name;
+    bool of_domains; /* NAME@socket0 and the like, in place of NAME */
     struct segment_list *list;
 };
+
+static bool is_of_domain(const char *segment, const char *name)
+{
+    const size_t length = strlen(name);
+    return strncmp(segment, name, length) == 0 &&
+           (strncmp(segment + length, "@socket", 7) == 0 || strncmp(segment + length, "@numa", 5) == 0);
+}
+
+static bool is_named(const struct collection *collection, const char *segment)
+{
+    if (collection->of_domains)
+        return is_of_domain(segment, collection->name);
+    return !collection->name || strcmp(segment, collection->name) == 0;
+}
 
 static int collect(const shmcore_segment_info *info, void *argument)
 {
     struct collection *collection = argument;
     struct segment_list *list = collection->list;
-    if (collection->name && strcmp(info->name, collection->name) != 0)
+    if (!is_named(collection, info->name))
         return 0;
     if (collection->options->job && strcmp(info->job, collection->options->job) != 0)
         return 0;
@@ -34,15 +49,20 @@ static int collect(const shmcore_segment_info *info, void *argument)
     return 0;
 }
 
-int segments_list(const struct options *options, const char *name, struct segment_list *list)
+static int collect_all(struct collection *collection)
 {
-    struct collection collection = {options, name, list};
-    *list = (struct segment_list){0};
-    if (shmcore_for_each_segment(options->dir, collect, &collection) == 0)
+    *collection->list = (struct segment_list){0};
+    if (shmcore_for_each_segment(collection->options->dir, collect, collection) == 0)
         return 0;
     complain("cannot list the segments: %s", shmcore_error());
-    free(list->items);
+    free(collection->list->items);
     return -1;
+}
+
+int segments_list(const struct options *options, const char *name, struct segment_list *list)
+{
+    struct collection collection = {.options = options, .name = name, .list = list};
+    return collect_all(&collection);
 }
 
 char *segments_user(uid_t uid)
@@ -116,12 +136,30 @@ static void prefer_own_job(const struct options *options, const char *name, stru
     shmcore_close(segment);
 }
 
+/* Of a rule with scope=socket or numa there is a segment for each domain, none for the node. */
+static bool say_domains(const char *name, const struct options *options)
+{
+    struct segment_list list;
+    struct collection collection = {.options = options, .name = name, .of_domains = true, .list = &list};
+    if (collect_all(&collection) < 0)
+        return true;
+    if (list.count > 0) {
+        complain("there is no segment '%s', but there are such of single sockets or NUMA domains; choose one",
+                 name);
+        list_candidates(&list);
+    }
+    free(list.items);
+    return list.count > 0;
+}
+
 static int say_none(const char *name, const struct options *options, const struct segment_list *others)
 {
     if (others->count > 0) {
         char *user = segments_user(others->items[0].uid);
         complain("the segment '%s' belongs to user %s, and only that user can open it", name, user);
         free(user);
+    } else if (say_domains(name, options)) {
+        return -1;
     } else if (options->job) {
         complain("there is no segment '%s' of job '%s'", name, options->job);
     } else {
