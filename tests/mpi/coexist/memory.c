@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define APART    __attribute__((noinline, noclone))
+#define APART    __attribute__((noinline))
 #define PATIENCE 20000u /* ms */
 #define TRIES    100u
 
