@@ -39,21 +39,29 @@ static uint32_t free_length(const struct view *view, uint32_t first, uint32_t en
     return length;
 }
 
+/* Which regions a search takes for free. Of one that somebody has, a stray write may make the bit say that it
+ * is free; of one that is free, a death may have left an owner. So the first search believes both, the second
+ * the bit. */
+enum believed { BIT_AND_OWNER, BIT };
+
+static bool may_take(const struct view *view, uint32_t region, enum believed believed)
+{
+    return is_free(view, region) && (believed == BIT || view->region_owner[region] == OWNER_POOL);
+}
+
 static struct region_run find_run(const struct view *view, uint32_t count, uint32_t alignment, uint32_t from,
-                                  uint32_t end)
+                                  uint32_t end, enum believed believed)
 {
     for (uint32_t first = next_free(view, from); first < end;) {
         const uint32_t aligned = (uint32_t)align_up(first, alignment);
         if (aligned >= end || count > end - aligned)
             break;
-        if (aligned != first && !is_free(view, aligned)) {
-            first = next_free(view, aligned);
-            continue;
-        }
-        const uint32_t length = free_length(view, aligned, count);
+        uint32_t length = 0;
+        while (length < count && may_take(view, aligned + length, believed))
+            length++;
         if (length == count)
             return (struct region_run){aligned, count};
-        first = next_free(view, aligned + length);
+        first = next_free(view, aligned + length + 1);
     }
     return (struct region_run){0, 0};
 }
@@ -74,16 +82,16 @@ static uint32_t last_free(const struct view *view, uint32_t end)
 
 /* The highest one that begins at `from` or later. */
 static struct region_run find_last_run(const struct view *view, uint32_t count, uint32_t alignment,
-                                       uint32_t from)
+                                       uint32_t from, enum believed believed)
 {
     for (uint32_t last = last_free(view, view->region_count); last < view->region_count;) {
-        if (count > last + 1 - least(from, last + 1))
+        if (last < from || count > last + 1 - from)
             break;
         const uint32_t first = (uint32_t)align_down(last + 1 - count, alignment);
         if (first < from)
             break;
-        uint32_t length = 0; /* free, from the end on */
-        while (length < count && is_free(view, first + count - 1 - length))
+        uint32_t length = 0; /* that may be taken, from the end on */
+        while (length < count && may_take(view, first + count - 1 - length, believed))
             length++;
         if (length == count)
             return (struct region_run){first, count};
@@ -125,8 +133,11 @@ struct region_run pool_find(const struct view *view, uint32_t count, uint32_t al
     const uint32_t low_end = (uint32_t)least(RECORD_LIMIT >> view->region_shift, view->region_count);
     if (count == 0 || count > view->pool->free_regions)
         return (struct region_run){0, 0};
-    return low ? find_run(view, count, alignment, hint, low_end)
-               : find_last_run(view, count, alignment, hint);
+    struct region_run run = {0, 0};
+    for (enum believed believed = BIT_AND_OWNER; run.count == 0 && believed <= BIT; believed++)
+        run = low ? find_run(view, count, alignment, hint, low_end, believed)
+                  : find_last_run(view, count, alignment, hint, believed);
+    return run;
 }
 
 void pool_take(const struct view *view, struct transaction *transaction, struct region_run run,
