@@ -46,6 +46,9 @@ uint32_t actor_row(void);
 
 /* With everybody quiet: the index, the rows and the files in the directory. `living` rows are alive. */
 const char *index_verdict(const uint32_t *living, unsigned count);
+/* Which copies this process holds; later: are those that it still holds the same? */
+void holding_note(void);
+const char *holding_verdict(void);
 /* Has this process mapped the copies that it is said to hold? */
 const char *mapping_verdict(void);
 /* The directory, when all have closed. */

@@ -234,8 +234,11 @@ static void judge(void)
     uint32_t living[3] = {0};
     unsigned count = 0;
     size_t merged = 0;
-    if (actor_segment != NULL)
+    if (actor_segment != NULL) {
         complain("the survivor", actor_contents());
+        complain("the survivor", mapping_verdict());
+    }
+    holding_note();
     if (lives_on) {
         marks_release(&now.marks);
         must_go(&now.victim, "the victim");
@@ -257,6 +260,7 @@ static void judge(void)
         if (lives_on)
             living[count++] = now.set->row[VICTIM];
     }
+    complain("afterwards", holding_verdict());
     complain("afterwards", index_verdict(living, count));
     must_go(&now.newcomer, "the newcomer");
     if (lives_on)

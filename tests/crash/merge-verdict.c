@@ -135,13 +135,45 @@ const char *index_verdict(const uint32_t *living, unsigned count)
     return wrong == NULL && space != NULL ? look_at_files(&space->index) : wrong;
 }
 
+/* ---------------------------------------------------------------- what one process maps */
+
+/* A copy may be renewed, or be about to: then this process takes the new one when it merges the next time. */
+static bool is_renewed(const struct merge_index *index, uint32_t chunk)
+{
+    return index->file->chunks[chunk].renewals != 0;
+}
+
+static uint32_t held_file[MERGE_CHUNKS]; /* 0: held nothing */
+
+void holding_note(void)
+{
+    const struct private_space *space = actor_segment != NULL ? private_space_for(actor_segment) : NULL;
+    memset(held_file, 0, sizeof held_file);
+    for (uint32_t chunk = 0; space != NULL && chunk < private_chunks_end(space); chunk++)
+        if (space->chunks[chunk].holds)
+            held_file[chunk] = space->chunks[chunk].file;
+}
+
+/* Nobody takes away a copy that is held, not even to make the same anew. */
+const char *holding_verdict(void)
+{
+    const struct private_space *space = actor_segment != NULL ? private_space_for(actor_segment) : NULL;
+    for (uint32_t chunk = 0; space != NULL && chunk < private_chunks_end(space); chunk++) {
+        const uint32_t file = space->chunks[chunk].file;
+        if (held_file[chunk] != 0 && space->chunks[chunk].holds && file != held_file[chunk] &&
+            !is_renewed(&space->index, chunk))
+            return SAY("chunk %u was held in file %u, and is now in file %u", chunk, held_file[chunk], file);
+    }
+    return NULL;
+}
+
 const char *mapping_verdict(void)
 {
     const struct private_space *space = private_space_for(actor_segment);
     for (uint32_t chunk = 0; space != NULL && chunk < private_chunks_end(space); chunk++) {
         const struct merge_local *local = &space->chunks[chunk];
         const uint32_t number = number_of(state_of(&space->index, chunk));
-        if (local->holds && local->shared != 0 && local->file != number)
+        if (local->holds && local->shared != 0 && local->file != number && !is_renewed(&space->index, chunk))
             return SAY("chunk %u is mapped from file %u and its copy is in file %u", chunk, local->file,
                        number);
     }
