@@ -5,7 +5,7 @@
 # ranks that write in every way there is (victims/merge-writers.h), with each way of holding the writers, as root
 # and as a user who may do less, merged when it goes quiet and whenever it is asked for.
 #
-#     SHM_TEST_SECONDS=3 tests/merge-writers.sh BUILD_DIR
+#     SHM_TEST_SECONDS=2 tests/merge-writers.sh BUILD_DIR
 #
 # SHM_TEST_SECONDS: how long each run takes; with more than 4 all ways are tried,
 # and so they are with SHM_TESTS=long. Root has a /dev/shm of its own for this, so that it can be seen whose
@@ -16,7 +16,7 @@ fi
 [ "${SHM_TEST_NAMESPACE:-}" != yes ] || mount -t tmpfs -o mode=1777,size=1G tmpfs /dev/shm
 . "$(dirname "$0")/tap.sh"
 tap_begin merge-writers "${1-}"
-seconds=3
+seconds=2
 [ "${SHM_TESTS:-}" != long ] || seconds=10
 seconds=${SHM_TEST_SECONDS:-$seconds}
 unset SHM_TEST_SECONDS SHM_MERGE_HOLD
