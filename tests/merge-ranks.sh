@@ -13,8 +13,7 @@
 . "$(dirname "$0")/tap.sh"
 tap_begin ranks "${1-}"
 ranks=4
-mib=48
-mpi_mib=80 # where each process takes more from the start
+mib=80
 patience=60 # seconds without any progress, on a busy machine; nothing waits for them when all is well
 user=
 as=() # what makes a command the user's
@@ -152,11 +151,11 @@ test_barrier() {
         skip "$user, when=barrier" "$reason"
         return
     fi
-    mpi "${table}_mpi" -m $mpi_mib >"$work/bare.out" 2>"$work/bare.err"
+    mpi "${table}_mpi" -m $mib >"$work/bare.out" 2>"$work/bare.err"
     equals "$? $(checksums bare.out | wc -l)" "0 $ranks" "$user: it runs under mpirun without the shim"
     new_job
     mpi "$tool" run -p 'merge func=make_* when=barrier' -- \
-        "${table}_mpi" -m $mpi_mib -q $patience -u "$(allowed)" >"$work/out" 2>"$work/err"
+        "${table}_mpi" -m $mib -q $patience -u "$(allowed)" >"$work/out" 2>"$work/err"
     status=$?
     good "$user, when=barrier" out err
 }
