@@ -12,7 +12,8 @@ kind=$2
 shift 2
 . "$(dirname "$0")/launch.sh"
 source=$(cd "$(dirname "$0")/../.." && pwd)
-mib=${TEST_MPI_MIB:-16} # of the segment whose blocks come and go; 512 takes minutes
+mib=16 # of the segment whose blocks come and go
+[ "${SHM_TESTS:-}" != long ] || mib=512
 
 # each verdict of the program is one of ours
 take_over() { # take_over WHAT
