@@ -199,7 +199,6 @@ static void write_said(const struct registry *registry, uint32_t index, uint64_t
     write_entry(registry, index, &said);
 }
 
-/* The word of another one that lives counts for longer than ours would. */
 void registry_say_again(uint64_t key)
 {
     struct entry entry;
@@ -210,10 +209,9 @@ void registry_say_again(uint64_t key)
     while (index < ENTRIES && read_entry(&registry, index, &entry) &&
            (entry.kind != ENTRY_SAID || entry.key != key))
         index++;
-    const bool found = index < ENTRIES && read_entry(&registry, index, &entry);
-    if (!found)
+    if (index == ENTRIES || !read_entry(&registry, index, &entry))
         index = free_entry(&registry);
-    if (index < ENTRIES && !(found && entry.pid != os_process() && speaker_lives(&entry)))
+    if (index < ENTRIES)
         write_said(&registry, index, key);
     registry_close(&registry);
 }
