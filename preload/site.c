@@ -406,11 +406,15 @@ struct site *site_on_stack(struct site *direct, const void *frame, struct site_s
 
 /* ---------------------------------------------------------------- modules that go */
 
-/* Another module may lie at the address already. */
+/* Another module may lie at the address already. One that another thread is just unloading is known to the
+ * loader for a moment when its memory is not there any more. */
 static bool is_gone(const struct site_table_entry *entry)
 {
     struct code now;
-    code_module_at((uintptr_t)atomic_load_explicit(&entry->key, memory_order_relaxed), &now);
+    const uintptr_t address = (uintptr_t)atomic_load_explicit(&entry->key, memory_order_relaxed);
+    if (!os_is_mapped((const void *)align_down(address, PAGE_BYTES)))
+        return true;
+    code_module_at(address, &now);
     return now.build != entry->origin;
 }
 
