@@ -20,15 +20,6 @@ chosen='export func=take_routed; merge func=take_merged when=manual'
 everything='merge func=take_merged when=manual; export size>=0' # MPI's own memory, too
 all_merged='export func=take_routed; merge size>=16K when=quiet:100ms'
 
-# each verdict of the program is one of ours
-take_over() { # take_over WHAT
-    local line
-    while IFS= read -r line; do
-        [[ $line == 'ok - '* ]]
-        verdict $? "$1: ${line#*ok - }" "$work/err"
-    done < <(grep -E '^(not )?ok - ' "$work/out")
-}
-
 # What the program itself sets, so that nothing else on the way has it.
 settings=()
 without=()

@@ -15,15 +15,6 @@ source=$(cd "$(dirname "$0")/../.." && pwd)
 mib=16 # of the segment whose blocks come and go
 [ "${SHM_TESTS:-}" != long ] || mib=512
 
-# each verdict of the program is one of ours
-take_over() { # take_over WHAT
-    local line
-    while IFS= read -r line; do
-        [[ $line == 'ok - '* ]]
-        verdict $? "$1: ${line#*ok - }" "$work/err"
-    done < <(grep -E '^(not )?ok - ' "$work/out")
-}
-
 run() { # run RANKS
     new_job
     last="mpirun -n $1 test-mpi $mib"
