@@ -11,14 +11,15 @@
  *
  *   EMPTY → PUBLISHING(row)     its publisher copies its own pages into the file
  *   PUBLISHING → READY          from now on that part of the file is never changed, and never punched
- *   READY → PUBLISHING(row)     by a holder, when a new copy serves all of them better: whoever has pages of
- * the old one keeps them until he joins the new one READY → CLOSING(row)        by the last holder, who then
- * looks for holders again CLOSING → EMPTY, or READY   there is none, or there is one
+ *   READY → PUBLISHING(row)     by a holder, when a new copy serves all better
+ *   READY → CLOSING(row)        by the last holder, who then looks for holders again
+ *   CLOSING → EMPTY, or READY   there is none, or there is one
  *
- * A new holder says first that he is one and looks at the state then, so one of the two sees the other. From
- * PUBLISHING or CLOSING of a dead process anybody may go on as from EMPTY. A file is unlinked when no chunk
- * needs it any more; the kernel frees it with the last mapping, so a child that nobody knows of keeps what it
- * sees.
+ * Whoever has pages of a copy that is renewed keeps them, as its file is not changed, until he joins the new
+ * one. A new holder says first that he is one and looks at the state then, so one of the two sees the other.
+ * From PUBLISHING or CLOSING of a dead process anybody may go on as from EMPTY. A file is unlinked when no
+ * chunk needs it any more; the kernel frees it with the last mapping, so a child that nobody knows of keeps
+ * what it sees.
  *
  * Lock order: the segment file's lock, then the index file's lock; nothing else is locked inside.
  */
