@@ -81,8 +81,8 @@ void private_listen(bool listens);
 uint32_t private_asked(void);
 void private_answer(uint32_t asked);
 
-/* Around process_vm_writev() to another process: waits until none of its memory is being replaced, or for a
- * tenth of a second. */
+/* Around process_vm_writev() to another process: waits until none of its memory is being replaced or it is
+ * dead, ten seconds at the most. */
 uint32_t private_write_begin(int32_t pid); /* for private_write_end() */
 void private_write_end(uint32_t gates);
 
