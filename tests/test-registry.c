@@ -235,7 +235,21 @@ static void one_of_many_speaks(void **state)
     ON_ISLAND();
     assert_int_equal(firsts_among(64, 4711), 1);
     assert_int_equal(firsts_among(64, 4712), 1);
-    assert_int_equal(firsts_among(8, 4711), 0); /* said a moment ago, though its speaker is gone */
+}
+
+/* Only what was asked within the silence counts: on a busy machine it is over before, so it is said anew. */
+static void said_a_moment_ago(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    unsigned again;
+    uint64_t start, key = 0;
+    do {
+        start = os_clock();
+        assert_int_equal(firsts_among(1, ++key), 1);
+        again = firsts_among(2, key); /* though its speaker is gone */
+    } while (os_clock() - start >= REGISTRY_SILENCE);
+    assert_int_equal(again, 0);
 }
 
 static void asked_without_speaking(void **state)
@@ -401,6 +415,7 @@ int main(void)
         TEST(tidied),
         TEST(more_than_entries),
         TEST(one_of_many_speaks),
+        TEST(said_a_moment_ago),
         TEST(silence),
         TEST(asked_without_speaking),
         TEST(tidied_to_the_last),
