@@ -94,12 +94,6 @@ int os_populate(void *address, uint64_t bytes)
     return error == -EFAULT ? -ENOMEM : error; /* EFAULT: a touch would have been SIGBUS */
 }
 
-bool os_is_mapped(const void *page)
-{
-    unsigned char resident;
-    return ANSWER(mincore((void *)(uintptr_t)page, PAGE_BYTES, &resident)) != -ENOMEM;
-}
-
 void os_welcome_huge(void *address, uint64_t bytes)
 {
     (void)ANSWER(advise(address, bytes, MADV_HUGEPAGE));

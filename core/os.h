@@ -93,8 +93,6 @@ int os_allow(void *address, uint64_t bytes);
  * system or the memory is full; what was given by then stays. -EINVAL before Linux 5.14: then the same
  * through the file. */
 int os_populate(void *address, uint64_t bytes);
-/* Is there memory at the start of this page? It is not touched. */
-bool os_is_mapped(const void *page);
 
 /* Huge pages are welcome there, where the file system gives them on request (huge=advise). */
 void os_welcome_huge(void *address, uint64_t bytes);

@@ -53,6 +53,14 @@ void code_module_at(uintptr_t return_address, struct code *out)
     out->build = build_hash_of(&found);
 }
 
+uint64_t code_build_of(const struct os_module *module)
+{
+    struct os_module named = *module;
+    if (named.path[0] == '\0')
+        named.path = naming.program;
+    return build_hash_of(&named);
+}
+
 /* ---------------------------------------------------------------- functions */
 
 /* Names are read from files. When these cannot be opened or mapped, it is not the rule that is wrong. */
@@ -168,11 +176,20 @@ void code_frames_at(uintptr_t return_address, struct code *out)
         explain_missing_lines(out);
 }
 
-void code_forget(void)
+void code_be_ready(void)
 {
     lines_finder *lines = atomic_load_explicit(&naming.lines, memory_order_acquire);
+    const struct lines_module nothing = {NULL};
     if (lines != NULL)
-        lines(NULL, 0, NULL, 0, NULL, 0);
+        lines(&nothing, 0, NULL, 0, NULL, 0);
+}
+
+void code_forget(const struct loaded *loaded)
+{
+    lines_finder *lines = atomic_load_explicit(&naming.lines, memory_order_acquire);
+    const struct lines_module others = {.loaded = loaded};
+    if (lines != NULL)
+        lines(&others, 0, NULL, 0, NULL, 0);
 }
 
 /* ---------------------------------------------------------------- */

@@ -44,17 +44,24 @@ bool code_wants_lines(const struct os_module *module);
 /* From now on they are known. At bring-up, or at any time after. */
 void code_set_lines(lines_finder *lines);
 
+/* Before a thread takes a lock with which it asks for code: from then on it waits for no lock of the
+ * loader's. */
+void code_be_ready(void);
+
 /* Where a call returns to. The text lives as long as *out and the module. */
 void code_at(uintptr_t return_address, struct code *out);
 
 /* The frames alone, for one whose module is known. */
 void code_frames_at(uintptr_t return_address, struct code *out);
 
-/* After modules were unloaded. */
-void code_forget(void);
+/* After modules were unloaded: nothing is kept of others than these. */
+void code_forget(const struct loaded *loaded);
 
 /* The same without names: fills in no more than module, is_program, offset and build. */
 void code_module_at(uintptr_t return_address, struct code *out);
+
+/* The `build` of a module. */
+uint64_t code_build_of(const struct os_module *module);
 
 /* As a policy wants to know it. */
 struct policy_site code_facts(const struct code *code);

@@ -8,6 +8,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 #include "advice.h"
 #include "base.h"
+#include "code.h"
 #include "private.h"
 #include "real.h"
 #include "recorder.h"
@@ -333,13 +335,31 @@ EXPORT int mprotect(void *address, size_t bytes, int protection)
     return real.mprotect(address, bytes, protection);
 }
 
+/* What the callback allocates is looked up with the loader's lock held. */
+EXPORT int dl_iterate_phdr(int (*callback)(struct dl_phdr_info *info, size_t bytes, void *argument),
+                           void *argument)
+{
+    if (UNLIKELY(real.dl_iterate_phdr == NULL))
+        real_resolve();
+    if (runtime.active)
+        code_be_ready();
+    return real.dl_iterate_phdr(callback, argument);
+}
+
 EXPORT int dlclose(void *handle)
 {
     if (UNLIKELY(real.dlclose == NULL))
         real_resolve();
-    const int result = real.dlclose(handle);
+    if (!runtime.active && !runtime.recording)
+        return real.dlclose(handle);
+    const uint64_t unloaded = os_modules_unloaded();
+    stack_before_unloading();
     if (runtime.active)
-        site_forget_unloaded();
+        site_before_unloading();
+    const int result = real.dlclose(handle);
+    stack_after_unloading(os_modules_unloaded() != unloaded);
+    if (runtime.active)
+        site_after_unloading();
     if (runtime.recording)
         recorder_forget_unloaded();
     return result;

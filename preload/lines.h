@@ -14,12 +14,15 @@
 #include "base.h"
 #include "config/policy.h"
 
+struct loaded;
+
 /* A loaded module, as the dynamic linker knows it. */
 struct lines_module {
-    const char *path;
+    const char *path;              /* NULL: none, see `loaded` */
     uintptr_t load_address;        /* what is added to the addresses in its file */
     const unsigned char *build_id; /* of what is loaded; NULL: it has none */
     size_t build_id_bytes;
+    const struct loaded *loaded; /* modules were unloaded: what is kept of others than these is given back */
 };
 
 /* Fills out[most] with the frames at an address, innermost first: inlined functions, then the function
@@ -27,9 +30,10 @@ struct lines_module {
  * Returns how many. 0: there is nothing about this address, and `text` says why in a sentence; it is empty
  * where the module has debug information but none for the address.
  *
- * `module` NULL: modules were unloaded; what was kept of them is given back.
+ * Neither path nor `loaded`: the thread gets its variables of libelf's and libdw's. Without that the first
+ * question of each thread waits for a lock of the loader's, whose holder may be calling malloc().
  *
- * One thread at a time. Runs on a stack of its own and leaves errno alone. */
+ * One thread at a time, but for the last. Runs on a stack of its own and leaves errno alone. */
 typedef unsigned lines_finder(const struct lines_module *module, uintptr_t address, struct policy_frame *out,
                               unsigned most, char *text, size_t bytes);
 

@@ -8,8 +8,8 @@
  */
 #include "lines.h"
 
+#include <elfutils/libdw.h>
 #include <errno.h>
-#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +17,7 @@
 
 #include "debug_file.h"
 #include "inlined.h"
+#include "loaded.h"
 
 #define STACK_BYTES ((size_t)2 << 20)
 #define GUARD_BYTES ((size_t)64 << 10)
@@ -34,7 +35,6 @@ struct object {
     uintptr_t load_address;
     unsigned char build_id[BUILD_ID_MOST];
     size_t build_id_bytes;
-    bool is_loaded; /* seen while those that are gone are looked for */
     struct debug_file file;
     struct inlined *inlined; /* NULL: see `reason` */
     char reason[REASON_BYTES];
@@ -114,22 +114,11 @@ static void close_object(struct object *object)
 
 /* By the address alone: what has been loaded there instead has another build-id or path, and stays until it
  * is unloaded itself. */
-static int note_loaded(struct dl_phdr_info *info, size_t bytes, void *argument)
+static void forget_others(const struct loaded *loaded)
 {
-    (void)bytes, (void)argument;
-    for (struct object *object = lines.first; object != NULL; object = object->next)
-        object->is_loaded |= object->load_address == info->dlpi_addr;
-    return 0;
-}
-
-static void forget_unloaded(void)
-{
-    for (struct object *object = lines.first; object != NULL; object = object->next)
-        object->is_loaded = false;
-    dl_iterate_phdr(note_loaded, NULL);
     for (struct object **place = &lines.first; *place != NULL;) {
         struct object *object = *place;
-        if (object->is_loaded) {
+        if (loaded_has(loaded, object->load_address)) {
             place = &object->next;
             continue;
         }
@@ -185,6 +174,12 @@ static void answer_on_own_stack(struct question *question)
     swapcontext(&lines.outside, &lines.inside);
 }
 
+static void have_thread_variables(void)
+{
+    elf_errno();
+    dwarf_errno();
+}
+
 unsigned shmpreload_lines_at(const struct lines_module *module, uintptr_t address, struct policy_frame *out,
                              unsigned most, char *text, size_t bytes)
 {
@@ -193,10 +188,12 @@ unsigned shmpreload_lines_at(const struct lines_module *module, uintptr_t addres
     const int error = errno;
     if (bytes > 0)
         text[0] = '\0';
-    if (module != NULL)
+    if (module->path != NULL)
         answer_on_own_stack(&question);
+    else if (module->loaded != NULL)
+        forget_others(module->loaded);
     else
-        forget_unloaded();
+        have_thread_variables();
     errno = error;
     return question.count;
 }

@@ -173,6 +173,8 @@ void real_resolve(void)
     if (next.malloc != NULL || atomic_exchange(&resolving, true))
         return;
     const int kept_errno = errno;
+    look_up("dl_iterate_phdr", &real.dl_iterate_phdr); /* operator_next_named() asks it */
+    found.dl_iterate_phdr = real.dl_iterate_phdr;
     const bool whole =
         look_up("malloc", &found.malloc) && look_up("calloc", &found.calloc) &&
         look_up("realloc", &found.realloc) && look_up("free", &found.free) &&

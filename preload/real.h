@@ -10,6 +10,7 @@
 #ifndef SHM_REAL_H
 #define SHM_REAL_H
 
+#include <link.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +34,8 @@ struct real_allocator {
     int (*mprotect)(void *address, size_t bytes, int protection);
     void *(*dlopen)(const char *file, int mode);
     int (*dlclose)(void *handle);
+    int (*dl_iterate_phdr)(int (*callback)(struct dl_phdr_info *info, size_t bytes, void *argument),
+                           void *argument);
     ssize_t (*process_vm_writev)(pid_t pid, const struct iovec *local, unsigned long local_count,
                                  const struct iovec *remote, unsigned long remote_count, unsigned long flags);
     int (*pthread_create)(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),

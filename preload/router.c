@@ -447,7 +447,7 @@ void router_fork_child(void)
     if (router.adopting)
         *router.alive = ALIVE_WORD;
     router.child = true;
-    site_unlock();
+    site_unlock_in_child();
     router_leave();
 }
 

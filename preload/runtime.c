@@ -135,7 +135,7 @@ static void fork_child(void)
     if (runtime.active)
         router_fork_child();
     else
-        stack_unlock();
+        stack_unlock_in_child();
 }
 
 /* ---------------------------------------------------------------- beginning, end */

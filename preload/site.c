@@ -6,27 +6,28 @@
 #include <string.h>
 
 #include "code.h"
+#include "loaded.h"
 #include "os.h"
+#include "site_judge.h"
 #include "stack.h"
-
-#define CHUNK_BYTES ((size_t)64 << 10)
-/* Frames that a rule with "..." looks at. */
-#define FRAMES_MOST 32u
 
 #define FOR_EVER UINT64_MAX /* an origin: its key says which module it was made for */
 
 static struct {
-    const struct policy *policy;
     uint32_t needed; /* frames beyond the site that the deepest rule looks at */
     pthread_mutex_t lock;
-    _Atomic(struct site_table *) stacks; /* by the hash of a stack */
-    _Atomic uint64_t unloaded;           /* modules, when that was last looked at: part of each such hash */
-    _Atomic bool passed[POLICY_RULES_MAX];
+    _Atomic(struct site_table *) addresses; /* by return address; also while site_addresses is empty */
+    _Atomic(struct site_table *) stacks;    /* by the hash of a stack */
+    uint64_t generation;                    /* of the modules that are loaded: part of each such hash */
+    _Atomic uint64_t current;               /* the same; 0 while modules are unloaded */
+    _Atomic uint64_t unloaded;              /* modules, when that was last looked at */
+    unsigned unloading;                     /* threads that do so */
     bool all_count;
-    uint32_t next_id;
-    unsigned char *chunk; /* private memory for sites and strings, never given back */
-    size_t chunk_left;
-} sites = {.lock = PTHREAD_MUTEX_INITIALIZER, .stacks = &site_table_empty};
+} sites = {.lock = PTHREAD_MUTEX_INITIALIZER,
+           .addresses = &site_table_empty,
+           .stacks = &site_table_empty,
+           .generation = 1,
+           .current = 1};
 
 /* Of the stack that is looked at, under the lock. */
 static NEEDED_LATER struct code seen_code[FRAMES_MOST];
@@ -34,170 +35,6 @@ static NEEDED_LATER struct code seen_code[FRAMES_MOST];
 /* By return address. An entry's origin is the build of the module it was made for. */
 _Atomic(struct site_table *) site_addresses = &site_table_empty;
 NEEDED_LATER _Atomic uintptr_t site_passing[SITE_PASSING];
-
-/* ---------------------------------------------------------------- private memory */
-
-static void *carve(size_t bytes)
-{
-    bytes = align_up(bytes, 16);
-    if (bytes > sites.chunk_left) {
-        void *chunk;
-        if (bytes > CHUNK_BYTES || os_map_private(CHUNK_BYTES, &chunk) != 0)
-            return NULL;
-        sites.chunk = chunk;
-        sites.chunk_left = CHUNK_BYTES;
-    }
-    void *piece = sites.chunk;
-    sites.chunk += bytes;
-    sites.chunk_left -= bytes;
-    return piece;
-}
-
-static const char *keep_text(const char *text)
-{
-    const size_t length = strlen(text);
-    char *copy = carve(length + 1);
-    if (copy != NULL)
-        memcpy(copy, text, length + 1);
-    return copy;
-}
-
-/* ---------------------------------------------------------------- which rules hold */
-
-/* The frames of a stack, those known from DWARF as a debugger shows them. */
-struct view {
-    struct policy_step step[FRAMES_MOST * CODE_FRAMES];
-    size_t count, starts; /* the innermost glob may stand for one of the first `starts` */
-};
-
-static void add_frame(struct view *view, const struct code *code, bool inlined)
-{
-    struct policy_step step = {code->function, code->module, code->is_program, code->offset};
-    for (unsigned i = 0; inlined && i < code->frame_count; i++) {
-        step.function = code->frame[i].function;
-        view->step[view->count++] = step;
-    }
-    if (!inlined || code->frame_count == 0)
-        view->step[view->count++] = step;
-}
-
-/* Frames 0 to `site` of seen_code are wrappers and the site, the others lead there. */
-static void look_at(struct view *view, unsigned count, unsigned site, bool inlined)
-{
-    view->count = 0;
-    for (unsigned i = 0; i < count; i++) {
-        add_frame(view, &seen_code[i], inlined);
-        if (i == site)
-            view->starts = view->count;
-    }
-}
-
-static bool holds_for_stack(const struct policy_rule *rule, unsigned count, unsigned site)
-{
-    static NEEDED_LATER struct view view; /* under the lock */
-    for (unsigned inlined = 0; inlined < 2; inlined++) {
-        look_at(&view, count, site, inlined != 0);
-        if (policy_rule_matches_stack(rule, view.step, view.count, view.starts))
-            return true;
-    }
-    return false;
-}
-
-static bool may_hold_for_stack(const struct policy_rule *rule)
-{
-    struct policy_rule innermost = *rule;
-    innermost.stack_count = rule->stack_count < 1 || rule->stack[0] == NULL ? 0 : 1;
-    return holds_for_stack(&innermost, 1, 0);
-}
-
-/* A wrapper may be named itself. */
-static bool holds_for_site(const struct policy_rule *rule, unsigned site)
-{
-    for (unsigned i = 0; i <= site; i++) {
-        const struct policy_site facts = code_facts(&seen_code[i]);
-        if (policy_rule_matches_site(rule, &facts))
-            return true;
-    }
-    return false;
-}
-
-static bool is_wrapper(const struct code *code)
-{
-    return policy_is_wrapper(sites.policy, code->function, code->module, code->is_program);
-}
-
-/* UINT16_MAX: it cannot hold. Of a wrapper's call nothing is known but the wrapper. */
-static uint16_t judge_alone(const struct policy_rule *rule, uint16_t index, bool wrapper)
-{
-    if (wrapper)
-        return index | SITE_MAYBE;
-    if (!holds_for_site(rule, 0) || !may_hold_for_stack(rule))
-        return UINT16_MAX;
-    return rule->stack_count == 0 ? index : index | SITE_MAYBE;
-}
-
-/* By the direct caller alone, seen_code[0]. */
-static uint32_t rules_of_caller(bool wrapper, uint16_t out[POLICY_RULES_MAX])
-{
-    uint32_t count = 0;
-    for (size_t i = 0; i < sites.policy->rule_count; i++) {
-        const uint16_t verdict = judge_alone(&sites.policy->rules[i], (uint16_t)i, wrapper);
-        if (verdict != UINT16_MAX)
-            out[count++] = verdict;
-    }
-    return count;
-}
-
-static uint32_t rules_of_stack(unsigned count, unsigned site, uint16_t out[POLICY_RULES_MAX])
-{
-    uint32_t found = 0;
-    for (size_t i = 0; i < sites.policy->rule_count; i++) {
-        const struct policy_rule *rule = &sites.policy->rules[i];
-        if (holds_for_site(rule, site) && holds_for_stack(rule, count, site))
-            out[found++] = (uint16_t)i;
-    }
-    return found;
-}
-
-/* Where all that may hold passes, nothing is looked at again. */
-static uint32_t without_passing(const uint16_t *rules, uint32_t count)
-{
-    bool routes = false;
-    for (uint32_t i = 0; i < count; i++)
-        routes |= sites.policy->rules[rules[i] & ~SITE_MAYBE].verb != POLICY_PASS;
-    if (routes)
-        return count;
-    for (uint32_t i = 0; i < count; i++)
-        atomic_store_explicit(&sites.passed[rules[i] & ~SITE_MAYBE], true, memory_order_relaxed);
-    return 0;
-}
-
-bool site_was_passed(uint16_t rule)
-{
-    return atomic_load_explicit(&sites.passed[rule], memory_order_relaxed);
-}
-
-/* NULL: no rule can match, or no memory to remember more. */
-static struct site *make_site(const struct code *code, uintptr_t address, const uint16_t *rules,
-                              uint32_t count)
-{
-    count = without_passing(rules, count);
-    struct site *site = count > 0 ? carve(sizeof *site + count * sizeof rules[0]) : NULL;
-    if (site == NULL)
-        return NULL;
-    *site = (struct site){.id = sites.next_id++,
-                          .rule_count = count,
-                          .is_program = code->is_program,
-                          .module = keep_text(code->module),
-                          .function = code->function != NULL ? keep_text(code->function) : NULL,
-                          .module_offset = code->offset,
-                          .function_offset = code->function_offset,
-                          .build = code->build,
-                          .address = address,
-                          .depth = 1};
-    memcpy(site->rules, rules, count * sizeof rules[0]);
-    return site->module != NULL ? site : NULL;
-}
 
 /* ---------------------------------------------------------------- by return address */
 
@@ -209,30 +46,48 @@ static bool never_stale(const struct site_table_entry *entry)
 
 static struct site *site_of_caller(uintptr_t address)
 {
-    uint16_t rules[POLICY_RULES_MAX];
     code_at(address, &seen_code[0]);
-    const bool wrapper = is_wrapper(&seen_code[0]);
-    struct site *site = make_site(&seen_code[0], address, rules, rules_of_caller(wrapper, rules));
+    const bool wrapper = site_is_wrapper(&seen_code[0]);
+    struct site *site = site_make_for_caller(&seen_code[0], address, wrapper);
     if (site != NULL)
         atomic_store(&site->depth, (uint32_t)least(sites.needed + (wrapper ? 2 : 1), FRAMES_MOST));
     return site;
 }
 
-static void forget_unloaded(void);
+static void lock_sites(void)
+{
+    code_be_ready();
+    pthread_mutex_lock(&sites.lock);
+}
+
+/* False: nothing more can be remembered. */
+static bool remember(uintptr_t address, struct site *site)
+{
+    if (!site_table_put(&sites.addresses, address, site, seen_code[0].build, never_stale))
+        return false;
+    if (sites.unloading == 0)
+        atomic_store_explicit(&site_addresses, atomic_load(&sites.addresses), memory_order_release);
+    return true;
+}
+
+static void note_passing(uintptr_t address)
+{
+    if (!sites.all_count && sites.unloading == 0)
+        atomic_store_explicit(&site_passing[address % SITE_PASSING], address, memory_order_relaxed);
+}
 
 /* What cannot be remembered matches nothing: it would be found out anew at each call. */
 static COLD struct site *look_up_slowly(uintptr_t address)
 {
     struct site *site = NULL;
-    pthread_mutex_lock(&sites.lock);
-    if (os_modules_unloaded() != atomic_load(&sites.unloaded))
-        forget_unloaded();
-    if (!site_table_find(&site_addresses, address, &site)) {
+    site_forget_unloaded();
+    lock_sites();
+    if (!site_table_find(&sites.addresses, address, &site)) {
         site = site_of_caller(address);
-        if (!site_table_put(&site_addresses, address, site, seen_code[0].build, never_stale))
+        if (!remember(address, site))
             site = NULL;
-        else if (site == NULL && !sites.all_count)
-            atomic_store_explicit(&site_passing[address % SITE_PASSING], address, memory_order_relaxed);
+        else if (site == NULL)
+            note_passing(address);
     }
     pthread_mutex_unlock(&sites.lock);
     return site;
@@ -249,12 +104,12 @@ struct site *site_look_up(const void *return_address)
 /* It may mean something else since: only the hash is left, which nobody looks for. */
 static bool is_stale_stack(const struct site_table_entry *entry)
 {
-    return entry->origin != FOR_EVER && entry->origin != atomic_load(&sites.unloaded);
+    return entry->origin != FOR_EVER && entry->origin != sites.generation;
 }
 
-static uint64_t hash_of(const uintptr_t *frame, unsigned count)
+static uint64_t hash_of(const uintptr_t *frame, unsigned count, uint64_t generation)
 {
-    uint64_t hash = atomic_load_explicit(&sites.unloaded, memory_order_relaxed);
+    uint64_t hash = generation;
     for (unsigned i = 0; i < count; i++)
         hash = (hash ^ frame[i]) * UINT64_C(0x9e3779b97f4a7c15) ^ hash >> 29;
     hash = hash_mix(hash);
@@ -287,7 +142,7 @@ static void see(const struct site *direct, const void *frame, struct stack_seen 
     seen->at = 0;
     do {
         count = stack_walk((const void *)direct->address, frame, seen->frame, reach);
-        for (; seen->at + 1 < count && is_wrapper(&seen_code[seen->at]); known++)
+        for (; seen->at + 1 < count && site_is_wrapper(&seen_code[seen->at]); known++)
             code_at(seen->frame[known], &seen_code[++seen->at]);
         const unsigned needed = (unsigned)least(seen->at + 2 + sites.needed, FRAMES_MOST);
         if (count < reach || needed <= reach)
@@ -306,11 +161,11 @@ static struct site *site_of_stack(const struct stack_seen *seen)
     struct site *site = NULL;
     const uintptr_t address = seen->frame[seen->at];
     const struct code *code = &seen_code[seen->at];
-    const uint32_t found = rules_of_stack(seen->count, seen->at, rules);
+    const uint32_t found = site_rules_of_stack(seen_code, seen->count, seen->at, rules);
     const uint64_t key = hash_mix(address ^ code->build) ^ hash_bytes(rules, found * sizeof rules[0]);
     if (site_table_find(&sites.stacks, key, &site))
         return site;
-    site = make_site(code, address, rules, found);
+    site = site_make(code, address, rules, found);
     site_table_put(&sites.stacks, key, site, FOR_EVER, is_stale_stack);
     return site;
 }
@@ -319,16 +174,16 @@ static COLD struct site *resolve(struct site *direct, const void *frame)
 {
     struct stack_seen seen;
     struct site *known;
-    pthread_mutex_lock(&sites.lock);
+    lock_sites();
     see(direct, frame, &seen);
     struct site *site = site_of_stack(&seen);
     if (seen.at + 1 + sites.needed > atomic_load(&direct->depth))
         atomic_store(&direct->depth, (uint32_t)least(seen.at + 1 + sites.needed, FRAMES_MOST));
     const unsigned depth =
         stack_walk((const void *)direct->address, frame, seen.frame, atomic_load(&direct->depth));
-    const uint64_t key = hash_of(seen.frame, depth);
-    if (!site_table_find(&sites.stacks, key, &known))
-        site_table_put(&sites.stacks, key, site, atomic_load(&sites.unloaded), is_stale_stack);
+    const uint64_t key = hash_of(seen.frame, depth, sites.generation);
+    if (sites.unloading == 0 && !site_table_find(&sites.stacks, key, &known))
+        site_table_put(&sites.stacks, key, site, sites.generation, is_stale_stack);
     pthread_mutex_unlock(&sites.lock);
     return site;
 }
@@ -346,7 +201,7 @@ static bool is_as_it_was(const struct site_stack *known, const struct site *dire
                          const struct os_frame *start)
 {
     if (known->direct != direct || known->stack != start->stack ||
-        known->unloaded != atomic_load_explicit(&sites.unloaded, memory_order_relaxed) ||
+        known->generation != atomic_load_explicit(&sites.current, memory_order_relaxed) ||
         known->depth != atomic_load_explicit(&direct->depth, memory_order_relaxed) ||
         (known->from_frame && known->frame != start->frame))
         return false;
@@ -356,29 +211,32 @@ static bool is_as_it_was(const struct site_stack *known, const struct site *dire
     return true;
 }
 
+/* While modules are unloaded, nothing is found by its hash: nor was anything put there. */
 static struct site *find_on_stack(struct site *direct, const void *frame, const struct os_frame *start,
-                                  struct stack_trail *trail)
+                                  uint64_t generation, struct stack_trail *trail)
 {
     uintptr_t seen[FRAMES_MOST];
     struct site *site;
     const unsigned count = stack_walk_from(start, (const void *)direct->address, seen,
                                            atomic_load_explicit(&direct->depth, memory_order_relaxed), trail);
-    return LIKELY(site_table_find(&sites.stacks, hash_of(seen, count), &site)) ? site
-                                                                               : resolve(direct, frame);
+    if (LIKELY(generation != 0 && site_table_find(&sites.stacks, hash_of(seen, count, generation), &site)))
+        return site;
+    return resolve(direct, frame);
 }
 
 /* What was resolved just now may have changed the depth: then this is not found again, and noted anew. */
 static void note_stack(struct site_stack *known, const struct site *direct, const struct os_frame *start,
-                       uint32_t depth, const struct stack_trail *trail, struct site *site)
+                       uint64_t generation, uint32_t depth, const struct stack_trail *trail,
+                       struct site *site)
 {
     known->direct = NULL;
-    if (trail->count > SITE_STACK_WORDS)
+    if (trail->count > SITE_STACK_WORDS || generation == 0)
         return;
     *known = (struct site_stack){.direct = direct,
                                  .site = site,
                                  .stack = start->stack,
                                  .frame = start->frame,
-                                 .unloaded = atomic_load_explicit(&sites.unloaded, memory_order_relaxed),
+                                 .generation = generation,
                                  .depth = depth,
                                  .words = trail->count,
                                  .from_frame = trail->from_frame};
@@ -391,60 +249,103 @@ struct site *site_on_stack(struct site *direct, const void *frame, struct site_s
     struct stack_trail trail;
     if (UNLIKELY(frame == NULL || !os_frame_of(frame, &start)))
         return resolve(direct, frame);
+    const uint64_t generation = atomic_load_explicit(&sites.current, memory_order_relaxed);
     if (UNLIKELY(known == NULL))
-        return find_on_stack(direct, frame, &start, NULL);
+        return find_on_stack(direct, frame, &start, generation, NULL);
     struct site_stack *place = place_of(known, direct, &start);
     if (LIKELY(is_as_it_was(place, direct, &start)))
         return place->site;
     const uint32_t depth = atomic_load_explicit(&direct->depth, memory_order_relaxed);
     trail.count = 0;
     trail.from_frame = false;
-    struct site *site = find_on_stack(direct, frame, &start, &trail);
-    note_stack(place, direct, &start, depth, &trail, site);
+    struct site *site = find_on_stack(direct, frame, &start, generation, &trail);
+    note_stack(place, direct, &start, generation, depth, &trail, site);
     return site;
 }
 
 /* ---------------------------------------------------------------- modules that go */
 
-/* Another module may lie at the address already. One that another thread is just unloading is known to the
- * loader for a moment when its memory is not there any more. */
-static bool is_gone(const struct site_table_entry *entry)
+/* Calls f for each return address that is known. */
+static void each_known(void (*f)(struct site_table_entry *entry, const void *argument), const void *argument)
 {
-    struct code now;
-    const uintptr_t address = (uintptr_t)atomic_load_explicit(&entry->key, memory_order_relaxed);
-    if (!os_is_mapped((const void *)align_down(address, PAGE_BYTES)))
-        return true;
-    code_module_at(address, &now);
-    return now.build != entry->origin;
+    struct site_table *table = atomic_load(&sites.addresses);
+    for (uint32_t i = 0; i <= table->mask; i++)
+        if (atomic_load_explicit(&table->entry[i].key, memory_order_relaxed) > SITE_TABLE_FORGOTTEN)
+            f(&table->entry[i], argument);
 }
 
-static void forget(struct site_table_entry *entry)
+/* Another module may lie at the address already. */
+static void forget_if_gone(struct site_table_entry *entry, const void *argument)
 {
+    const struct loaded *loaded = argument;
     const uintptr_t address = (uintptr_t)atomic_load_explicit(&entry->key, memory_order_relaxed);
+    if (loaded->complete && loaded_build_at(loaded, address) == entry->origin)
+        return;
     atomic_store_explicit(&entry->key, SITE_TABLE_FORGOTTEN, memory_order_release);
     if (site_passes((const void *)address))
         atomic_store_explicit(&site_passing[address % SITE_PASSING], 0, memory_order_relaxed);
 }
 
-static void forget_unloaded(void)
+static void forget_others(const struct loaded *loaded)
 {
-    struct site_table *table = atomic_load(&site_addresses);
-    atomic_store(&sites.unloaded, os_modules_unloaded());
-    for (uint32_t i = 0; i <= table->mask; i++) {
-        struct site_table_entry *entry = &table->entry[i];
-        if (atomic_load_explicit(&entry->key, memory_order_relaxed) > SITE_TABLE_FORGOTTEN && is_gone(entry))
-            forget(entry);
-    }
+    each_known(forget_if_gone, loaded);
+    atomic_store(&sites.unloaded, loaded->unloaded);
+    sites.generation++;
+    if (sites.unloading == 0)
+        atomic_store(&sites.current, sites.generation);
     stack_forget();
-    code_forget();
+    code_forget(loaded);
 }
 
+/* The loader's lock is asked for before ours: its holder may be a callback that calls malloc. */
 void site_forget_unloaded(void)
 {
+    struct loaded loaded;
     if (os_modules_unloaded() == atomic_load(&sites.unloaded))
         return;
+    loaded_look(&loaded);
+    lock_sites();
+    if (loaded.unloaded != atomic_load(&sites.unloaded))
+        forget_others(&loaded);
+    pthread_mutex_unlock(&sites.lock);
+    loaded_drop(&loaded);
+}
+
+/* Readers find nothing any more, and whoever looks under the lock asks first what was unloaded. */
+void site_before_unloading(void)
+{
     pthread_mutex_lock(&sites.lock);
-    forget_unloaded();
+    if (sites.unloading++ == 0) {
+        atomic_store(&site_addresses, &site_table_empty);
+        atomic_store(&sites.current, 0);
+        for (unsigned i = 0; i < SITE_PASSING; i++)
+            atomic_store_explicit(&site_passing[i], 0, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&sites.lock);
+}
+
+static void pass_again(struct site_table_entry *entry, const void *argument)
+{
+    (void)argument;
+    if (atomic_load_explicit(&entry->site, memory_order_relaxed) == NULL)
+        note_passing((uintptr_t)atomic_load_explicit(&entry->key, memory_order_relaxed));
+}
+
+static void end_unloading(unsigned threads)
+{
+    sites.unloading -= threads;
+    if (threads == 0 || sites.unloading > 0)
+        return;
+    atomic_store_explicit(&site_addresses, atomic_load(&sites.addresses), memory_order_release);
+    atomic_store(&sites.current, sites.generation);
+    each_known(pass_again, NULL);
+}
+
+void site_after_unloading(void)
+{
+    site_forget_unloaded();
+    pthread_mutex_lock(&sites.lock);
+    end_unloading(sites.unloading > 0 ? 1 : 0);
     pthread_mutex_unlock(&sites.lock);
 }
 
@@ -452,7 +353,7 @@ void site_forget_unloaded(void)
 
 void site_begin(const struct policy *policy, bool all_count)
 {
-    sites.policy = policy;
+    site_judge_begin(policy);
     sites.all_count = all_count;
     for (size_t i = 0; i < policy->rule_count; i++) {
         const struct policy_rule *rule = &policy->rules[i];
@@ -475,5 +376,13 @@ void site_unlock(void)
 {
     code_unlock();
     stack_unlock();
+    pthread_mutex_unlock(&sites.lock);
+}
+
+void site_unlock_in_child(void)
+{
+    code_unlock();
+    stack_unlock_in_child();
+    end_unloading(sites.unloading);
     pthread_mutex_unlock(&sites.lock);
 }

@@ -9,33 +9,21 @@
  *
  * Reading the caches takes no lock and writes nothing (site_table.h).
  *
- * Lock order: the cache's, then that of stack.h.
+ * While some thread unloads a module the caches are put away: another thread may load the next to the same
+ * addresses before it is known what has gone.
+ *
+ * Lock order: the loader's, the cache's, then that of stack.h. malloc() may be called with the loader's held,
+ * so nothing here asks for them with its own held: not by dl_iterate_phdr(), not by a first touch of a
+ * variable of a loaded module's thread (code_be_ready()).
  */
 #ifndef SHM_SITE_H
 #define SHM_SITE_H
 
 #include "base.h"
 #include "config/policy.h"
+#include "site_judge.h"
 #include "site_table.h"
 #include "stack.h"
-
-/* In front of a rule's index: whether it holds depends on the stack. */
-#define SITE_MAYBE UINT16_C(0x8000)
-
-struct site {
-    uint32_t id; /* dense, from 0 */
-    uint32_t rule_count;
-    bool is_program;
-    const char *module;        /* base name of the object file */
-    const char *function;      /* NULL: unknown */
-    uint64_t module_offset;    /* of the return address, from the module's load address */
-    uint64_t function_offset;  /* of the call in the function, or module_offset */
-    uint64_t build;            /* hash of the module's build-id, or of its path */
-    uintptr_t address;         /* that the call returns to */
-    _Atomic uint32_t depth;    /* so many frames tell stacks apart here; grows when there are more wrappers */
-    _Atomic uint32_t reported; /* rules noted for `shmpreload check`, as bits of their place in `rules` */
-    uint16_t rules[];          /* indices of the rules that the site satisfies, in order; SITE_MAYBE */
-};
 
 /* At bring-up, after code_begin() and stack_begin(), before any look-up. `all_count`: site_passes() is to
  * know none, for those that no rule matches are looked at as well. */
@@ -71,7 +59,7 @@ struct site_stack {
     const struct site *direct; /* NULL: none */
     struct site *site;
     uintptr_t stack, frame; /* where the walk set out */
-    uint64_t unloaded;
+    uint64_t generation;
     uint32_t depth, words;
     bool from_frame;
     struct stack_word word[SITE_STACK_WORDS];
@@ -82,15 +70,18 @@ struct site_stack {
  * caller is inside the shim; at the first look-up it may allocate. */
 struct site *site_on_stack(struct site *direct, const void *frame, struct site_stack *known);
 
-/* After a dlclose(): what is loaded next may lie at the same addresses. */
+/* Around a dlclose(): what another thread loads in between may lie at the same addresses, so nothing is found
+ * in the caches, all look-ups are slow ones. May be nested, and done by several threads at once. */
+void site_before_unloading(void);
+void site_after_unloading(void);
+
+/* The same for modules that were unloaded unnoticed, by the C library itself. */
 void site_forget_unloaded(void);
 
-/* Has a site that no rule can route satisfied this `pass` rule? Such sites are not looked at again, so their
- * requests are not compared with the rule's sizes and calls. */
-bool site_was_passed(uint16_t rule);
-
-/* Around fork(): the child must not inherit the cache in the middle of a change. */
+/* Around fork(): the child must not inherit the cache in the middle of a change; no other thread is unloading
+ * anything there. */
 void site_lock(void);
 void site_unlock(void);
+void site_unlock_in_child(void);
 
 #endif

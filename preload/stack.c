@@ -28,7 +28,9 @@ struct table {
 static struct {
     stack_step_finder *finder;
     pthread_mutex_t lock;
-    _Atomic(struct table *) table;
+    struct table *kept;
+    _Atomic(struct table *) table; /* the same, NULL while modules are unloaded */
+    unsigned unloading;            /* threads that do so */
 } stacks = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ---------------------------------------------------------------- steps */
@@ -95,7 +97,7 @@ static void put(struct table *table, uintptr_t address, uint64_t step)
 /* At most half full; the old one is left to those who still read it. NULL: no memory. */
 static struct table *table_with_room(void)
 {
-    struct table *table = atomic_load_explicit(&stacks.table, memory_order_relaxed);
+    struct table *table = stacks.kept;
     if (table != NULL && table->used * 2 <= table->mask)
         return table;
     struct table *larger = make_table(table != NULL ? (table->mask + 1) * 2 : FIRST_ENTRIES);
@@ -106,25 +108,31 @@ static struct table *table_with_room(void)
         if (address != 0)
             put(larger, address, atomic_load_explicit(&table->entry[i].step, memory_order_relaxed));
     }
+    stacks.kept = larger;
     atomic_store_explicit(&stacks.table, larger, memory_order_release);
     return larger;
 }
 
 /* The address before the one returned to is inside the call, and so in the caller for certain. */
-static COLD uint64_t learn(uintptr_t address)
+static uint64_t ask(uintptr_t address)
 {
     struct stack_step step;
-    uint64_t word = KIND_LAST;
+    return stacks.finder(address - 1, &step) ? pack(&step) : KIND_LAST;
+}
+
+/* While modules are unloaded nothing is kept: what is true now may not be true of the same address later. */
+static COLD uint64_t learn(uintptr_t address)
+{
+    uint64_t word;
     if (stacks.finder == NULL)
-        return word;
+        return KIND_LAST;
     pthread_mutex_lock(&stacks.lock);
-    struct table *table = table_with_room();
+    struct table *table = stacks.unloading == 0 ? table_with_room() : NULL;
     struct entry *entry = table != NULL ? entry_for(table, address) : NULL;
     if (entry != NULL && atomic_load_explicit(&entry->address, memory_order_relaxed) == address) {
         word = atomic_load_explicit(&entry->step, memory_order_relaxed);
     } else {
-        if (stacks.finder(address - 1, &step))
-            word = pack(&step);
+        word = ask(address);
         if (table != NULL)
             put(table, address, word);
     }
@@ -144,16 +152,45 @@ static uint64_t step_at(uintptr_t address)
 }
 
 /* A reader that is just here may take a wrong step, once, and is held by the bounds of the stack. */
-void stack_forget(void)
+static void forget(void)
 {
-    pthread_mutex_lock(&stacks.lock);
-    struct table *table = atomic_load(&stacks.table);
+    struct table *table = stacks.kept;
     for (uint32_t i = 0; table != NULL && i <= table->mask; i++) {
         atomic_store(&table->entry[i].step, KIND_LAST);
         atomic_store(&table->entry[i].address, 0);
     }
     if (table != NULL)
         table->used = 0;
+}
+
+void stack_forget(void)
+{
+    pthread_mutex_lock(&stacks.lock);
+    forget();
+    pthread_mutex_unlock(&stacks.lock);
+}
+
+void stack_before_unloading(void)
+{
+    pthread_mutex_lock(&stacks.lock);
+    stacks.unloading++;
+    atomic_store(&stacks.table, NULL);
+    pthread_mutex_unlock(&stacks.lock);
+}
+
+static void end_unloading(unsigned threads)
+{
+    stacks.unloading -= threads;
+    if (stacks.unloading == 0)
+        atomic_store_explicit(&stacks.table, stacks.kept, memory_order_release);
+}
+
+void stack_after_unloading(bool unloaded)
+{
+    pthread_mutex_lock(&stacks.lock);
+    if (unloaded)
+        forget();
+    end_unloading(stacks.unloading > 0 ? 1 : 0);
     pthread_mutex_unlock(&stacks.lock);
 }
 
@@ -294,5 +331,11 @@ void stack_lock(void)
 
 void stack_unlock(void)
 {
+    pthread_mutex_unlock(&stacks.lock);
+}
+
+void stack_unlock_in_child(void)
+{
+    end_unloading(stacks.unloading);
     pthread_mutex_unlock(&stacks.lock);
 }

@@ -57,8 +57,15 @@ unsigned stack_walk_from(const struct os_frame *start, const void *caller, uintp
 /* After modules were unloaded: others may lie at their addresses. */
 void stack_forget(void);
 
-/* Around fork(). */
+/* Around the unloading of modules: in between another thread may load something to their addresses, so
+ * nothing is taken from the table, nor put there. `unloaded`: there is one less, for which the steps are
+ * forgotten. */
+void stack_before_unloading(void);
+void stack_after_unloading(bool unloaded);
+
+/* Around fork(). In the child no other thread is unloading anything. */
 void stack_lock(void);
 void stack_unlock(void);
+void stack_unlock_in_child(void);
 
 #endif

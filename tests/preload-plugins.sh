@@ -66,9 +66,22 @@ test_past_the_shim() { # test_past_the_shim WORD WHAT
     unset VICTIM_ROUTED
 }
 
+# Four threads load and unload a file of their own, all at once.
+test_threads() {
+    local name files=()
+    for name in here1 here2 there1 there2; do
+        cp "$victims/plugins-alpha.so" "$work/$name.so"
+        files+=("$work/$name.so")
+    done
+    in_new_job 'export module=here*.so stack=alpha_make<-use' "$victims/plugins" threads 1000 "${files[@]}"
+    equals "$(grep '^taken:' "$work/out")" 'taken: 1000 1000 0 0' 'four threads load and unload'
+    exits 0 'four threads load and unload'
+}
+
 test_turns '' 'with build-ids'
 test_turns -plain 'without build-ids'
 test_copies
+test_threads
 test_past_the_shim deep RTLD_DEEPBIND
 test_past_the_shim apart dlmopen
 tap_end

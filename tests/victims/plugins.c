@@ -2,15 +2,22 @@
  *
  * Victim: plug-ins that come and go.
  *
- *     plugins turns ONE.so TWO.so    loaded by turns, at the same address; says whose blocks the shim took,
- * in order plugins deep ONE.so            RTLD_DEEPBIND: its malloc is the C library's own plugins apart
- * ONE.so           dlmopen: it has a C library of its own
+ *     plugins turns ONE.so TWO.so
+ *         loaded by turns, at the same address; says whose blocks the shim took, in order
+ *     plugins deep ONE.so
+ *         RTLD_DEEPBIND: its malloc is the C library's own
+ *     plugins apart ONE.so
+ *         dlmopen: it has a C library of its own
+ *     plugins threads ROUNDS A.so...
+ *         a thread for each loads and unloads it, while the first looks through what is loaded; says how many
+ *         blocks of each the shim took
  */
 #include "plugins.h"
 #include "victim.h"
 
 #include <dlfcn.h>
 #include <link.h>
+#include <pthread.h>
 
 enum { TURNS = 6, TRIES = 100, CALLS = 3, BYTES = 3000 };
 
@@ -116,6 +123,58 @@ static int look_deep(const char *path)
     return look_at(module);
 }
 
+static _Atomic int loading;
+
+struct loader {
+    pthread_t thread;
+    const char *path;
+    int rounds, taken;
+};
+
+static void *load_and_unload(void *argument)
+{
+    struct loader *loader = argument;
+    for (int round = 0; round < loader->rounds; round++) {
+        void *module = dlopen(loader->path, RTLD_NOW | RTLD_LOCAL);
+        void *block = use(plugin_in(module), BYTES);
+        loader->taken += from_shim(block);
+        free(block);
+        dlclose(module);
+    }
+    loading--;
+    return NULL;
+}
+
+/* With the loader's lock held. */
+static int allocate_in_callback(struct dl_phdr_info *info, size_t bytes, void *argument)
+{
+    void *volatile block = malloc(bytes);
+    (void)info, (void)argument;
+    free(block);
+    return 0;
+}
+
+static int load_in_threads(int rounds, char **paths, int count)
+{
+    struct loader loader[8];
+    if (count > (int)(sizeof loader / sizeof loader[0]))
+        return 2;
+    loading = count;
+    for (int i = 0; i < count; i++) {
+        loader[i] = (struct loader){.path = paths[i], .rounds = rounds};
+        pthread_create(&loader[i].thread, NULL, load_and_unload, &loader[i]);
+    }
+    while (loading > 0)
+        dl_iterate_phdr(allocate_in_callback, NULL);
+    printf("taken:");
+    for (int i = 0; i < count; i++) {
+        pthread_join(loader[i].thread, NULL);
+        printf(" %d", loader[i].taken);
+    }
+    printf("\n");
+    return verdict();
+}
+
 int main(int count, char **arguments)
 {
     if (count == 4 && strcmp(arguments[1], "turns") == 0)
@@ -124,5 +183,7 @@ int main(int count, char **arguments)
         return look_deep(arguments[2]);
     if (count == 3 && strcmp(arguments[1], "apart") == 0)
         return look_at(dlmopen(LM_ID_NEWLM, arguments[2], RTLD_NOW | RTLD_LOCAL));
+    if (count > 3 && strcmp(arguments[1], "threads") == 0)
+        return load_in_threads(atoi(arguments[2]), arguments + 3, count - 3);
     return 2;
 }
