@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * core/private: who writes into another process's merged memory from outside waits while that memory is being
+ * replaced, for longer than a busy machine may keep the other from running, and not for one that has died.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "child.h"
+#include "island.h"
+#include "os.h"
+#include "private.h"
+#include "private_own.h"
+#include "shmcore.h"
+
+#define REPLACING UINT64_C(700000000) /* as long as that the other does not run, in ns */
+
+static const char *why_not;
+
+static int land(void **state)
+{
+    (void)state;
+    if (island_make(64 * MEBI, &why_not))
+        why_not = NULL;
+    return 0;
+}
+
+static shmcore_segment *open_with_memory(void)
+{
+    shmcore_traits traits = shmcore_default_traits();
+    traits.job = "unit";
+    traits.size = MEBI;
+    shmcore_segment *segment = shmcore_open("SHARED::test", &traits);
+    return segment != NULL && shmcore_private(segment, "table", 100000) != NULL ? segment : NULL;
+}
+
+static struct merge_row *own_row(const shmcore_segment *segment)
+{
+    const struct private_space *space = private_space_for(segment);
+    return &space->index.file->rows[segment->row];
+}
+
+/* In the middle of a replacement: says so, then goes on after a while. */
+static int replaces(struct child *self, void *argument)
+{
+    _Atomic int *replaced = argument;
+    shmcore_segment *segment = open_with_memory();
+    if (segment == NULL)
+        return 1;
+    struct merge_row *row = own_row(segment);
+    atomic_store(&row->closed, 1);
+    child_say(self, 'c');
+    child_hear(self);
+    os_pause(REPLACING);
+    atomic_store(replaced, 1);
+    atomic_store(&row->closed, 0);
+    os_wake(&row->closed);
+    child_hear(self);
+    return 0;
+}
+
+static void *shared_word(void)
+{
+    void *word = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(word, MAP_FAILED);
+    return word;
+}
+
+static void need_land(void)
+{
+    if (why_not != NULL) {
+        print_message("skipped: %s\n", why_not);
+        skip();
+    }
+}
+
+static void waits_until_it_is_replaced(void **state)
+{
+    (void)state;
+    need_land();
+    _Atomic int *replaced = shared_word();
+    struct child child = child_start(replaces, replaced);
+    assert_int_equal(child_hear(&child), 'c');
+    shmcore_segment *segment = open_with_memory();
+    assert_non_null(segment);
+    child_say(&child, 'g');
+    const uint32_t gates = private_write_begin(child.pid);
+    assert_int_not_equal(gates, 0);
+    assert_int_equal(atomic_load(replaced), 1);
+    assert_int_equal(atomic_load(&own_row(segment)->writing), 1); /* so nothing is replaced now */
+    private_write_end(gates);
+    assert_int_equal(atomic_load(&own_row(segment)->writing), 0);
+    child_say(&child, 'e');
+    assert_int_equal(child_end(&child), 0);
+    shmcore_close(segment);
+}
+
+static void does_not_wait_for_the_dead(void **state)
+{
+    (void)state;
+    need_land();
+    _Atomic int *replaced = shared_word();
+    struct child child = child_start(replaces, replaced);
+    assert_int_equal(child_hear(&child), 'c');
+    shmcore_segment *segment = open_with_memory();
+    assert_non_null(segment);
+    child_kill(&child);
+    private_write_end(private_write_begin(child.pid));
+    assert_int_equal(atomic_load(&own_row(segment)->writing), 0);
+    shmcore_close(segment);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(waits_until_it_is_replaced),
+        cmocka_unit_test(does_not_wait_for_the_dead),
+    };
+    return cmocka_run_group_tests(tests, land, NULL);
+}
