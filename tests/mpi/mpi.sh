@@ -12,8 +12,8 @@ kind=$2
 shift 2
 . "$(dirname "$0")/launch.sh"
 source=$(cd "$(dirname "$0")/../.." && pwd)
-mib=16 # of the segment whose blocks come and go
-[ "${SHM_TESTS:-}" != long ] || mib=512
+mib=512 # of the segment whose blocks come and go
+patience=200
 
 run() { # run RANKS
     new_job

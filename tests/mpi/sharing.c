@@ -8,6 +8,7 @@
 
 #define BLOCKS 1024
 #define TIMES  100
+#define STEP   61u /* in words: eight in each page, and each rank has some of those */
 
 /* The same in all ranks. */
 static uint64_t chance;
@@ -79,7 +80,7 @@ static void test_largest(shmcore_segment *segment, size_t size, size_t empty)
     count -= count / 16; /* to the last page it would depend on which rank comes first */
     bool good = true;
     for (uint64_t time = 0; time < TIMES; time++) {
-        const size_t step = time == 0 ? 1 : 4001;
+        const size_t step = time == 0 ? STEP : 4001;
         uint64_t *words = shmcore_allocate(segment, "largest", count * sizeof *words);
         good = good && words != NULL;
         if (good)
@@ -141,16 +142,16 @@ static void test_many(shmcore_segment *segment, size_t size, size_t empty)
     if (!CHECK(good, "1024 blocks of random sizes"))
         return; /* all ranks do */
     for (unsigned i = 0; i < BLOCKS; i++)
-        write_share(many.words[i], many.count[i], 1, i, 5);
+        write_share(many.words[i], many.count[i], STEP, i, 5);
     meet();
     for (unsigned i = 0; i < BLOCKS; i++)
-        good = good && is_whole(many.words[i], many.count[i], 1, i, 5);
+        good = good && is_whole(many.words[i], many.count[i], STEP, i, 5);
     CHECK(good, "each rank sees what all have written");
     chance += (uint64_t)rank * 1000; /* each rank in an order of its own */
     shuffle(many.order, BLOCKS);
     for (unsigned i = 0; i < BLOCKS; i++) {
         const unsigned which = many.order[i];
-        good = good && is_whole(many.words[which], many.count[which], 1, which, 5);
+        good = good && is_whole(many.words[which], many.count[which], STEP, which, 5);
         good = shmcore_deallocate(segment, many.words[which]) == 0 && good;
     }
     CHECK(good, "freed in any order, the rest stays as it is");
