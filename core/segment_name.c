@@ -75,20 +75,28 @@ static int read_environment(struct os_variable *wanted, size_t count)
  * kernel knows which process made that: the launcher's one on this node, the same for all ranks here. */
 static const char launcher[] = "PMI_FD";
 
+/* Values as long as this, and they are nearly all, are read with the question which are set. */
+#define SHORT_BYTES 66u
+
 /* The first of `variables` that is set, COUNT_OF(variables) when it is the launcher's, more when there is
- * none; -1 with the error set. Most processes have none, and this is all that is read then. */
-static int find_variable(void)
+ * none; -1 with the error set. Its value, or what fits. Most processes have none, and this is all that is
+ * read then. */
+static int find_variable(char value[SHORT_BYTES], ssize_t *length)
 {
-    char begins[COUNT_OF(variables) + 1][2];
+    char begins[COUNT_OF(variables) + 1][SHORT_BYTES];
     struct os_variable wanted[COUNT_OF(variables) + 1];
     int found = 0;
     for (size_t i = 0; i < COUNT_OF(wanted); i++)
         wanted[i] = (struct os_variable){i < COUNT_OF(variables) ? variables[i].id : launcher, begins[i],
-                                         sizeof begins[i], 0};
+                                         SHORT_BYTES, 0};
     if (read_environment(wanted, COUNT_OF(wanted)) != 0)
         return -1;
     while ((size_t)found < COUNT_OF(wanted) && wanted[found].length <= 0)
         found++;
+    if ((size_t)found < COUNT_OF(wanted)) {
+        *length = wanted[found].length;
+        memcpy(value, begins[found], SHORT_BYTES);
+    }
     return found;
 }
 
@@ -123,12 +131,17 @@ static NEVER_INLINE int name_launcher(char out[64])
 static int read_job(char out[64])
 {
     out[0] = '\0';
-    const int found = find_variable();
+    char value[SHORT_BYTES];
+    ssize_t length = 0;
+    const int found = find_variable(value, &length);
     if (found < 0 || (size_t)found > COUNT_OF(variables))
         return found < 0 ? -1 : 0;
-    return (size_t)found == COUNT_OF(variables)
-               ? name_launcher(out)
-               : read_variable(out, variables[found].id, variables[found].part);
+    if ((size_t)found == COUNT_OF(variables))
+        return name_launcher(out);
+    if (variables[found].part != NULL || length == (ssize_t)SHORT_BYTES - 1)
+        return read_variable(out, variables[found].id, variables[found].part);
+    segment_set_job(out, value);
+    return 0;
 }
 
 int segment_find_job(char out[64])

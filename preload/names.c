@@ -17,15 +17,24 @@
 #define NESTED_MOST 8u
 #define TABLES_MOST 2u
 
-/* The functions of one symbol table in the order of their addresses. What is kept in memory of our own is
- * four bytes for each: the rest lies in the file, whose pages all processes share. */
+/* The functions of one symbol table in the order of their addresses, as far as somebody has looked: the part
+ * of the file's addresses that they lie in is cut into slices of some functions each, and a slice is put in
+ * order when one of its functions is asked for. Compilers have fifty thousand, and are started for each file.
+ * What is kept in memory of our own is less than five bytes for each: the rest lies in the file, whose pages
+ * all processes share. */
 struct table {
     struct elf_image image;
     const elf_symbol *symbol;
     const char *text;
+    uint64_t lowest; /* address */
+    unsigned shift;  /* a slice's bytes, as a power of two */
+    uint32_t slices;
     uint32_t *order; /* numbers of symbols */
+    uint32_t *start; /* of each slice in `order`, and where the last ends; SLICE_SORTED */
     size_t count;
 };
+#define SLICE_SORTED    UINT32_C(0x80000000)
+#define SLICE_FUNCTIONS 8u /* on average */
 
 struct symbols {
     struct symbols *next;
@@ -88,22 +97,83 @@ static size_t find_table(const struct elf_image *image, uint32_t type, struct ta
     return out->text[*text_bytes - 1] == '\0' ? section->sh_size / sizeof(elf_symbol) : 0;
 }
 
+static uint32_t slice_of(const struct table *table, uint64_t address)
+{
+    return address < table->lowest
+               ? 0
+               : (uint32_t)least((address - table->lowest) >> table->shift, table->slices - 1);
+}
+
+static uint32_t start_of(const struct table *table, uint32_t slice)
+{
+    return table->start[slice] & ~SLICE_SORTED;
+}
+
+struct extent_of_functions {
+    size_t count;
+    uint64_t lowest, highest;
+};
+
+static struct extent_of_functions measure(const struct table *table, size_t count, uint64_t text_bytes)
+{
+    struct extent_of_functions found = {.lowest = UINT64_MAX};
+    for (size_t i = 0; i < count; i++)
+        if (is_function(&table->symbol[i], text_bytes)) {
+            found.count++;
+            found.lowest = least(found.lowest, table->symbol[i].st_value);
+            found.highest = most(found.highest, table->symbol[i].st_value);
+        }
+    return found;
+}
+
+/* After counting, start[i + 1] is how many lie in slice i; after the sums, where slice i begins; and each
+ * function that is put there moves it on, to where the slice ends and the next begins. */
+static void deal_out(struct table *table, size_t count, uint64_t text_bytes)
+{
+    for (size_t i = 0; i < count; i++)
+        if (is_function(&table->symbol[i], text_bytes))
+            table->start[slice_of(table, table->symbol[i].st_value) + 1]++;
+    uint32_t before = 0;
+    for (uint32_t slice = 0; slice < table->slices; slice++) {
+        const uint32_t here = table->start[slice + 1];
+        table->start[slice + 1] = before;
+        before += here;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (is_function(&table->symbol[i], text_bytes))
+            table->order[table->start[slice_of(table, table->symbol[i].st_value) + 1]++] = (uint32_t)i;
+}
+
 /* Adds the functions of one file's table. */
 static void add(const struct elf_image *image, uint32_t type, struct symbols *out)
 {
     struct table *table = &out->table[out->tables];
     uint64_t text_bytes;
     const size_t count = find_table(image, type, table, &text_bytes);
-    size_t functions = 0;
-    for (size_t i = 0; i < count; i++)
-        functions += is_function(&table->symbol[i], text_bytes);
-    if (functions == 0 || (table->order = malloc(functions * sizeof *table->order)) == NULL)
+    const struct extent_of_functions found = measure(table, count, text_bytes);
+    if (found.count == 0 || found.count >= SLICE_SORTED)
         return;
-    for (size_t i = 0; i < count; i++)
-        if (is_function(&table->symbol[i], text_bytes))
-            table->order[table->count++] = (uint32_t)i;
-    qsort_r(table->order, table->count, sizeof *table->order, in_order, table);
+    table->count = found.count;
+    table->lowest = found.lowest;
+    while ((found.highest - found.lowest) >> table->shift > found.count / SLICE_FUNCTIONS)
+        table->shift++;
+    table->slices = (uint32_t)((found.highest - found.lowest) >> table->shift) + 1;
+    table->order = malloc(found.count * sizeof *table->order);
+    table->start = calloc(table->slices + 1, sizeof *table->start);
+    if (table->order == NULL || table->start == NULL) {
+        free(table->order);
+        free(table->start);
+        return;
+    }
+    deal_out(table, count, text_bytes);
     out->tables++;
+}
+
+static void sort_slice(struct table *table, uint32_t slice)
+{
+    const uint32_t start = start_of(table, slice);
+    qsort_r(table->order + start, start_of(table, slice + 1) - start, sizeof *table->order, in_order, table);
+    table->start[slice] |= SLICE_SORTED;
 }
 
 /* ---------------------------------------------------------------- files */
@@ -179,15 +249,20 @@ static struct symbols *symbols_of(const struct os_module *module)
 
 /* ---------------------------------------------------------------- looking */
 
-static const elf_symbol *symbol_of(const struct table *table, size_t place)
+/* The function that has this place in the order of all. */
+static const elf_symbol *symbol_of(struct table *table, size_t place)
 {
+    const uint32_t slice = slice_of(table, table->symbol[table->order[place]].st_value);
+    if ((table->start[slice] & SLICE_SORTED) == 0)
+        sort_slice(table, slice);
     return &table->symbol[table->order[place]];
 }
 
 /* How many begin at the address or before it. */
-static size_t begun_at(const struct table *table, uint64_t address)
+static size_t begun_at(struct table *table, uint64_t address)
 {
-    size_t low = 0, high = table->count;
+    const uint32_t slice = slice_of(table, address);
+    size_t low = start_of(table, slice), high = start_of(table, slice + 1);
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
         if (symbol_of(table, middle)->st_value <= address)
@@ -211,7 +286,7 @@ static bool reaches(const struct table *table, const elf_symbol *symbol, uint64_
 }
 
 /* Where the last function begins that begins before. */
-static uint64_t nearest_start(const struct symbols *symbols, uint64_t address)
+static uint64_t nearest_start(struct symbols *symbols, uint64_t address)
 {
     uint64_t nearest = 0;
     for (unsigned i = 0; i < symbols->tables; i++) {
@@ -223,7 +298,7 @@ static uint64_t nearest_start(const struct symbols *symbols, uint64_t address)
 }
 
 /* The best of those that begin at the last start whose function reaches as far. */
-static const elf_symbol *symbol_at(const struct table *table, uint64_t address, uint64_t nearest)
+static const elf_symbol *symbol_at(struct table *table, uint64_t address, uint64_t nearest)
 {
     size_t place = begun_at(table, address);
     for (unsigned tried = 0; place > 0 && tried < NESTED_MOST; tried++) {
@@ -239,7 +314,7 @@ static const elf_symbol *symbol_at(const struct table *table, uint64_t address, 
 }
 
 /* In several tables, the innermost; where they agree, the first table's. */
-static const elf_symbol *innermost(const struct symbols *symbols, uint64_t address, const char **name)
+static const elf_symbol *innermost(struct symbols *symbols, uint64_t address, const char **name)
 {
     const uint64_t nearest = nearest_start(symbols, address);
     const elf_symbol *found = NULL;
