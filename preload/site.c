@@ -181,6 +181,7 @@ static COLD struct site *resolve(struct site *direct, const void *frame)
         atomic_store(&direct->depth, (uint32_t)least(seen.at + 1 + sites.needed, FRAMES_MOST));
     const unsigned depth =
         stack_walk((const void *)direct->address, frame, seen.frame, atomic_load(&direct->depth));
+    atomic_store_explicit(&direct->hop, depth == 2 ? stack_hop(direct->address) : 0, memory_order_relaxed);
     const uint64_t key = hash_of(seen.frame, depth, sites.generation);
     if (sites.unloading == 0 && !site_table_find(&sites.stacks, key, &known))
         site_table_put(&sites.stacks, key, site, sites.generation, is_stale_stack);
@@ -243,13 +244,29 @@ static void note_stack(struct site_stack *known, const struct site *direct, cons
     memcpy(known->word, trail->word, trail->count * sizeof trail->word[0]);
 }
 
+/* Where two frames tell stacks apart, the second one's address mostly lies at the same distance from the
+ * first one's stack pointer: then no walk is needed. */
+static bool find_by_hop(struct site *direct, const struct os_frame *start, uint64_t generation,
+                        struct site **site)
+{
+    const uint32_t hop = atomic_load_explicit(&direct->hop, memory_order_relaxed);
+    if (hop == 0 || atomic_load_explicit(&direct->depth, memory_order_relaxed) != 2 ||
+        UNLIKELY(start->place != direct->address || generation == 0))
+        return false;
+    const uintptr_t frame[] = {direct->address, *(const uintptr_t *)(start->stack + hop)};
+    return site_table_find(&sites.stacks, hash_of(frame, 2, generation), site);
+}
+
 struct site *site_on_stack(struct site *direct, const void *frame, struct site_stack *known)
 {
     struct os_frame start;
     struct stack_trail trail;
+    struct site *found;
     if (UNLIKELY(frame == NULL || !os_frame_of(frame, &start)))
         return resolve(direct, frame);
     const uint64_t generation = atomic_load_explicit(&sites.current, memory_order_relaxed);
+    if (find_by_hop(direct, &start, generation, &found))
+        return found;
     if (UNLIKELY(known == NULL))
         return find_on_stack(direct, frame, &start, generation, NULL);
     struct site_stack *place = place_of(known, direct, &start);
@@ -360,7 +377,8 @@ void site_begin(const struct policy *policy, bool all_count)
         for (unsigned k = 0; k < rule->stack_count; k++)
             if (rule->stack[k] == NULL)
                 sites.needed = FRAMES_MOST;
-        sites.needed = (uint32_t)most(sites.needed, rule->stack_count);
+        if (rule->stack_count > 0)
+            sites.needed = (uint32_t)most(sites.needed, rule->stack_count - 1);
     }
     atomic_store(&sites.unloaded, os_modules_unloaded());
 }

@@ -27,6 +27,7 @@ struct site {
     uint64_t build;            /* hash of the module's build-id, or of its path */
     uintptr_t address;         /* that the call returns to */
     _Atomic uint32_t depth;    /* so many frames tell stacks apart here; grows when there are more wrappers */
+    _Atomic uint32_t hop;      /* stack_hop() of the address; 0: unknown, or not the same each time */
     _Atomic uint32_t reported; /* rules noted for `shmpreload check`, as bits of their place in `rules` */
     uint16_t rules[];          /* indices of the rules that the site satisfies, in order; SITE_MAYBE */
 };

@@ -317,6 +317,14 @@ unsigned stack_walk(const void *caller, const void *frame, uintptr_t *out, unsig
     return 1;
 }
 
+uint32_t stack_hop(uintptr_t return_address)
+{
+    const uint64_t step = step_at(return_address);
+    const int64_t end = number_at(step, KIND_BITS + 1), word = (int64_t)sizeof(uintptr_t);
+    const bool constant = (step & ((1u << KIND_BITS) - 1)) == KIND_FROM_STACK;
+    return constant && end >= word ? (uint32_t)(end - word) : 0;
+}
+
 /* ---------------------------------------------------------------- */
 
 void stack_begin(stack_step_finder *finder)

@@ -54,6 +54,10 @@ unsigned stack_walk(const void *caller, const void *frame, uintptr_t *out, unsig
 unsigned stack_walk_from(const struct os_frame *start, const void *caller, uintptr_t *out, unsigned most,
                          struct stack_trail *trail);
 
+/* Where a call returns to that address, the caller's own return address lies so many bytes from the stack
+ * pointer, each time: 0 when that is not known, or depends on the frame pointer. */
+uint32_t stack_hop(uintptr_t return_address);
+
 /* After modules were unloaded: others may lie at their addresses. */
 void stack_forget(void);
 
