@@ -253,7 +253,7 @@ static bool find_by_hop(struct site *direct, const struct os_frame *start, uint6
     if (hop == 0 || atomic_load_explicit(&direct->depth, memory_order_relaxed) != 2 ||
         UNLIKELY(start->place != direct->address || generation == 0))
         return false;
-    const uintptr_t frame[] = {direct->address, *(const uintptr_t *)(start->stack + hop)};
+    const uintptr_t frame[] = {direct->address, stack_beyond(start, hop)};
     return site_table_find(&sites.stacks, hash_of(frame, 2, generation), site);
 }
 

@@ -322,7 +322,15 @@ uint32_t stack_hop(uintptr_t return_address)
     const uint64_t step = step_at(return_address);
     const int64_t end = number_at(step, KIND_BITS + 1), word = (int64_t)sizeof(uintptr_t);
     const bool constant = (step & ((1u << KIND_BITS) - 1)) == KIND_FROM_STACK;
-    return constant && end >= word ? (uint32_t)(end - word) : 0;
+    return constant && end >= word && end % word == 0 ? (uint32_t)(end - word) : 0;
+}
+
+uintptr_t stack_beyond(const struct os_frame *frame, uint32_t hop)
+{
+    const uintptr_t end = stack_end(frame->stack);
+    return LIKELY(end > frame->stack && hop <= end - frame->stack - sizeof(uintptr_t))
+               ? *(const uintptr_t *)(frame->stack + hop)
+               : 0;
 }
 
 /* ---------------------------------------------------------------- */

@@ -57,6 +57,8 @@ unsigned stack_walk_from(const struct os_frame *start, const void *caller, uintp
 /* Where a call returns to that address, the caller's own return address lies so many bytes from the stack
  * pointer, each time: 0 when that is not known, or depends on the frame pointer. */
 uint32_t stack_hop(uintptr_t return_address);
+/* What lies there, for a frame whose place is that address; 0: it is not within the stack. */
+uintptr_t stack_beyond(const struct os_frame *frame, uint32_t hop);
 
 /* After modules were unloaded: others may lie at their addresses. */
 void stack_forget(void);

@@ -290,6 +290,48 @@ static void a_trail_tells_when_the_stack_is_another(void **state)
     assert_false(from_another_place(3000)); /* the frame is gone */
 }
 
+/* ---------------------------------------------------------------- hops */
+
+static uintptr_t hopped, second;
+static uint32_t hop;
+
+static NEVER_INLINE int leap(void)
+{
+    uintptr_t walked[2];
+    struct os_frame start;
+    os_frame_of(__builtin_frame_address(0), &start);
+    second = stack_walk_from(&start, __builtin_return_address(0), walked, 2, NULL) == 2 ? walked[1] : 0;
+    hop = stack_hop(start.place);
+    hopped = stack_beyond(&start, hop);
+    return 1;
+}
+
+static NEVER_INLINE int leap_from_large(int depth)
+{
+    volatile char room[3000];
+    room[depth] = 1;
+    return leap() + room[depth];
+}
+
+static NEVER_INLINE int leap_from_variable(size_t bytes)
+{
+    volatile char *room = alloca(bytes);
+    room[0] = 1;
+    return leap() + room[0];
+}
+
+static void a_hop_is_a_step(void **state)
+{
+    (void)state;
+    leap_from_large(5);
+    assert_int_not_equal(second, 0);
+    assert_int_not_equal(hop, 0);
+    assert_int_equal(hopped, second);
+    leap_from_variable(200);
+    assert_int_not_equal(second, 0);
+    assert_int_equal(hop, 0);
+}
+
 /* ---------------------------------------------------------------- wrong steps */
 
 static struct stack_step wrong;
@@ -367,6 +409,7 @@ int main(void)
         cmocka_unit_test(a_signal_handler_is_an_end),
         cmocka_unit_test(a_caller_that_is_not_on_the_stack),
         cmocka_unit_test(a_trail_tells_when_the_stack_is_another),
+        cmocka_unit_test(a_hop_is_a_step),
         cmocka_unit_test(wrong_steps_end_the_walk),
         cmocka_unit_test(without_tables_there_is_the_caller),
     };
