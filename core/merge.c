@@ -220,18 +220,36 @@ static bool is_worth(const struct chunk_work *work)
     return shared >= WORTH_PAGES && shared >= (shared + other) / WORTH_SHARE;
 }
 
-/* Other processes are kept out as far as they ask. */
-static bool close_gate(const struct merge_pass *pass)
+/* Does no other process write into this one's memory, of those that ask? */
+static bool nobody_writes(const struct merge_pass *pass)
 {
     const struct view *view = &pass->index->segment->view;
     const uint32_t rows = (uint32_t)least(process_rows_used(view), MERGE_ROWS);
-    atomic_store(&pass->index->file->rows[pass->row].closed, 1);
     for (uint32_t row = 0; row < rows; row++)
         if (row != pass->row && atomic_load(&pass->index->file->rows[row].writing) != 0 &&
             process_state(view, row) == ROW_ALIVE &&
             !process_is_gone(view->rows[row].pid, view->rows[row].start_time))
             return false;
     return true;
+}
+
+/* Other processes are kept out as far as they ask. */
+static bool close_gate(const struct merge_pass *pass)
+{
+    atomic_store(&pass->index->file->rows[pass->row].closed, 1);
+    return nobody_writes(pass);
+}
+
+/* Whoever began to write before that is not noticed: the kernel has the pages in hand already. What it writes
+ * next may have been compared by then, and it may be done when the gate is closed. */
+static enum hold_answer watch(const struct chunk_work *work)
+{
+    struct hold *hold = &work->pass->hold;
+    const enum hold_answer answer = hold_watch(hold, work->here, MERGE_CHUNK);
+    if (answer != HOLD_YES || nobody_writes(work->pass))
+        return answer;
+    hold_forget(hold, work->here, MERGE_CHUNK);
+    return HOLD_LATER;
 }
 
 static void open_gate(const struct merge_pass *pass)
@@ -292,7 +310,7 @@ static enum merge_outcome join_file(struct chunk_work *work, uint32_t file, int 
         errno = -error;
         return MERGE_FULL;
     }
-    const enum hold_answer answer = hold_watch(&pass->hold, work->here, MERGE_CHUNK);
+    const enum hold_answer answer = watch(work);
     if (answer != HOLD_YES)
         return outcome_of(answer);
     /* what has been written since look() is noticed by nobody: hold_watch() notes only what comes later */
@@ -359,7 +377,7 @@ static int become_untouched(struct chunk_work *work)
 
 static enum merge_outcome drop_zeros(struct chunk_work *work, struct merge_local *local)
 {
-    const enum hold_answer answer = hold_watch(&work->pass->hold, work->here, MERGE_CHUNK);
+    const enum hold_answer answer = watch(work);
     if (answer != HOLD_YES)
         return outcome_of(answer);
     const enum merge_outcome outcome = replace(work, become_untouched);
@@ -441,7 +459,7 @@ enum merge_outcome merge_restore(struct merge_pass *pass, uint32_t chunk, struct
         return MERGE_FULL;
     work.replica = (unsigned char *)align_up((uintptr_t)memory, MERGE_CHUNK);
     memset(work.zero, 0xff, sizeof work.zero); /* the replica has nothing yet */
-    enum merge_outcome outcome = outcome_of(hold_watch(&pass->hold, work.here, MERGE_CHUNK));
+    enum merge_outcome outcome = outcome_of(watch(&work));
     if (outcome == MERGE_DONE) {
         bring_all_up_to_date(&work);
         outcome = replace(&work, move_over);

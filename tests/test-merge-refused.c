@@ -110,6 +110,38 @@ static void while_another_process_writes_it_is_busy(void **state)
     atomic_store(&merged.file->rows[row].writing, 0);
 }
 
+/* When mremap() is called next, whoever is writing ends: what replaces memory calls it just before. */
+static bool ends_at_mremap;
+
+void *mremap(void *from, size_t bytes, size_t wanted, int flags, ...)
+{
+    if (ends_at_mremap)
+        atomic_store(&merged.file->rows[row + 1].writing, 0);
+    return (void *)(intptr_t)syscall(SYS_mremap, from, bytes, wanted, flags);
+}
+
+/* It had the pages in hand before writes were noticed, and wrote when they had been compared. */
+static void who_writes_while_it_is_compared_is_waited_for(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    fill_all(HERE, 1);
+    ends_at_mremap = true;
+    atomic_store(&merged.file->rows[row + 1].writing, 1);
+    expect_merge(HERE, MERGE_BUSY);
+    assert_int_equal(own_pages(0), CHUNK_PAGES);
+    ends_at_mremap = false;
+    atomic_store(&merged.file->rows[row + 1].writing, 0);
+    expect_merge(HERE, MERGE_DONE);
+    fill_all(HERE, 0); /* as it becomes untouched memory */
+    ends_at_mremap = true;
+    atomic_store(&merged.file->rows[row + 1].writing, 1);
+    expect_merge(HERE, MERGE_BUSY);
+    ends_at_mremap = false;
+    atomic_store(&merged.file->rows[row + 1].writing, 0);
+    expect_merge(HERE, MERGE_DONE);
+}
+
 static void locked_memory_is_not_merged(void **state)
 {
     (void)state;
@@ -263,6 +295,7 @@ int main(void)
         RANK(without_mappings_there_is_no_join),
         RANK(what_another_publishes_is_awaited),
         RANK(while_another_process_writes_it_is_busy),
+        RANK(who_writes_while_it_is_compared_is_waited_for),
         RANK(locked_memory_is_not_merged),
         RANK(chunks_side_by_side_are_one_mapping),
         RANK(a_forked_child_goes_on),
