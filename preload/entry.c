@@ -58,20 +58,31 @@ static void record(const void *pointer, const struct request *request, bool is_i
 
 enum decided { DECIDED_NOT, DECIDED_TO_PASS, DECIDED };
 
-/* As it was decided before for calls from there. DECIDED: *out is the block. */
-static inline enum decided decided_before(const void *caller, enum policy_call call, size_t bytes, void **out)
+/* As it was decided before for calls from there. DECIDED: *out is the block. DECIDED_NOT: *site may be known
+ * all the same. */
+static inline enum decided decided_before(const void *caller, enum policy_call call, size_t bytes, void **out,
+                                          struct site **site)
 {
-    struct site *site;
-    if (UNLIKELY(runtime.recording || !site_known(caller, &site) || router_is_passing()))
+    *site = NULL;
+    if (UNLIKELY(runtime.recording || !site_known(caller, site) || router_is_passing())) {
+        *site = NULL;
         return DECIDED_NOT;
-    if (site == NULL)
+    }
+    if (*site == NULL)
         return DECIDED_TO_PASS;
-    *out = router_allocate_again(site, call, bytes);
+    *out = router_allocate_again(*site, call, bytes);
     return LIKELY(*out != NULL) ? DECIDED : DECIDED_NOT;
 }
 
-static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
+static inline bool passes_on_stack(struct site *site, const void *frame)
 {
+    return site != NULL && site_passes_on_stack(site, frame);
+}
+
+static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller, struct site *site)
+{
+    if (passes_on_stack(site, FRAME))
+        return real.malloc(bytes);
     const struct request request = {
         .call = POLICY_CALL_MALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
     const bool is_inside = router_is_passing();
@@ -85,14 +96,17 @@ static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
 static NEVER_INLINE void *watched_malloc(size_t bytes, const void *caller)
 {
     void *pointer;
-    const enum decided decided = decided_before(caller, POLICY_CALL_MALLOC, bytes, &pointer);
+    struct site *site;
+    const enum decided decided = decided_before(caller, POLICY_CALL_MALLOC, bytes, &pointer, &site);
     if (LIKELY(decided == DECIDED))
         return pointer;
-    return decided == DECIDED_TO_PASS ? real.malloc(bytes) : undecided_malloc(bytes, caller);
+    return decided == DECIDED_TO_PASS ? real.malloc(bytes) : undecided_malloc(bytes, caller, site);
 }
 
-static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void *caller)
+static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void *caller, struct site *site)
 {
+    if (passes_on_stack(site, FRAME))
+        return real.calloc(count, each);
     const struct request request = {
         .call = POLICY_CALL_CALLOC, .bytes = count * each, .zero = true, .caller = caller, .frame = FRAME};
     void *pointer;
@@ -105,10 +119,12 @@ static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void
 static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *caller)
 {
     void *pointer;
-    const enum decided decided = decided_before(caller, POLICY_CALL_CALLOC, count * each, &pointer);
+    struct site *site;
+    const enum decided decided = decided_before(caller, POLICY_CALL_CALLOC, count * each, &pointer, &site);
     if (LIKELY(decided == DECIDED))
         return memset(pointer, 0, count * each);
-    return decided == DECIDED_TO_PASS ? real.calloc(count, each) : undecided_calloc(count, each, caller);
+    return decided == DECIDED_TO_PASS ? real.calloc(count, each)
+                                      : undecided_calloc(count, each, caller, site);
 }
 
 static NEVER_INLINE void *watched_first_realloc(size_t bytes, const void *caller)

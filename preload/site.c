@@ -257,6 +257,14 @@ static bool find_by_hop(struct site *direct, const struct os_frame *start, uint6
     return site_table_find(&sites.stacks, hash_of(frame, 2, generation), site);
 }
 
+bool site_passes_on_stack(struct site *direct, const void *frame)
+{
+    const uint64_t generation = atomic_load_explicit(&sites.current, memory_order_relaxed);
+    struct os_frame start;
+    struct site *site;
+    return os_frame_of(frame, &start) && find_by_hop(direct, &start, generation, &site) && site == NULL;
+}
+
 struct site *site_on_stack(struct site *direct, const void *frame, struct site_stack *known)
 {
     struct os_frame start;

@@ -70,6 +70,10 @@ struct site_stack {
  * caller is inside the shim; at the first look-up it may allocate. */
 struct site *site_on_stack(struct site *direct, const void *frame, struct site_stack *known);
 
+/* Is it known, without a walk, that no rule holds for this stack? `frame` is that of the function that the
+ * site calls. */
+bool site_passes_on_stack(struct site *direct, const void *frame);
+
 /* Around a dlclose(): what another thread loads in between may lie at the same addresses, so nothing is found
  * in the caches, all look-ups are slow ones. May be nested, and done by several threads at once. */
 void site_before_unloading(void);
