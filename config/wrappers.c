@@ -59,7 +59,7 @@ static const char *const known[] = {
 bool wrapper_is_known(const char *function)
 {
     for (size_t i = 0; known[i] != NULL; i++)
-        if (known[i][0] == function[0] && policy_glob(known[i], function)) /* they all begin with a letter */
+        if (known[i][0] == function[0] && policy_glob(known[i], function)) /* none begins with a wildcard */
             return true;
     return false;
 }
