@@ -64,22 +64,15 @@ uint64_t code_build_of(const struct os_module *module)
 /* ---------------------------------------------------------------- functions */
 
 /* Names are read from files. When these cannot be opened or mapped, it is not the rule that is wrong. */
-static COLD void explain_missing_name(uintptr_t address)
+static COLD void explain_missing_name(uintptr_t address, int error)
 {
-    void *page = NULL;
-    const int descriptor = os_open_file("/proc/self/maps", OS_READ);
-    const int error = descriptor < 0 ? descriptor : os_map_private(PAGE_BYTES, &page);
-    if (descriptor >= 0)
-        os_close(descriptor);
-    if (error == 0) {
-        os_unmap(page, PAGE_BYTES);
+    if (error != EMFILE && error != ENFILE && error != ENOMEM)
         return;
-    }
     atomic_store_explicit(&naming.blind, true, memory_order_relaxed);
     log_say(SETTINGS_LOG_WARN, "name",
             "the function that allocates at 0x%lx cannot be named, so func= does not match it: %s",
             (unsigned long)address,
-            error == -ENOMEM ? "no further mapping is possible (vm.max_map_count)" : error_words(-error));
+            error == ENOMEM ? "no further mapping is possible (vm.max_map_count)" : error_words(error));
 }
 
 bool code_was_blind(void)
@@ -87,16 +80,20 @@ bool code_was_blind(void)
     return atomic_load_explicit(&naming.blind, memory_order_relaxed);
 }
 
-/* The address before the one returned to is inside the call, and so in the function for certain. */
-static bool find_function(uintptr_t return_address, char *name, size_t bytes, uint64_t *offset)
+/* The address before the one returned to is inside the call, and so in the function for certain. Returns 0,
+ * ENOENT when it has no name that is known, or why the names cannot be read. */
+static int find_function(uintptr_t return_address, char *name, size_t bytes, uint64_t *offset)
 {
+    const int kept_errno = errno;
     if (naming.finder == NULL)
-        return false;
+        return ENOENT;
     pthread_mutex_lock(&naming.lock);
-    const bool found = naming.finder(return_address - 1, name, bytes, offset);
+    errno = ENOENT;
+    const int error = naming.finder(return_address - 1, name, bytes, offset) ? 0 : errno;
     pthread_mutex_unlock(&naming.lock);
-    *offset += found;
-    return found;
+    *offset += error == 0;
+    errno = kept_errno;
+    return error;
 }
 
 /* ---------------------------------------------------------------- source lines */
@@ -200,10 +197,11 @@ void code_at(uintptr_t return_address, struct code *out)
     code_frames_at(return_address, out);
     out->function = NULL;
     out->function_offset = out->offset;
-    if (find_function(return_address, out->name, sizeof out->name, &out->function_offset))
+    const int error = find_function(return_address, out->name, sizeof out->name, &out->function_offset);
+    if (error == 0)
         out->function = out->name;
-    else if (naming.finder != NULL && naming.matched)
-        explain_missing_name(return_address);
+    else if (naming.matched)
+        explain_missing_name(return_address, error);
 }
 
 struct policy_site code_facts(const struct code *code)
@@ -222,7 +220,7 @@ size_t code_describe(const void *return_address, char *out, size_t bytes)
     uint64_t offset = 0;
     struct code code;
     code_module_at((uintptr_t)return_address, &code);
-    if (!find_function((uintptr_t)return_address, function, sizeof function, &offset))
+    if (find_function((uintptr_t)return_address, function, sizeof function, &offset) != 0)
         return error_format(out, bytes, "%s!0x%lx", code.module, (unsigned long)code.offset);
     return error_format(out, bytes, "%s+0x%lx (%s!0x%lx)", function, (unsigned long)offset, code.module,
                         (unsigned long)code.offset);

@@ -32,7 +32,8 @@ struct code {
 };
 
 /* Finds the name of the function that holds an address: names.h. Writes it to `name`, the
- * distance from its start to *offset. False: unknown. */
+ * distance from its start to *offset. False: unknown; with errno EMFILE, ENFILE or ENOMEM because something
+ * could not be opened or mapped. */
 typedef bool code_function_finder(uintptr_t address, char *name, size_t bytes, uint64_t *offset);
 
 /* At bring-up. `program`: the path of the executable. The others may be NULL. */

@@ -2,7 +2,7 @@
  *
  * From an address to the name of its function: a code_function_finder.
  *
- * The symbol table of a module's file is read once, at the first question, put in order and kept: a program
+ * The symbol table of a module's file is read once, at the first question, put in order piece by piece and kept: a program
  * whose own wrappers around malloc are known asks for the name of every function that calls one, and many
  * libraries have tens of thousands. What was read is known again by the module's build, so it stays true
  * when modules come and go; the names stay where they are, in the mapped file. Static functions of a stripped
