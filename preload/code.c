@@ -176,7 +176,7 @@ void code_frames_at(uintptr_t return_address, struct code *out)
 void code_be_ready(void)
 {
     lines_finder *lines = atomic_load_explicit(&naming.lines, memory_order_acquire);
-    const struct lines_module nothing = {NULL};
+    const struct lines_module nothing = {.path = NULL};
     if (lines != NULL)
         lines(&nothing, 0, NULL, 0, NULL, 0);
 }

@@ -2,12 +2,12 @@
  *
  * From an address to the name of its function: a code_function_finder.
  *
- * The symbol table of a module's file is read once, at the first question, put in order piece by piece and kept: a program
- * whose own wrappers around malloc are known asks for the name of every function that calls one, and many
- * libraries have tens of thousands. What was read is known again by the module's build, so it stays true
- * when modules come and go; the names stay where they are, in the mapped file. Static functions of a stripped
- * file are found in its separate debug file, or the compressed table of MiniDebugInfo: that is read when a
- * function is asked for that the file's own table does not have.
+ * The symbol table of a module's file is read once, at the first question, put in order piece by piece and
+ * kept: a program whose own wrappers around malloc are known asks for the name of every function that calls
+ * one, and many libraries have tens of thousands. What was read is known again by the module's build, so it
+ * stays true when modules come and go; the names stay where they are, in the mapped file. Static functions of
+ * a stripped file are found in its separate debug file, or the compressed table of MiniDebugInfo: that is
+ * read when a function is asked for that the file's own table does not have.
  *
  * A name holds for the bytes that the table says are the function's, and no further: in a stripped program a
  * function that has no name must not get its neighbour's. Files of another build than the module in memory
