@@ -3,7 +3,7 @@
  * Messages from and into memory of every kind, under whatever transport mpirun has been told to take: are the
  * contents right, each time, here and in the ranks that are not concerned?
  *
- *     mpirun -n RANKS test-mpi-coexist plain|shim ROUNDS [no-gets [no-advice]]
+ *     mpirun -n RANKS test-mpi-coexist plain|shim ROUNDS [no-pieces [no-advice]]
  *
  * With an even number of ranks. `shim`: under a policy that exports what take_routed() allocates and merges
  * what take_merged() does. Prints verdicts, which windows there are, and how often a rank has had the kernel
@@ -225,11 +225,12 @@ int main(int count, char **words)
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     if (count < 3 || ranks % 2 != 0) {
-        fprintf(stderr, "usage: mpirun -n RANKS test-mpi-coexist plain|shim ROUNDS [no-gets [no-advice]]\n");
+        fprintf(stderr,
+                "usage: mpirun -n RANKS test-mpi-coexist plain|shim ROUNDS [no-pieces [no-advice]]\n");
         MPI_Abort(MPI_COMM_WORLD, 2);
     }
     const unsigned long rounds = strtoul(words[2], NULL, 10);
-    gets_are_right = count == 3;
+    pieces_are_right = count == 3;
     memory_begin(shim);
     CHECK(memory_merge(), "what can be merged is one copy");
     look_for_windows();

@@ -106,8 +106,9 @@ enum { TRAFFIC_WAYS = 8 };
 
 enum window { WINDOW_ON_BLOCK, WINDOW_OF_MPI, WINDOW_SHARED, WINDOWS };
 
-/* Whether MPI_Get is to be tested: there are transports with which it returns too early. */
-extern bool gets_are_right;
+/* Whether MPI_Get and large windows are to be tested: there are transports with which what goes in pieces is
+ * not done when it should be. */
+extern bool pieces_are_right;
 
 /* Collective: has MPI such windows, over this transport? */
 bool windows_are_there(enum window which);

@@ -7,7 +7,7 @@
  */
 #include "coexist.h"
 
-bool gets_are_right;
+bool pieces_are_right;
 
 static void put(const struct exchange *exchange, MPI_Win window, int to)
 {
@@ -93,7 +93,7 @@ static bool accumulate(struct exchange *exchange, MPI_Win window)
  * the window's blocks, and its incoming block is that. */
 static bool all_kinds(MPI_Win window, enum kind on, unsigned round)
 {
-    static const size_t sizes[] = {8, 4000, 70000, 1200000};
+    const size_t sizes[] = {8, 4000, 70000, pieces_are_right ? 1200000 : 400000};
     bool good = true;
     for (enum kind from = (on + round) % 2; from < KINDS; from += 2) {
         struct exchange exchange = {
@@ -109,7 +109,7 @@ static bool all_kinds(MPI_Win window, enum kind on, unsigned round)
         back.way = "get";
         good = put_within_fences(&exchange, window) && good;
         good = put_and_flush(&exchange, window) && good;
-        if (from != on && gets_are_right)
+        if (from != on && pieces_are_right)
             good = get(&back, &exchange, window) && good;
         good = accumulate(&exchange, window) && good;
     }
