@@ -64,55 +64,53 @@ static int replaces(struct child *self, void *argument)
     return 0;
 }
 
-static void *shared_word(void)
-{
-    void *word = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(word, MAP_FAILED);
-    return word;
-}
+/* A child in the middle of a replacement, and the segment here, where there is memory to be merged, too. */
+struct scene {
+    _Atomic int *replaced;
+    struct child child;
+    shmcore_segment *segment;
+};
 
-static void need_land(void)
+static struct scene begin(void)
 {
     if (why_not != NULL) {
         print_message("skipped: %s\n", why_not);
         skip();
     }
+    void *word = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(word, MAP_FAILED);
+    struct scene scene = {.replaced = word, .child = child_start(replaces, word)};
+    assert_int_equal(child_hear(&scene.child), 'c');
+    scene.segment = open_with_memory();
+    assert_non_null(scene.segment);
+    return scene;
 }
 
 static void waits_until_it_is_replaced(void **state)
 {
     (void)state;
-    need_land();
-    _Atomic int *replaced = shared_word();
-    struct child child = child_start(replaces, replaced);
-    assert_int_equal(child_hear(&child), 'c');
-    shmcore_segment *segment = open_with_memory();
-    assert_non_null(segment);
-    child_say(&child, 'g');
-    const uint32_t gates = private_write_begin(child.pid);
+    struct scene scene = begin();
+    const struct merge_row *row = own_row(scene.segment);
+    child_say(&scene.child, 'g');
+    const uint32_t gates = private_write_begin(scene.child.pid);
     assert_int_not_equal(gates, 0);
-    assert_int_equal(atomic_load(replaced), 1);
-    assert_int_equal(atomic_load(&own_row(segment)->writing), 1); /* so nothing is replaced now */
+    assert_int_equal(atomic_load(scene.replaced), 1);
+    assert_int_equal(atomic_load(&row->writing), 1); /* so nothing is replaced now */
     private_write_end(gates);
-    assert_int_equal(atomic_load(&own_row(segment)->writing), 0);
-    child_say(&child, 'e');
-    assert_int_equal(child_end(&child), 0);
-    shmcore_close(segment);
+    assert_int_equal(atomic_load(&row->writing), 0);
+    child_say(&scene.child, 'e');
+    assert_int_equal(child_end(&scene.child), 0);
+    shmcore_close(scene.segment);
 }
 
 static void does_not_wait_for_the_dead(void **state)
 {
     (void)state;
-    need_land();
-    _Atomic int *replaced = shared_word();
-    struct child child = child_start(replaces, replaced);
-    assert_int_equal(child_hear(&child), 'c');
-    shmcore_segment *segment = open_with_memory();
-    assert_non_null(segment);
-    child_kill(&child);
-    private_write_end(private_write_begin(child.pid));
-    assert_int_equal(atomic_load(&own_row(segment)->writing), 0);
-    shmcore_close(segment);
+    struct scene scene = begin();
+    child_kill(&scene.child);
+    private_write_end(private_write_begin(scene.child.pid));
+    assert_int_equal(atomic_load(&own_row(scene.segment)->writing), 0);
+    shmcore_close(scene.segment);
 }
 
 int main(void)
