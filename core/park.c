@@ -2,6 +2,7 @@
 #include "park.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 
@@ -24,7 +25,8 @@ struct place {
 };
 
 static struct {
-    int signal;       /* 0: none yet, -1: there is none */
+    pthread_mutex_t lock; /* from the beginning to the end of a moment */
+    int signal;           /* 0: none yet, -1: there is none */
     uint64_t handled; /* signals that the program, or the C library, has handlers for: they wait while threads
                        * stand still */
     _Atomic uint32_t moment;  /* odd: they are to stand still; a futex */
@@ -33,7 +35,7 @@ static struct {
     _Atomic int32_t excepted; /* thread */
     struct place *place;
     uint32_t room;
-} lot;
+} lot = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static uint64_t bit(int signal)
 {
@@ -279,7 +281,13 @@ static int find_blocked(int32_t thread, void *argument)
            os_thread_state(thread, lot.signal) == OS_THREAD_BLOCKS_SIGNAL;
 }
 
-enum park_answer park_begin(const void *address, uint64_t bytes)
+static void end(void)
+{
+    atomic_fetch_add(&lot.moment, 1);
+    os_wake(&lot.moment);
+}
+
+static enum park_answer begin(const void *address, uint64_t bytes)
 {
     if (!have_signal())
         return PARK_NEVER;
@@ -302,14 +310,24 @@ enum park_answer park_begin(const void *address, uint64_t bytes)
     if (round.answer == PARKED && !stacks_lie_elsewhere(address, bytes))
         round.answer = PARK_IN_USE;
     if (round.answer != PARKED)
-        park_end();
+        end();
     return round.answer;
+}
+
+/* Whoever waits for the lock can be parked meanwhile. */
+enum park_answer park_begin(const void *address, uint64_t bytes)
+{
+    pthread_mutex_lock(&lot.lock);
+    const enum park_answer answer = begin(address, bytes);
+    if (answer != PARKED)
+        pthread_mutex_unlock(&lot.lock);
+    return answer;
 }
 
 void park_end(void)
 {
-    atomic_fetch_add(&lot.moment, 1);
-    os_wake(&lot.moment);
+    end();
+    pthread_mutex_unlock(&lot.lock);
 }
 
 void park_except_this(void)
@@ -319,6 +337,7 @@ void park_except_this(void)
 
 void park_after_fork(void)
 {
+    pthread_mutex_init(&lot.lock, NULL); /* whoever had it is not here */
     atomic_store(&lot.excepted, 0);
     const uint32_t moment = atomic_load(&lot.moment);
     atomic_store(&lot.moment, moment + (moment & 1));

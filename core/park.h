@@ -14,7 +14,8 @@
  * that comes from elsewhere (a terminal, a socket) is as good as ignored: the handler goes on with the call.
  *
  * While they stand still the caller must take no lock, and call nothing that might: its holder may be parked.
- * One thread of a process at a time (the caller sees to it). Threads that other processes run in this memory
+ * One moment at a time: passes over several segments may want one at once, and whoever comes second waits for
+ * the end of the first (it may be parked meanwhile). Threads that other processes run in this memory
  * (vfork) are not seen; the parent of one cannot be parked, so it fails then.
  */
 #ifndef SHM_PARK_H
