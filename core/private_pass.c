@@ -384,13 +384,15 @@ void private_answer(uint32_t asked)
 
 /* ---------------------------------------------------------------- the gate */
 
-/* ROW_NONE: the process is none of ours. */
-static uint32_t row_of(const struct private_space *space, int32_t pid)
+/* A process has a row for each copy of this library in it: the shim's, and its own. ROW_NONE: none of them
+ * replaces anything. */
+static uint32_t closed_row(const struct private_space *space, int32_t pid)
 {
     const struct view *view = &space->segment->file.view;
     const uint32_t rows = (uint32_t)least(process_rows_used(view), MERGE_ROWS);
     for (uint32_t row = 0; row < rows; row++)
-        if (view->rows[row].pid == pid && process_state(view, row) == ROW_ALIVE)
+        if (view->rows[row].pid == pid && process_state(view, row) == ROW_ALIVE &&
+            atomic_load(&space->index.file->rows[row].closed) != 0)
             return row;
     return ROW_NONE;
 }
@@ -398,26 +400,25 @@ static uint32_t row_of(const struct private_space *space, int32_t pid)
 /* Whoever replaces his memory may not run for a while on a busy machine, and what is written meanwhile would
  * be lost. He waits for nobody with his gate closed, so he opens it, or dies; or he has executed another
  * program in that very moment, which looks like living on: so there is an end to patience. */
-static void enter_gate(const struct private_space *space, uint32_t theirs)
+static void enter_gate(const struct private_space *space, int32_t pid)
 {
-    const struct process_row *process = theirs != ROW_NONE ? &space->segment->file.view.rows[theirs] : NULL;
     struct merge_row *own = &space->index.file->rows[space->segment->row];
-    _Atomic uint32_t *closed = theirs != ROW_NONE ? &space->index.file->rows[theirs].closed : NULL;
     const uint64_t until = os_clock() + GATE_PATIENCE;
     uint64_t look = os_clock() + GATE_LOOK;
     for (;;) {
         atomic_fetch_add(&own->writing, 1);
-        if (closed == NULL || atomic_load(closed) == 0)
+        const uint32_t theirs = closed_row(space, pid);
+        if (theirs == ROW_NONE)
             return;
         const uint64_t now = os_clock();
         if (now >= look) {
-            if (now >= until || process_state(&space->segment->file.view, theirs) != ROW_ALIVE ||
-                process_is_gone(process->pid, process->start_time))
+            const struct process_row *process = &space->segment->file.view.rows[theirs];
+            if (now >= until || process_is_gone(process->pid, process->start_time))
                 return;
             look = now + GATE_LOOK;
         }
         atomic_fetch_sub(&own->writing, 1);
-        os_wait(closed, 1, AWAIT_STEP);
+        os_wait(&space->index.file->rows[theirs].closed, 1, AWAIT_STEP);
     }
 }
 
@@ -429,7 +430,7 @@ uint32_t private_write_begin(int32_t pid)
         struct private_space *space = private_space_or_join(i);
         if (space == NULL || space->segment->row >= MERGE_ROWS)
             continue;
-        enter_gate(space, row_of(space, pid));
+        enter_gate(space, pid);
         gates |= UINT32_C(1) << i;
     }
     errno = kept_errno;

@@ -45,19 +45,36 @@ static struct merge_row *own_row(const shmcore_segment *segment)
     return &space->index.file->rows[segment->row];
 }
 
+/* As another copy of the library in the same process has it, which came later. NULL: there is none left. */
+static struct merge_row *second_row(const shmcore_segment *segment)
+{
+    const struct view *view = &segment->file.view;
+    struct transaction transaction = {.base = view->base};
+    const uint32_t row = process_take_row(view, &transaction, &segment->self, ROW_ALIVE);
+    return row != ROW_NONE ? &private_space_for(segment)->index.file->rows[row] : NULL;
+}
+
+/* What both know, who replaces and who writes. */
+struct replacement {
+    _Atomic bool by_second; /* not by the copy of the library that has the process's first row */
+    _Atomic int done;
+};
+
 /* In the middle of a replacement: says so, then goes on after a while. */
 static int replaces(struct child *self, void *argument)
 {
-    _Atomic int *replaced = argument;
+    struct replacement *replacement = argument;
     shmcore_segment *segment = open_with_memory();
-    if (segment == NULL)
+    struct merge_row *row = NULL;
+    if (segment != NULL)
+        row = replacement->by_second ? second_row(segment) : own_row(segment);
+    if (row == NULL)
         return 1;
-    struct merge_row *row = own_row(segment);
     atomic_store(&row->closed, 1);
     child_say(self, 'c');
     child_hear(self);
     os_pause(REPLACING);
-    atomic_store(replaced, 1);
+    atomic_store(&replacement->done, 1);
     atomic_store(&row->closed, 0);
     os_wake(&row->closed);
     child_hear(self);
@@ -66,35 +83,36 @@ static int replaces(struct child *self, void *argument)
 
 /* A child in the middle of a replacement, and the segment here, where there is memory to be merged, too. */
 struct scene {
-    _Atomic int *replaced;
+    struct replacement *replacement;
     struct child child;
     shmcore_segment *segment;
 };
 
-static struct scene begin(void)
+static struct scene begin(bool by_second)
 {
     if (why_not != NULL) {
         print_message("skipped: %s\n", why_not);
         skip();
     }
-    void *word = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct replacement *word =
+        mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(word, MAP_FAILED);
-    struct scene scene = {.replaced = word, .child = child_start(replaces, word)};
+    word->by_second = by_second;
+    struct scene scene = {.replacement = word, .child = child_start(replaces, word)};
     assert_int_equal(child_hear(&scene.child), 'c');
     scene.segment = open_with_memory();
     assert_non_null(scene.segment);
     return scene;
 }
 
-static void waits_until_it_is_replaced(void **state)
+static void expect_to_wait(bool for_second)
 {
-    (void)state;
-    struct scene scene = begin();
+    struct scene scene = begin(for_second);
     const struct merge_row *row = own_row(scene.segment);
     child_say(&scene.child, 'g');
     const uint32_t gates = private_write_begin(scene.child.pid);
     assert_int_not_equal(gates, 0);
-    assert_int_equal(atomic_load(scene.replaced), 1);
+    assert_int_equal(atomic_load(&scene.replacement->done), 1);
     assert_int_equal(atomic_load(&row->writing), 1); /* so nothing is replaced now */
     private_write_end(gates);
     assert_int_equal(atomic_load(&row->writing), 0);
@@ -103,10 +121,22 @@ static void waits_until_it_is_replaced(void **state)
     shmcore_close(scene.segment);
 }
 
+static void waits_until_it_is_replaced(void **state)
+{
+    (void)state;
+    expect_to_wait(false);
+}
+
+static void waits_for_every_copy_of_the_library(void **state)
+{
+    (void)state;
+    expect_to_wait(true);
+}
+
 static void does_not_wait_for_the_dead(void **state)
 {
     (void)state;
-    struct scene scene = begin();
+    struct scene scene = begin(false);
     child_kill(&scene.child);
     private_write_end(private_write_begin(scene.child.pid));
     assert_int_equal(atomic_load(&own_row(scene.segment)->writing), 0);
@@ -117,6 +147,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waits_until_it_is_replaced),
+        cmocka_unit_test(waits_for_every_copy_of_the_library),
         cmocka_unit_test(does_not_wait_for_the_dead),
     };
     return cmocka_run_group_tests(tests, land, NULL);
