@@ -27,8 +27,8 @@ void *export_allocate(shmcore_segment *segment, struct export_source *source, ui
                       size_t alignment, unsigned flags);
 
 /* The same for a request whose class is known, from the slab that the source uses, if it has room at hand;
- * nothing is zeroed. NULL: ask export_allocate(). */
-void *export_take(struct export_source *source, uint32_t slab_class, uint64_t sequence, size_t bytes);
+ * nothing is zeroed, and *sequence is one more then. NULL: ask export_allocate(). */
+void *export_take(struct export_source *source, uint32_t slab_class, uint64_t *sequence, size_t bytes);
 
 /* Requests of malloc() with *least to *most bytes come from slabs of the same class as one of `bytes`. False:
  * the source has no such slab. */
@@ -43,9 +43,9 @@ enum export_answer {
 };
 enum export_answer export_free(shmcore_segment *segment, void *pointer);
 
-/* Frees a block that lies in a slab which the calling thread takes slots from. False: nothing was done, ask
- * export_free(). */
-bool export_give(shmcore_segment *segment, const void *pointer);
+/* Frees a block that lies in a slab which the calling thread takes slots from. False: nothing was done, and
+ * it may be anything: ask export_segment_of() and export_free(). */
+bool export_give(const void *pointer);
 
 /* Bytes that may be used, 0 when it is no live exported block of this process (or of a parent). */
 size_t export_usable(shmcore_segment *segment, const void *pointer);

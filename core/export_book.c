@@ -75,6 +75,7 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
     exports->free_books[kind] = book->next;
     memset(book, 0, bytes_of(kind));
     book->shape = shape;
+    book->window = export_window(shape);
     return book;
 }
 

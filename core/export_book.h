@@ -25,7 +25,7 @@ struct slab_book {
     struct export_slab *slab;
     const struct export_shape *shape;
     _Atomic uint64_t thread; /* book_this_thread() of the one that takes slots; 0: none */
-    uint64_t base;           /* the slab's */
+    uint64_t base, window;   /* the slab's sequences: so many from there on */
     uint32_t hint;           /* a word of bits where a slot may be free */
     uint32_t ready;          /* slots whose memory is reserved */
     uint32_t used;           /* slots taken; what others freed counts until it is folded in */
@@ -54,14 +54,15 @@ static inline uint64_t book_live_now(struct slab_book *book, uint32_t word)
 }
 static inline void book_set_live(struct slab_book *book, uint32_t word, uint64_t live)
 {
+    const struct export_slab *slab = book->slab;
     atomic_store_explicit(book_live_word(book, word), live, memory_order_release);
-    atomic_store_explicit(export_live_word(book->slab, word), live, memory_order_release);
+    atomic_store_explicit(export_live_word(slab, word), live, memory_order_release);
 }
 
 /* Can a block with that sequence be noted in the slab? */
 static inline bool book_is_in_window(const struct slab_book *book, uint64_t sequence)
 {
-    return sequence - book->base < export_window(book->shape);
+    return sequence - book->base < book->window;
 }
 
 /* A number that no other thread has or had. */

@@ -39,27 +39,54 @@ static inline uint32_t free_slot(struct slab_book *book)
     return LIKELY(slot < book->shape->slots) ? slot : free_slot_further_on(book);
 }
 
-/* Readers see the info with the live bit. */
-static inline void *take_slot(struct slab_book *book, uint32_t slot, uint64_t sequence, size_t bytes)
+/* The slot is vacant, and `live` the word of bits that it has one in. Readers see the info with the live bit.
+ */
+static inline void *take_slot(struct slab_book *book, uint32_t slot, uint32_t word, uint64_t live,
+                              uint64_t delta, size_t bytes)
 {
     const struct export_shape *shape = book->shape;
-    atomic_store_explicit(export_info(book->slab, shape, slot),
-                          export_make_info(shape, sequence - book->base, shape->slot_bytes - bytes),
+    struct export_slab *slab = book->slab;
+    const uint32_t slot_bytes = shape->slot_bytes;
+    atomic_store_explicit(export_info(slab, shape, slot), export_make_info(shape, delta, slot_bytes - bytes),
                           memory_order_relaxed);
-    book_set_live(book, slot / 64, book_live_now(book, slot / 64) | (uint64_t)1 << slot % 64);
+    book_set_live(book, word, live | (uint64_t)1 << slot % 64);
     book->used++;
-    return (unsigned char *)book->slab + shape->data + (size_t)shape->slot_bytes * slot;
+    return (unsigned char *)slab + shape->data + (size_t)slot_bytes * slot;
 }
 
-void *export_take(struct export_source *source, uint32_t slab_class, uint64_t sequence, size_t bytes)
+static inline void *take_any(struct slab_book *book, uint32_t slot, uint64_t sequence, size_t bytes)
+{
+    return take_slot(book, slot, slot / 64, book_live_now(book, slot / 64), sequence - book->base, bytes);
+}
+
+static NEVER_INLINE void *take_further_on(struct export_source *source, uint32_t slab_class,
+                                          uint64_t *sequence, size_t bytes)
 {
     struct slab_book *book = source->slab[slab_class];
-    if (UNLIKELY(book == NULL || book->used >= book->shape->slots || !book_is_in_window(book, sequence)))
+    if (book == NULL || book->used >= book->shape->slots || !book_is_in_window(book, *sequence))
         return NULL;
     const uint32_t slot = free_slot(book);
-    if (UNLIKELY(slot >= book->ready))
+    if (slot >= book->ready)
         return NULL;
-    return take_slot(book, slot, sequence, bytes);
+    return take_any(book, slot, (*sequence)++, bytes);
+}
+
+/* Every instruction counts here: it is a third of malloc(). What is not at hand is looked for by a jump, so
+ * nothing is kept on the stack for it. */
+void *export_take(struct export_source *source, uint32_t slab_class, uint64_t *sequence, size_t bytes)
+{
+    struct slab_book *book = source->slab[slab_class];
+    if (UNLIKELY(book == NULL))
+        return NULL;
+    const uint32_t word = book->hint;
+    const uint64_t live = book_live_now(book, word), delta = *sequence - book->base;
+    if (UNLIKELY(~live == 0 || delta >= book->window))
+        return take_further_on(source, slab_class, sequence, bytes);
+    const uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(~live);
+    if (UNLIKELY(slot >= book->ready)) /* or there is no such slot: the last word has too many bits */
+        return take_further_on(source, slab_class, sequence, bytes);
+    ++*sequence;
+    return take_slot(book, slot, word, live, delta, bytes);
 }
 
 static struct slab_book *with_free_slot(shmcore_segment *segment, struct export_source *source,
@@ -80,7 +107,7 @@ void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, 
     const uint32_t slot = free_slot(book);
     if (UNLIKELY(slot >= book->ready) && !own_make_ready(segment, book, slot))
         return NULL;
-    void *pointer = take_slot(book, slot, sequence, bytes);
+    void *pointer = take_any(book, slot, sequence, bytes);
     if ((flags & EXPORT_ZERO) != 0)
         memset(pointer, 0, bytes);
     return pointer;
@@ -108,15 +135,24 @@ bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *sl
             (uint64_t)1 << at % 64) != 0;
 }
 
-bool export_give(shmcore_segment *segment, const void *pointer)
+static NEVER_INLINE bool given_last(shmcore_segment *segment, struct slab_book *book)
 {
-    struct slab_book *book = book_at(segment, view_offset(&segment->file.view, pointer));
-    if (UNLIKELY(book == NULL ||
-                 atomic_load_explicit(&book->thread, memory_order_relaxed) != book_this_thread()))
+    own_slab_emptied(segment, book);
+    return true;
+}
+
+bool export_give(const void *pointer)
+{
+    shmcore_segment *segment = segment_of_pointer_at_once(pointer);
+    if (UNLIKELY(segment == NULL))
         return false;
-    const struct export_shape *shape = book->shape;
+    struct slab_book *book = book_at(segment, view_offset(&segment->file.view, pointer));
+    const uint64_t thread = book_mark; /* 0: it has no slab, and no slab has it */
+    if (UNLIKELY(book == NULL || thread == 0 ||
+                 atomic_load_explicit(&book->thread, memory_order_relaxed) != thread))
+        return false;
     const uint32_t slot = slot_of(book, pointer), word = slot / 64;
-    if (UNLIKELY(slot >= shape->slots))
+    if (UNLIKELY(slot >= book->shape->slots))
         return false;
     const uint64_t bit = (uint64_t)1 << slot % 64, live = book_live_now(book, word);
     const uint64_t alive = live & ~atomic_load_explicit(book_gone_word(book, word), memory_order_relaxed);
@@ -125,9 +161,7 @@ bool export_give(shmcore_segment *segment, const void *pointer)
     book_set_live(book, word, live & ~bit);
     book->hint = word;
     book->used--;
-    if (UNLIKELY(alive == bit) && book->source->slab[book->slab_class] != book)
-        own_slab_emptied(segment, book);
-    return true;
+    return LIKELY(alive != bit || book->source->slab[book->slab_class] == book) || given_last(segment, book);
 }
 
 /* The slab's own gone bit is set before the book's, and cleared before it. As soon as the book's is set the

@@ -126,11 +126,22 @@ static inline struct heap shard_heap(const shmcore_segment *segment, uint32_t sh
 /* Checks a handle; false with error_set(EINVAL) or, when `writing`, EROFS. */
 bool segment_is_usable(const shmcore_segment *segment, bool writing);
 
-/* The open segment whose mapping holds the pointer, or NULL. */
-shmcore_segment *segment_of_pointer(const void *pointer);
 /* Handle number `index` when it is open, NULL when not, until `index` is STORE_HANDLES. */
 #define STORE_HANDLES 16u
+extern shmcore_segment segment_handles[STORE_HANDLES];
 shmcore_segment *segment_handle(uint32_t index);
+
+/* The open segment whose mapping holds the pointer, or NULL. */
+shmcore_segment *segment_of_pointer(const void *pointer);
+
+/* The same, without a call for the one that was opened first: most processes have no other. */
+static inline shmcore_segment *segment_of_pointer_at_once(const void *pointer)
+{
+    shmcore_segment *first = &segment_handles[0];
+    const uint64_t inside = (uint64_t)((const unsigned char *)pointer - first->file.view.base);
+    return LIKELY(inside < first->file.view.capacity && first->opens > 0) ? first
+                                                                          : segment_of_pointer(pointer);
+}
 
 /* shmcore_open() of a segment that is there: one that is not, or is not ready, is not made. */
 shmcore_segment *segment_join(const char *name, const shmcore_traits *traits);

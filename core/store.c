@@ -22,20 +22,21 @@ static struct {
     pthread_mutex_t lock;
     _Atomic uint32_t used; /* handles beyond these were never open, and nobody looks at their memory */
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER};
-static NEEDED_LATER shmcore_segment store_handle[STORE_HANDLES];
+NEEDED_LATER shmcore_segment segment_handles[STORE_HANDLES];
 
 /* ---------------------------------------------------------------- handles */
 
 shmcore_segment *segment_handle(uint32_t index)
 {
-    shmcore_segment *segment = &store_handle[index];
+    shmcore_segment *segment = &segment_handles[index];
     return index < atomic_load_explicit(&store.used, memory_order_relaxed) && segment->opens > 0 ? segment
                                                                                                  : NULL;
 }
 
 bool segment_is_usable(const shmcore_segment *segment, bool writing)
 {
-    const bool ours = segment >= store_handle && segment < store_handle + STORE_HANDLES && segment->opens > 0;
+    const bool ours =
+        segment >= segment_handles && segment < segment_handles + STORE_HANDLES && segment->opens > 0;
     if (UNLIKELY(!ours)) {
         error_set(EINVAL, "that is no open segment");
         return false;
@@ -190,7 +191,7 @@ static shmcore_segment *free_handle(void)
         if (segment_handle(i) == NULL) {
             if (i >= atomic_load(&store.used))
                 atomic_store(&store.used, i + 1);
-            return &store_handle[i];
+            return &segment_handles[i];
         }
     error_set(EMFILE, "a process can have %u segments open", STORE_HANDLES);
     return NULL;

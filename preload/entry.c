@@ -56,32 +56,18 @@ static void record(const void *pointer, const struct request *request, bool is_i
 
 /* ---------------------------------------------------------------- looked at */
 
-enum decided { DECIDED_NOT, DECIDED_TO_PASS, DECIDED };
-
-/* As it was decided before for calls from there. DECIDED: *out is the block. DECIDED_NOT: *site may be known
- * all the same. */
-static inline enum decided decided_before(const void *caller, enum policy_call call, size_t bytes, void **out,
-                                          struct site **site)
+/* Not decided before, or it has to go the long way. Does nothing match there, as is known of the site? */
+static inline bool passes(const void *caller, const void *frame)
 {
-    *site = NULL;
-    if (UNLIKELY(runtime.recording || !site_known(caller, site) || router_is_passing())) {
-        *site = NULL;
-        return DECIDED_NOT;
-    }
-    if (*site == NULL)
-        return DECIDED_TO_PASS;
-    *out = router_allocate_again(*site, call, bytes);
-    return LIKELY(*out != NULL) ? DECIDED : DECIDED_NOT;
+    struct site *site;
+    if (UNLIKELY(runtime.recording || !site_known(caller, &site) || router_is_passing()))
+        return false;
+    return site == NULL || site_passes_on_stack(site, frame);
 }
 
-static inline bool passes_on_stack(struct site *site, const void *frame)
+static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
 {
-    return site != NULL && site_passes_on_stack(site, frame);
-}
-
-static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller, struct site *site)
-{
-    if (passes_on_stack(site, FRAME))
+    if (passes(caller, FRAME))
         return real.malloc(bytes);
     const struct request request = {
         .call = POLICY_CALL_MALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
@@ -95,17 +81,13 @@ static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller, str
 
 static NEVER_INLINE void *watched_malloc(size_t bytes, const void *caller)
 {
-    void *pointer;
-    struct site *site;
-    const enum decided decided = decided_before(caller, POLICY_CALL_MALLOC, bytes, &pointer, &site);
-    if (LIKELY(decided == DECIDED))
-        return pointer;
-    return decided == DECIDED_TO_PASS ? real.malloc(bytes) : undecided_malloc(bytes, caller, site);
+    void *pointer = router_take(caller, POLICY_CALL_MALLOC, bytes);
+    return LIKELY(pointer != NULL) ? pointer : undecided_malloc(bytes, caller);
 }
 
-static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void *caller, struct site *site)
+static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void *caller)
 {
-    if (passes_on_stack(site, FRAME))
+    if (passes(caller, FRAME))
         return real.calloc(count, each);
     const struct request request = {
         .call = POLICY_CALL_CALLOC, .bytes = count * each, .zero = true, .caller = caller, .frame = FRAME};
@@ -118,13 +100,8 @@ static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void
 
 static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *caller)
 {
-    void *pointer;
-    struct site *site;
-    const enum decided decided = decided_before(caller, POLICY_CALL_CALLOC, count * each, &pointer, &site);
-    if (LIKELY(decided == DECIDED))
-        return memset(pointer, 0, count * each);
-    return decided == DECIDED_TO_PASS ? real.calloc(count, each)
-                                      : undecided_calloc(count, each, caller, site);
+    void *pointer = router_take(caller, POLICY_CALL_CALLOC, count * each);
+    return LIKELY(pointer != NULL) ? memset(pointer, 0, count * each) : undecided_calloc(count, each, caller);
 }
 
 static NEVER_INLINE void *watched_first_realloc(size_t bytes, const void *caller)
@@ -172,11 +149,19 @@ static void let_go(void *pointer, const void *caller)
         real.free(pointer);
 }
 
+static NEVER_INLINE void recorded_free(void *pointer, const void *caller)
+{
+    recorder_freeing(pointer);
+    let_go(pointer, caller);
+}
+
+/* Where nothing is recorded it is the router's pointers that are watched. */
 static NEVER_INLINE void watched_free(void *pointer, const void *caller)
 {
-    if (runtime.recording)
-        recorder_freeing(pointer);
-    let_go(pointer, caller);
+    if (UNLIKELY(runtime.recording))
+        recorded_free(pointer, caller);
+    else
+        router_free(pointer, caller);
 }
 
 /* `next` is for what no rule takes. */

@@ -29,9 +29,12 @@ typedef void *new_aligned_nothrow_function(size_t bytes, size_t alignment, const
 
 static void *routed(const struct request *request)
 {
-    void *pointer;
-    if (UNLIKELY(request->bytes >= runtime.rule_floor) && !site_passes(request->caller) &&
-        !operator_is_replaced() && router_allocate(request, &pointer))
+    void *pointer = NULL;
+    if (LIKELY(request->bytes < runtime.rule_floor) || site_passes(request->caller) || operator_is_replaced())
+        return NULL;
+    if (request->alignment == 0)
+        pointer = router_take(request->caller, request->call, request->bytes);
+    if (pointer != NULL || router_allocate(request, &pointer))
         return pointer;
     return NULL;
 }

@@ -16,17 +16,17 @@
 #include "pending.h"
 #include "private.h"
 #include "real.h"
-#include "shortcut.h"
 #include "thread.h"
 
-#define ALIVE_WORD UINT32_C(0x616c6976)
+static uint32_t always_alive;
+const volatile uint32_t *router_alive = &always_alive;
 
 static struct {
     const struct policy *policy;
-    bool checks; /* for `shmpreload check`: nothing is served */
+    bool checks;  /* for `shmpreload check`: nothing is served */
+    bool records; /* every call is to be seen */
+    uint32_t *alive;
     const char *program;
-    uint32_t *alive; /* a page that is zero after a fork of any kind */
-    uint32_t always_alive;
     _Atomic bool matched[POLICY_RULES_MAX];
     bool child;    /* of a fork: leaves the last word to the parent */
     bool follows;  /* an MPI rank but the first, which has it for all */
@@ -34,14 +34,6 @@ static struct {
 } router;
 
 static NEEDED_LATER char check_file[512]; /* a copy: programs write over their environment */
-
-/* ---------------------------------------------------------------- inside and out */
-
-/* False in a child made by _Fork or a raw clone, which ran none of our handlers. */
-static bool is_adopted(void)
-{
-    return *(volatile uint32_t *)router.alive == ALIVE_WORD;
-}
 
 /* ---------------------------------------------------------------- `shmpreload check` */
 
@@ -97,8 +89,9 @@ static COLD void note_match(uint16_t index)
     errno = kept_errno;
 }
 
-static bool route(struct site *site, const struct request *request, void **out, bool *created)
+static bool route(struct site *direct, const struct request *request, void **out, bool *created)
 {
+    struct site *site = direct;
     uint32_t place = first_match(site, request);
     if (place < site->rule_count && UNLIKELY((site->rules[place] & SITE_MAYBE) != 0)) {
         site = site_on_stack(site, request->frame, thread_stacks());
@@ -116,18 +109,9 @@ static bool route(struct site *site, const struct request *request, void **out, 
     }
     if (rule->verb == POLICY_PASS || !serve_request(site, index, request, out, created))
         return false;
-    shortcut_keep(router.policy, site, place, request);
+    if (site == direct && !router.records)
+        shortcut_keep(router.policy, site, place, request);
     return true;
-}
-
-void *router_allocate_again(const struct site *site, enum policy_call call, size_t bytes)
-{
-    if (UNLIKELY(thread_self.inside > 0 || !is_adopted()))
-        return NULL;
-    router_enter();
-    void *pointer = shortcut_take(site, call, bytes);
-    router_leave();
-    return pointer;
 }
 
 static COLD struct site *first_look(const void *caller)
@@ -151,7 +135,7 @@ static bool allocate(const struct request *request, void **out, bool *created)
     }
     if (UNLIKELY(!site_known(request->caller, &site)))
         site = first_look(request->caller);
-    if (site == NULL || UNLIKELY(!is_adopted()))
+    if (site == NULL || UNLIKELY(!router_is_adopted()))
         return false;
     router_enter();
     const bool served = route(site, request, out, created);
@@ -278,7 +262,7 @@ COLD void router_free_deferred(void)
         while (list != NULL) {
             struct thread_deferred *older = list->older;
             const uint32_t count = (uint32_t)least(atomic_load(&list->count), THREAD_DEFERRED_EACH);
-            for (uint32_t i = 0; i < count && is_adopted(); i++) {
+            for (uint32_t i = 0; i < count && router_is_adopted(); i++) {
                 if (is_ours(list->entry[i].pointer))
                     release(list->entry[i].pointer, list->entry[i].caller);
             }
@@ -291,7 +275,7 @@ COLD void router_free_deferred(void)
     errno = kept_errno;
 }
 
-static COLD void free_otherwise(void *pointer, const void *caller)
+static NEVER_INLINE void free_otherwise(void *pointer, const void *caller)
 {
     if (!is_ours(pointer)) { /* the program maps things in the window too */
         real.free(pointer);
@@ -302,22 +286,21 @@ static COLD void free_otherwise(void *pointer, const void *caller)
         return;
     }
     router_enter();
-    if (LIKELY(is_adopted()))
+    if (LIKELY(router_is_adopted()))
         release(pointer, caller);
     router_leave();
 }
 
 void router_free(void *pointer, const void *caller)
 {
-    shmcore_segment *segment = export_segment_of(pointer);
-    if (UNLIKELY(segment == NULL || thread_self.inside > 0 || !is_adopted())) {
-        free_otherwise(pointer, caller);
-        return;
+    bool given = false;
+    if (LIKELY(thread_self.inside == 0 && router_is_adopted() && !advice_has_protected())) {
+        router_enter_first();
+        given = export_give(pointer);
+        router_leave_last();
     }
-    router_enter();
-    if (UNLIKELY(advice_has_protected() || !export_give(segment, pointer)))
-        release_in(segment, pointer, caller);
-    router_leave();
+    if (UNLIKELY(!given))
+        free_otherwise(pointer, caller);
 }
 
 size_t router_usable_size(const void *pointer)
@@ -368,7 +351,7 @@ static bool resize_in_place(void *pointer, size_t bytes)
 {
     router_enter();
     shmcore_segment *segment = export_segment_of(pointer);
-    const bool resized = segment != NULL ? is_adopted() && export_resize(segment, pointer, bytes)
+    const bool resized = segment != NULL ? router_is_adopted() && export_resize(segment, pointer, bytes)
                                          : private_fits(pointer, bytes);
     router_leave();
     return resized;
@@ -419,15 +402,16 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
     router.program = program;
     router.alive = os_wiped_on_fork();
     if (router.alive == NULL)
-        router.alive = &router.always_alive;
-    *router.alive = ALIVE_WORD;
+        router.alive = &always_alive;
+    *router.alive = ROUTER_ALIVE;
+    router_alive = router.alive;
     router.policy = policy;
 }
 
 void router_fork_prepare(void)
 {
     router_enter();
-    router.adopting = is_adopted();
+    router.adopting = router_is_adopted();
     site_lock();
     serve_fork_prepare();
 }
@@ -445,7 +429,7 @@ void router_fork_child(void)
     thread_after_fork();
     merger_after_fork();
     if (router.adopting)
-        *router.alive = ALIVE_WORD;
+        *router.alive = ROUTER_ALIVE;
     router.child = true;
     site_unlock_in_child();
     router_leave();
@@ -465,7 +449,7 @@ static void renew_matches(void)
 
 bool router_end(void)
 {
-    if (router.policy == NULL || !is_adopted())
+    if (router.policy == NULL || !router_is_adopted())
         return false;
     router_enter();
     pending_drain(release_pending);

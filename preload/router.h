@@ -14,15 +14,12 @@
 #include "config/settings.h"
 #include "layout.h"
 #include "serve.h"
+#include "shortcut.h"
 #include "thread.h"
 
 /* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it.
  */
 bool router_allocate(const struct request *request, void **out);
-
-/* The same, in a moment, for a request of a call site that has been decided before (shortcut.h); its bytes
- * are as they are. NULL: ask router_allocate(). */
-void *router_allocate_again(const struct site *site, enum policy_call call, size_t bytes);
 
 /* May be ours: the program has mappings of its own in the window too, so the functions below look again. */
 static inline bool router_owns(const void *pointer)
@@ -63,6 +60,45 @@ static inline void router_leave(void)
     if (UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL &&
                  thread_self.inside == 0))
         router_free_deferred();
+}
+
+/* The same where it is known that the thread was not inside before: nothing is read. */
+static inline void router_enter_first(void)
+{
+    thread_self.inside = 1;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+static inline void router_leave_last(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    thread_self.inside = 0;
+    if (UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL))
+        router_free_deferred();
+}
+
+/* A page that is zero after a fork of any kind. */
+#define ROUTER_ALIVE UINT32_C(0x616c6976)
+extern const volatile uint32_t *router_alive;
+
+/* False in a child made by _Fork or a raw clone, which ran none of our handlers. */
+static inline bool router_is_adopted(void)
+{
+    return *router_alive == ROUTER_ALIVE;
+}
+
+/* As router_allocate(), in a moment, for a request like one that was decided before (shortcut.h); its bytes
+ * are as they are. NULL: ask router_allocate(). */
+static inline void *router_take(const void *caller, enum policy_call call, size_t bytes)
+{
+    const struct thread_shortcut *shortcut = shortcut_for(caller, call, bytes);
+    if (UNLIKELY(shortcut == NULL || thread_self.inside != 0 || thread_self.pass_next ||
+                 !router_is_adopted()))
+        return NULL;
+    router_enter_first();
+    void *pointer = shortcut_take(shortcut, bytes);
+    router_leave_last();
+    return pointer;
 }
 
 /* At bring-up. */

@@ -18,12 +18,13 @@ static bool is_settled(const struct thread_source *source)
 void shortcut_keep(const struct policy *policy, const struct site *site, uint32_t place,
                    const struct request *request)
 {
+    struct thread_source *source = source_of(site, site->rules[place]);
     struct thread_shortcut shortcut = {
-        .site = site, .source = source_of(site, site->rules[place]), .call = request->call};
+        .caller = request->caller, .generation = atomic_load(&site_generation), .call = request->call};
     size_t most;
     if (request->alignment != 0 || policy->rules[site->rules[place]].verb != POLICY_EXPORT ||
-        shortcut.source == NULL || !is_settled(shortcut.source) ||
-        !export_class(&shortcut.source->source, request->bytes, &shortcut.slab_class, &shortcut.least, &most))
+        source == NULL || !is_settled(source) || shortcut.generation == 0 ||
+        !export_class(&source->source, request->bytes, &shortcut.slab_class, &shortcut.least, &most))
         return;
     for (uint32_t i = 0; i <= place; i++) {
         if ((site->rules[i] & SITE_MAYBE) != 0)
@@ -32,8 +33,10 @@ void shortcut_keep(const struct policy *policy, const struct site *site, uint32_
                            &most);
     }
     shortcut.span = most - shortcut.least;
+    shortcut.source = &source->source;
+    shortcut.sequence = &source->counter->next;
     if (thread_self.shortcuts == NULL)
         thread_self.shortcuts = thread_memory(THREAD_SHORTCUTS * sizeof *thread_self.shortcuts);
     if (thread_self.shortcuts != NULL)
-        thread_self.shortcuts[site->id % THREAD_SHORTCUTS] = shortcut;
+        thread_self.shortcuts[(uintptr_t)request->caller % THREAD_SHORTCUTS] = shortcut;
 }

@@ -6,8 +6,8 @@
  * info.
  *
  * A shortcut is kept when a request has gone the long way and the next one would end in the same source. Each
- * call site has one place, which several may have to share. They go with the thread's sources, at its end and
- * in a forked child; sites are never given back, so one whose module is gone is just never asked for again.
+ * return address has one place, which several may have to share. They go with the thread's sources, at its
+ * end and in a forked child, and hold until some module is unloaded.
  *
  * Not for rules that look at the stack, nor in a process that is only checked.
  */
@@ -19,22 +19,27 @@
 #include "thread.h"
 
 /* NULL: the request has to go the long way. The thread is inside the shim. */
-static inline void *shortcut_take(const struct site *site, enum policy_call call, size_t bytes)
+static inline void *shortcut_take(const struct thread_shortcut *shortcut, size_t bytes)
+{
+    return export_take(shortcut->source, shortcut->slab_class, shortcut->sequence, bytes);
+}
+
+/* That of a request, which has no alignment. NULL: there is none. */
+static inline const struct thread_shortcut *shortcut_for(const void *caller, enum policy_call call,
+                                                         size_t bytes)
 {
     const struct thread_shortcut *shortcuts = thread_self.shortcuts;
     if (UNLIKELY(shortcuts == NULL))
         return NULL;
-    const struct thread_shortcut *shortcut = &shortcuts[site->id % THREAD_SHORTCUTS];
-    if (UNLIKELY(shortcut->site != site || shortcut->call != call ||
-                 bytes - shortcut->least > shortcut->span))
-        return NULL;
-    struct thread_counter *counter = shortcut->source->counter;
-    void *pointer = export_take(&shortcut->source->source, shortcut->slab_class, counter->next, bytes);
-    counter->next += pointer != NULL;
-    return pointer;
+    const struct thread_shortcut *shortcut = &shortcuts[(uintptr_t)caller % THREAD_SHORTCUTS];
+    return LIKELY(shortcut->caller == caller && bytes - shortcut->least <= shortcut->span &&
+                  shortcut->call == call &&
+                  shortcut->generation == atomic_load_explicit(&site_generation, memory_order_relaxed))
+               ? shortcut
+               : NULL;
 }
 
-/* The rule in `place` of the site's has just served the request. */
+/* The rule in `place` of the site's has just served the request, whatever its stack. */
 void shortcut_keep(const struct policy *policy, const struct site *site, uint32_t place,
                    const struct request *request);
 

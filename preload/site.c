@@ -19,15 +19,13 @@ static struct {
     _Atomic(struct site_table *) addresses; /* by return address; also while site_addresses is empty */
     _Atomic(struct site_table *) stacks;    /* by the hash of a stack */
     uint64_t generation;                    /* of the modules that are loaded: part of each such hash */
-    _Atomic uint64_t current;               /* the same; 0 while modules are unloaded */
     _Atomic uint64_t unloaded;              /* modules, when that was last looked at */
     unsigned unloading;                     /* threads that do so */
     bool all_count;
 } sites = {.lock = PTHREAD_MUTEX_INITIALIZER,
            .addresses = &site_table_empty,
            .stacks = &site_table_empty,
-           .generation = 1,
-           .current = 1};
+           .generation = 1};
 
 /* Of the stack that is looked at, under the lock. */
 static NEEDED_LATER struct code seen_code[FRAMES_MOST];
@@ -35,6 +33,7 @@ static NEEDED_LATER struct code seen_code[FRAMES_MOST];
 /* By return address. An entry's origin is the build of the module it was made for. */
 _Atomic(struct site_table *) site_addresses = &site_table_empty;
 NEEDED_LATER _Atomic uintptr_t site_passing[SITE_PASSING];
+_Atomic uint64_t site_generation = 1;
 
 /* ---------------------------------------------------------------- by return address */
 
@@ -202,7 +201,7 @@ static bool is_as_it_was(const struct site_stack *known, const struct site *dire
                          const struct os_frame *start)
 {
     if (known->direct != direct || known->stack != start->stack ||
-        known->generation != atomic_load_explicit(&sites.current, memory_order_relaxed) ||
+        known->generation != atomic_load_explicit(&site_generation, memory_order_relaxed) ||
         known->depth != atomic_load_explicit(&direct->depth, memory_order_relaxed) ||
         (known->from_frame && known->frame != start->frame))
         return false;
@@ -259,7 +258,7 @@ static bool find_by_hop(struct site *direct, const struct os_frame *start, uint6
 
 bool site_passes_on_stack(struct site *direct, const void *frame)
 {
-    const uint64_t generation = atomic_load_explicit(&sites.current, memory_order_relaxed);
+    const uint64_t generation = atomic_load_explicit(&site_generation, memory_order_relaxed);
     struct os_frame start;
     struct site *site;
     return os_frame_of(frame, &start) && find_by_hop(direct, &start, generation, &site) && site == NULL;
@@ -272,7 +271,7 @@ struct site *site_on_stack(struct site *direct, const void *frame, struct site_s
     struct site *found;
     if (UNLIKELY(frame == NULL || !os_frame_of(frame, &start)))
         return resolve(direct, frame);
-    const uint64_t generation = atomic_load_explicit(&sites.current, memory_order_relaxed);
+    const uint64_t generation = atomic_load_explicit(&site_generation, memory_order_relaxed);
     if (find_by_hop(direct, &start, generation, &found))
         return found;
     if (UNLIKELY(known == NULL))
@@ -317,7 +316,7 @@ static void forget_others(const struct loaded *loaded)
     atomic_store(&sites.unloaded, loaded->unloaded);
     sites.generation++;
     if (sites.unloading == 0)
-        atomic_store(&sites.current, sites.generation);
+        atomic_store(&site_generation, sites.generation);
     stack_forget();
     code_forget(loaded);
 }
@@ -342,7 +341,7 @@ void site_before_unloading(void)
     pthread_mutex_lock(&sites.lock);
     if (sites.unloading++ == 0) {
         atomic_store(&site_addresses, &site_table_empty);
-        atomic_store(&sites.current, 0);
+        atomic_store(&site_generation, 0);
         for (unsigned i = 0; i < SITE_PASSING; i++)
             atomic_store_explicit(&site_passing[i], 0, memory_order_relaxed);
     }
@@ -362,7 +361,7 @@ static void end_unloading(unsigned threads)
     if (threads == 0 || sites.unloading > 0)
         return;
     atomic_store_explicit(&site_addresses, atomic_load(&sites.addresses), memory_order_release);
-    atomic_store(&sites.current, sites.generation);
+    atomic_store(&site_generation, sites.generation);
     each_known(pass_again, NULL);
 }
 

@@ -47,6 +47,10 @@ static inline bool site_passes(const void *return_address)
     return atomic_load_explicit(&site_passing[address % SITE_PASSING], memory_order_relaxed) == address;
 }
 
+/* Of the modules that are loaded: what was found out about an address holds as long as this is the same. 0
+ * while modules are unloaded: nothing holds then. */
+extern _Atomic uint64_t site_generation;
+
 /* The site, or NULL when no rule can match there. Finds it out at the first look-up; may allocate, so the
  * caller is inside the shim. */
 struct site *site_look_up(const void *return_address);

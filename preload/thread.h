@@ -49,11 +49,13 @@ struct thread_deferred {
 };
 
 /* Requests that were decided before: see shortcut.h. */
-#define THREAD_SHORTCUTS 32u
+#define THREAD_SHORTCUTS 64u
 struct thread_shortcut {
-    const struct site *site; /* NULL: none */
-    size_t least, span;      /* bytes: least … least + span */
-    struct thread_source *source;
+    const void *caller;  /* return address; NULL: none */
+    uint64_t generation; /* site_generation then */
+    size_t least, span;  /* bytes: least … least + span */
+    struct export_source *source;
+    uint64_t *sequence;
     enum policy_call call;
     uint32_t slab_class;
 };

@@ -41,7 +41,7 @@ static void *make(struct export_source *source, uint64_t sequence, size_t bytes)
 /* As the preload frees. */
 static enum export_answer release(void *block)
 {
-    return export_give(segment, block) ? EXPORT_DONE : export_free(segment, block);
+    return export_give(block) ? EXPORT_DONE : export_free(segment, block);
 }
 
 struct listing {
@@ -166,16 +166,16 @@ static void nothing_there(void **state)
     struct export_source source = source_of("nothing");
     unsigned char *block = make(&source, 0, 100), *other = make(&source, 1, 100);
     (void)state;
-    assert_false(export_give(segment, block + 1));
-    assert_false(export_give(segment, block + 16));
+    assert_false(export_give(block + 1));
+    assert_false(export_give(block + 16));
     assert_int_equal(export_free(segment, block + 16), EXPORT_NOT_LIVE);
     assert_int_equal(export_free(segment, (void *)((uintptr_t)block & ~(uintptr_t)0xffff)), EXPORT_NOT_LIVE);
     assert_int_equal(release(block), EXPORT_DONE);
-    assert_false(export_give(segment, block));
+    assert_false(export_give(block));
     assert_int_equal(export_free(segment, block), EXPORT_NOT_LIVE);
     assert_int_equal(export_free(segment, other), EXPORT_DONE); /* the slow way does as well */
     assert_int_equal(export_free(segment, other), EXPORT_NOT_LIVE);
-    assert_false(export_give(segment, other));
+    assert_false(export_give(other));
     export_retire(segment, &source);
 }
 
@@ -190,7 +190,9 @@ static void classes(void **state)
         void *block = make(&source, bytes, bytes);
         assert_true(export_class(&source, bytes, &slab_class, &least, &most));
         assert_in_range(bytes, least, most);
-        void *same = export_take(&source, slab_class, 100000 + bytes, most);
+        uint64_t sequence = 100000 + bytes;
+        void *same = export_take(&source, slab_class, &sequence, most);
+        assert_int_equal(sequence, 100000 + bytes + (same != NULL));
         if (same != NULL) {
             assert_true(export_usable(segment, same) == export_usable(segment, block));
             assert_int_equal(release(same), EXPORT_DONE);
