@@ -100,12 +100,21 @@ enum lock_result lock_acquire(const struct guarded *guarded, uint64_t patience)
     return error == ENOTRECOVERABLE ? LOCK_POISONED : LOCK_BUSY;
 }
 
-/* The word of glibc's mutex that names its holder's task: the first one, also for the kernel's sake. */
+/* The word of glibc's mutex that names its holder's task, or says that it died: the first one, also for the
+ * kernel's sake. */
+static uint32_t holder_of(const struct lock *lock)
+{
+    return __atomic_load_n((const uint32_t *)(const void *)lock->opaque, __ATOMIC_ACQUIRE);
+}
+
+bool lock_is_free(const struct lock *lock)
+{
+    return holder_of(lock) == 0;
+}
+
 uint64_t lock_progress(const struct guarded *guarded)
 {
-    const uint32_t word =
-        __atomic_load_n((const uint32_t *)(const void *)guarded->lock->opaque, __ATOMIC_RELAXED);
-    const uint32_t holder = word & FUTEX_TID_MASK;
+    const uint32_t holder = holder_of(guarded->lock) & FUTEX_TID_MASK;
     const uint32_t sequence = atomic_load_explicit(guarded->sequence, memory_order_relaxed);
     return holder != 0 ? (uint64_t)holder << 32 | sequence : 0;
 }

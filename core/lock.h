@@ -46,6 +46,9 @@ int lock_make(struct lock *lock);
 
 enum lock_result lock_acquire(const struct guarded *guarded, uint64_t patience);
 
+/* Nobody holds it, nor did its last holder die with it: what it guards is whole at this moment. */
+bool lock_is_free(const struct lock *lock);
+
 /* Who holds the lock and how many transactions there have been: as long as it says the same and not 0, its
  * holder has got nowhere. */
 uint64_t lock_progress(const struct guarded *guarded);

@@ -138,6 +138,8 @@ int shmcore_deallocate(shmcore_segment *segment, void *pointer)
 
 /* ---------------------------------------------------------------- of whole processes */
 
+#define ENTRIES_BELIEVED (UINT32_C(1) << 20)
+
 /* A walk through all names of a shard, bucket by bucket. */
 struct walk {
     uint32_t bucket, buckets;
@@ -145,10 +147,14 @@ struct walk {
     uint64_t steps; /* what is left of them: more means a circle, and the walk ends */
 };
 
+/* How many records there can be takes a look at all regions: few that there are said to be are believed. */
 static struct walk begin_walk(const struct work *work)
 {
+    const uint32_t entries = work->shard->directory.entries;
+    const uint64_t most =
+        entries < ENTRIES_BELIEVED ? entries + 1 : directory_records_most(work->view, work->owner);
     return (struct walk){.buckets = directory_buckets(work->view, work->shard, work->owner),
-                         .steps = 2 * directory_records_most(work->view, work->owner)};
+                         .steps = 2 * most};
 }
 
 /* The next record that `row` has references to; NULL at the end. The record may be freed, as long as the
@@ -173,14 +179,19 @@ static struct record *next_held(const struct work *work, uint32_t row, struct wa
     return NULL;
 }
 
-/* The shard is entered even where the row seems to hold nothing: its process may have died in the middle of
- * dropping the last of it, and whoever enters takes that back. */
+/* Where the row seems to hold nothing its process may have died in the middle of dropping the last of it, and
+ * whoever enters takes that back. It had the lock then, and nobody else has had it since: so a shard whose
+ * lock is free is passed by without being written to, as most are. */
 int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
 {
     struct work work;
     struct record *record;
+    const bool is_whole =
+        lock_is_free(&segment->file.view.shards[number].lock); /* and then the count is looked at */
     const uint32_t *held = &segment->file.view.held[(size_t)number * segment->file.view.row_count + row];
     struct walk walk = {0};
+    if (is_whole && __atomic_load_n(held, __ATOMIC_ACQUIRE) == 0)
+        return 0;
     do {
         struct region_run shed = {0, 0};
         record = NULL;
