@@ -300,7 +300,7 @@ static uint64_t company(void)
     return value;
 }
 
-static uint64_t key_of(const char *sentence)
+uint64_t export_key(const char *sentence)
 {
     return hash_bytes(sentence, strlen(sentence)) ^ hash_mix(company());
 }
@@ -312,17 +312,7 @@ void export_learn_job(void)
 
 bool export_first_to_say(const char *sentence)
 {
-    return registry_first_to_say(key_of(sentence));
-}
-
-bool export_was_said(const char *sentence)
-{
-    return registry_was_said(key_of(sentence));
-}
-
-void export_say_again(const char *sentence)
-{
-    registry_say_again(key_of(sentence));
+    return registry_first_to_say(export_key(sentence));
 }
 
 void export_forget_said(void)

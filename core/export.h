@@ -78,9 +78,8 @@ void export_learn_job(void);
 /* True once for each sentence among this user's processes of one job (or session, outside jobs): the caller
  * is to say it. */
 bool export_first_to_say(const char *sentence);
-bool export_was_said(const char *sentence);
-/* As if it had been said just now: at the end of a process, for those who outlive it. */
-void export_say_again(const char *sentence);
+/* The key of a sentence of this job's, for registry_say_all(). */
+uint64_t export_key(const char *sentence);
 
 /* At the end of the last process that could want to know what was said: leaves nothing behind. */
 void export_forget_said(void);

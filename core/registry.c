@@ -108,11 +108,11 @@ static bool is_stale(const struct entry *entry)
     return entry->kind != ENTRY_SAID || !speaker_counts(entry);
 }
 
-/* The first entry that may be written over; ENTRIES when all are in use. */
-static uint32_t free_entry(const struct registry *registry)
+/* The first entry from there on that may be written over; ENTRIES when all are in use. */
+static uint32_t free_entry(const struct registry *registry, uint32_t from)
 {
     struct entry entry;
-    for (uint32_t i = 0; i < ENTRIES; i++)
+    for (uint32_t i = from; i < ENTRIES; i++)
         if (!read_entry(registry, i, &entry) || is_stale(&entry))
             return i;
     return ENTRIES;
@@ -141,7 +141,7 @@ void registry_note_base(const struct registry *registry, uint64_t base, uint64_t
     struct os_file file;
     if (registry->descriptor < 0 || strlen(path) >= sizeof entry.path || os_stat_path(path, &file) != 0)
         return;
-    const uint32_t index = free_entry(registry);
+    const uint32_t index = free_entry(registry, 0);
     if (index == ENTRIES)
         return;
     entry.inode = file.inode;
@@ -172,59 +172,61 @@ void registry_tidy(bool to_the_last)
     registry_close(&registry);
 }
 
-static bool is_said(const struct registry *registry, uint64_t key)
-{
-    struct entry entry;
-    for (uint32_t i = 0; i < ENTRIES && read_entry(registry, i, &entry); i++)
-        if (entry.kind == ENTRY_SAID && entry.key == key && speaker_counts(&entry))
-            return true;
-    return false;
-}
+/* ---------------------------------------------------------------- what is said */
 
-bool registry_was_said(uint64_t key)
+static struct entry said_now(void)
 {
-    struct registry registry = registry_open(false);
-    if (registry.descriptor < 0)
-        return false;
-    const bool said = is_said(&registry, key);
-    registry_close(&registry);
+    bool ended;
+    struct entry said = {.kind = ENTRY_SAID, .pid = os_process(), .since = os_clock()};
+    os_process_start(said.pid, &said.start, &ended);
     return said;
 }
 
-static void write_said(const struct registry *registry, uint32_t index, uint64_t key)
+/* What an entry says to a sentence. */
+static void compare(struct registry_sentence *sentence, const struct entry *entry, uint32_t index)
 {
-    bool ended;
-    struct entry said = {.kind = ENTRY_SAID, .pid = os_process(), .key = key, .since = os_clock()};
-    os_process_start(said.pid, &said.start, &ended);
-    write_entry(registry, index, &said);
+    const bool same = entry->key == sentence->key;
+    if (sentence->again && same)
+        sentence->place = index;
+    if (sentence->again || (!same && (sentence->unless == 0 || entry->key != sentence->unless)) ||
+        !speaker_counts(entry))
+        return;
+    sentence->first = false;
+    sentence->excused |= !same;
 }
 
-void registry_say_again(uint64_t key)
+void registry_say_all(struct registry_sentence *sentences, uint32_t count)
 {
     struct entry entry;
+    for (uint32_t i = 0; i < count; i++) {
+        sentences[i].first = !sentences[i].again;
+        sentences[i].excused = false;
+        sentences[i].place = ENTRIES;
+    }
     struct registry registry = registry_open(true);
     if (registry.descriptor < 0)
         return;
-    uint32_t index = 0;
-    while (index < ENTRIES && read_entry(&registry, index, &entry) &&
-           (entry.kind != ENTRY_SAID || entry.key != key))
-        index++;
-    if (index == ENTRIES || !read_entry(&registry, index, &entry))
-        index = free_entry(&registry);
-    if (index < ENTRIES)
-        write_said(&registry, index, key);
+    for (uint32_t index = 0; index < ENTRIES && read_entry(&registry, index, &entry); index++)
+        for (uint32_t i = 0; entry.kind == ENTRY_SAID && i < count; i++)
+            compare(&sentences[i], &entry, index);
+    struct entry said = said_now();
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t place = sentences[i].place;
+        if (!sentences[i].again && !sentences[i].first)
+            continue;
+        if (place == ENTRIES && (place = free_entry(&registry, next)) < ENTRIES)
+            next = place + 1;
+        said.key = sentences[i].key;
+        if (place < ENTRIES)
+            write_entry(&registry, place, &said);
+    }
     registry_close(&registry);
 }
 
 bool registry_first_to_say(uint64_t key)
 {
-    struct registry registry = registry_open(true);
-    if (registry.descriptor < 0)
-        return true;
-    const bool first = !is_said(&registry, key);
-    const uint32_t index = first ? free_entry(&registry) : ENTRIES;
-    if (index < ENTRIES)
-        write_said(&registry, index, key);
-    registry_close(&registry);
-    return first;
+    struct registry_sentence sentence = {.key = key};
+    registry_say_all(&sentence, 1);
+    return sentence.first;
 }

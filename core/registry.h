@@ -33,16 +33,23 @@ void registry_note_base(const struct registry *registry, uint64_t base, uint64_t
  * as of use for a while, unless `to_the_last`: the caller knows that nobody will come who might repeat it. */
 void registry_tidy(bool to_the_last);
 
-/* True when no process of the same job (or session, outside jobs) has said `key` lately: the caller
- * is to say it. Lately: the speaker lives, or fell silent less than REGISTRY_SILENCE ago. */
+/* What is said once by all processes of a job (or session, outside jobs): a key for a sentence. It was said
+ * when its speaker lives, or fell silent less than REGISTRY_SILENCE ago. */
 #define REGISTRY_SILENCE UINT64_C(2000000000)
+struct registry_sentence {
+    uint64_t key;
+    uint64_t unless; /* nor is it to be said when this was; 0: nothing is */
+    bool again; /* nothing is asked: as if this process had said it just now, whoever said it before. For what
+                 * those who outlive it want to know. */
+    bool first; /* answer: nobody has said it, the caller is to */
+    bool excused;   /* answer: `unless` was said */
+    uint32_t place; /* the registry's own */
+};
+
+/* Asks for all of them, and notes what the caller is to say, with one look at the file. */
+void registry_say_all(struct registry_sentence *sentences, uint32_t count);
+
+/* The same for one. */
 bool registry_first_to_say(uint64_t key);
-
-/* As if this process had said it just now, whoever said it before: for what those who outlive it want to
- * know. */
-void registry_say_again(uint64_t key);
-
-/* Has somebody, in the same sense? Says nothing. */
-bool registry_was_said(uint64_t key);
 
 #endif

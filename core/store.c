@@ -185,14 +185,19 @@ static shmcore_segment *open_again(const struct segment_request *request)
     return NULL;
 }
 
+/* All zero, and not touched before it is needed. */
 static shmcore_segment *free_handle(void)
 {
-    for (uint32_t i = 0; i < STORE_HANDLES; i++)
-        if (segment_handle(i) == NULL) {
-            if (i >= atomic_load(&store.used))
-                atomic_store(&store.used, i + 1);
-            return &segment_handles[i];
-        }
+    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+        shmcore_segment *segment = &segment_handles[i];
+        if (segment_handle(i) != NULL)
+            continue;
+        if (i < atomic_load(&store.used))
+            memset(segment, 0, sizeof *segment);
+        else
+            atomic_store(&store.used, i + 1);
+        return segment;
+    }
     error_set(EMFILE, "a process can have %u segments open", STORE_HANDLES);
     return NULL;
 }
@@ -224,7 +229,6 @@ static shmcore_segment *open_or_share(const struct segment_request *request)
     segment = free_handle();
     if (segment == NULL)
         return NULL;
-    memset(segment, 0, sizeof *segment);
     segment->row = segment->child_row = ROW_NONE;
     segment->forked_file = -1;
     pthread_mutex_init(&segment->exports.lock, NULL);

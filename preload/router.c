@@ -16,6 +16,7 @@
 #include "pending.h"
 #include "private.h"
 #include "real.h"
+#include "registry.h"
 #include "thread.h"
 
 static uint32_t always_alive;
@@ -435,16 +436,44 @@ void router_fork_child(void)
     router_leave();
 }
 
-/* The parent may end long after this process first said so. */
-static void renew_matches(void)
+/* A rule that has matched is said again: the parent may end long after this process first said so. One that
+ * has not is complained of, unless somebody's has: that is asked under a key of its own. False: neither. */
+static bool sentence_about(size_t index, bool complains, struct registry_sentence *out)
 {
-    for (size_t i = 0; log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i++) {
-        char note[96];
-        if (!atomic_load(&router.matched[i]))
-            continue;
-        match_note(note, &router.policy->rules[i]);
-        export_say_again(note);
+    char note[96], cause[112];
+    const bool matched = atomic_load(&router.matched[index]);
+    if (!matched && (!complains || site_was_passed((uint16_t)index)))
+        return false;
+    match_note(note, &router.policy->rules[index]);
+    error_format(cause, sizeof cause, "never %s", note);
+    *out = matched ? (struct registry_sentence){.key = export_key(note), .again = true}
+                   : (struct registry_sentence){.key = export_key(cause), .unless = export_key(note)};
+    return true;
+}
+
+#define SENTENCES_EACH 32u
+
+/* The last word about so many rules. True: something was said, or said again. */
+static bool speak_of(size_t first, size_t end, bool complains)
+{
+    struct registry_sentence sentence[SENTENCES_EACH];
+    uint16_t about[SENTENCES_EACH];
+    uint32_t count = 0;
+    bool spoke = false;
+    for (size_t i = first; i < end; i++)
+        if (sentence_about(i, complains, &sentence[count]))
+            about[count++] = (uint16_t)i;
+    if (count == 0)
+        return false;
+    registry_say_all(sentence, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct policy_rule *rule = &router.policy->rules[about[i]];
+        spoke |= !sentence[i].excused;
+        if (sentence[i].first)
+            log_say(SETTINGS_LOG_WARN, NULL, "the rule in line %u of the policy never matched: %s",
+                    rule->line, rule->text);
     }
+    return spoke;
 }
 
 bool router_end(void)
@@ -453,26 +482,12 @@ bool router_end(void)
         return false;
     router_enter();
     pending_drain(release_pending);
-    renew_matches();
-    router_leave();
-    if (router.child || router.checks)
-        return false;
-    router_enter();
-    const bool blind = code_was_blind(); /* then a rule without a match need not be wrong */
+    const bool is_last = !router.child && !router.checks; /* who has the last word */
+    const bool blind = code_was_blind();                  /* then a rule without a match need not be wrong */
     bool spoke = blind;
-    for (size_t i = 0; !blind && log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i++) {
-        const struct policy_rule *rule = &router.policy->rules[i];
-        char cause[112], note[96];
-        match_note(note, rule);
-        spoke |= atomic_load(&router.matched[i]);
-        if (router.follows || atomic_load(&router.matched[i]) || site_was_passed((uint16_t)i) ||
-            export_was_said(note))
-            continue;
-        error_format(cause, sizeof cause, "never %s", note);
-        log_say(SETTINGS_LOG_WARN, cause, "the rule in line %u of the policy never matched: %s", rule->line,
-                rule->text);
-        spoke = true;
-    }
+    for (size_t i = 0; log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i += SENTENCES_EACH)
+        spoke |= speak_of(i, least(i + SENTENCES_EACH, router.policy->rule_count),
+                          is_last && !blind && !router.follows);
     router_leave();
-    return spoke;
+    return is_last && spoke;
 }

@@ -29,7 +29,7 @@ FACADE = {"blocks", "collect", "enter", "export", "export_book", "export_extent"
 
 PRELOAD_FROM_CORE = {"core/" + name + ".h"
                      for name in ("base", "error", "export", "forked", "label", "layout", "os", "private",
-                               "shmcore")}
+                               "registry", "shmcore")}
 
 CONDITIONS_ALLOWED = {"core/base.h", "core/os.c"}
 

@@ -252,16 +252,42 @@ static void said_a_moment_ago(void **state)
     assert_int_equal(again, 0);
 }
 
-static void asked_without_speaking(void **state)
+static int say_it_is_so(struct child *self, void *argument)
+{
+    (void)self;
+    struct registry_sentence sentence = {.key = *(uint64_t *)argument, .again = true};
+    registry_say_all(&sentence, 1);
+    return sentence.first;
+}
+
+/* Of several sentences each is told what it is to be told, with one look at the file. */
+static void several_sentences_at_once(void **state)
 {
     (void)state;
+    enum { NEW, SAID, ALSO_NEW, EXCUSED, NOT_EXCUSED, AGAIN, COUNT };
     ON_ISLAND();
-    assert_false(registry_was_said(4711));
-    assert_false(exists(registry_path)); /* nor is a file made for the question */
-    assert_true(registry_first_to_say(4711));
-    assert_true(registry_was_said(4711));
-    assert_false(registry_was_said(4712));
-    assert_true(registry_first_to_say(4712));
+    uint64_t so = 40;
+    struct child child = child_start(say_it_is_so, &so);
+    assert_int_equal(child_end(&child), 0);
+    assert_true(registry_first_to_say(2));
+    struct registry_sentence sentences[COUNT] = {
+        [NEW] = {.key = 1},
+        [SAID] = {.key = 2},
+        [ALSO_NEW] = {.key = 3},
+        [EXCUSED] = {.key = 4, .unless = 40},
+        [NOT_EXCUSED] = {.key = 5, .unless = 50},
+        [AGAIN] = {.key = 2, .again = true},
+    };
+    static const bool firsts[COUNT] = {[NEW] = true, [ALSO_NEW] = true, [NOT_EXCUSED] = true};
+    for (unsigned time = 0; time < 2; time++) {
+        registry_say_all(sentences, COUNT);
+        for (unsigned i = 0; i < COUNT; i++) {
+            assert_int_equal(sentences[i].first, time == 0 && firsts[i]);
+            assert_int_equal(sentences[i].excused, i == EXCUSED);
+        }
+    }
+    assert_true(registry_first_to_say(4)); /* what was excused has not been said */
+    assert_false(registry_first_to_say(3));
 }
 
 static int say_and_tidy(struct child *self, void *argument)
@@ -417,7 +443,7 @@ int main(void)
         TEST(one_of_many_speaks),
         TEST(said_a_moment_ago),
         TEST(silence),
-        TEST(asked_without_speaking),
+        TEST(several_sentences_at_once),
         TEST(tidied_to_the_last),
         TEST(damaged),
         TEST(others_may_write),
