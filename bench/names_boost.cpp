@@ -6,6 +6,7 @@
  */
 #include <boost/interprocess/managed_shared_memory.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <sys/wait.h>
@@ -57,26 +58,58 @@ void construct(managed_shared_memory &segment, const std::string &name)
     segment.construct<char>(name.c_str())[block_bytes](char(0));
 }
 
+/* As in bench/names.c: some of the names, in random order, at hand. */
+class Hand
+{
+  public:
+    Hand(const std::vector<std::string> &all, std::uint64_t &random)
+    {
+        const std::size_t count = std::min(all.size(), hand_most);
+        for (std::size_t i = 0; i < count; i++)
+            names.push_back(all[random_below(&random, all.size())]);
+    }
+    template <typename Work> double time(Work work, std::size_t &done) const
+    {
+        const std::size_t times = hand_most / names.size();
+        const double start = busy();
+        for (std::size_t i = 0; i < times; i++)
+            for (const std::string &name : names)
+                work(name);
+        done += times * names.size();
+        return busy() - start;
+    }
+
+  private:
+    static constexpr std::size_t hand_most = 512;
+    std::vector<std::string> names;
+};
+
+template <typename Work>
+double time_each(const std::vector<std::string> &names, std::size_t rounds, std::uint64_t &seed, Work work)
+{
+    double taken = 0;
+    std::size_t done = 0;
+    while (done < rounds)
+        taken += Hand(names, seed).time(work, done);
+    return taken / double(done);
+}
+
 double time_pairs(managed_shared_memory &segment, const std::vector<std::string> &names, std::size_t rounds,
                   std::uint64_t &seed)
 {
-    const double start = busy();
-    for (std::size_t i = 0; i < rounds; i++) {
-        const std::string &name = names[random_below(&seed, names.size())];
+    return time_each(names, rounds, seed, [&segment](const std::string &name) {
         segment.destroy<char>(name.c_str());
         construct(segment, name);
-    }
-    return (busy() - start) / double(rounds);
+    });
 }
 
 double time_finds(managed_shared_memory &segment, const std::vector<std::string> &names, std::size_t rounds,
                   std::uint64_t &seed)
 {
-    const double start = busy();
-    for (std::size_t i = 0; i < rounds; i++)
-        if (segment.find<char>(names[random_below(&seed, names.size())].c_str()).first == nullptr)
+    return time_each(names, rounds, seed, [&segment](const std::string &name) {
+        if (segment.find<char>(name.c_str()).first == nullptr)
             std::exit(1);
-    return (busy() - start) / double(rounds);
+    });
 }
 
 void measure_live(std::size_t live, std::size_t rounds)
