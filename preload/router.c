@@ -16,8 +16,8 @@
 #include "pending.h"
 #include "private.h"
 #include "real.h"
-#include "registry.h"
 #include "thread.h"
+#include "verdict.h"
 
 static uint32_t always_alive;
 const volatile uint32_t *router_alive = &always_alive;
@@ -28,9 +28,7 @@ static struct {
     bool records; /* every call is to be seen */
     uint32_t *alive;
     const char *program;
-    _Atomic bool matched[POLICY_RULES_MAX];
     bool child;    /* of a fork: leaves the last word to the parent */
-    bool follows;  /* an MPI rank but the first, which has it for all */
     bool adopting; /* the parent has a part in its segments: it is no child of _Fork itself */
 } router;
 
@@ -72,24 +70,6 @@ static uint32_t first_match(const struct site *site, const struct request *reque
     return place;
 }
 
-/* What is said when a rule has matched, for those who end without having seen it match: mpirun, the shell. */
-static void match_note(char out[96], const struct policy_rule *rule)
-{
-    error_format(out, 96, "matched %u %lx", rule->line,
-                 (unsigned long)hash_bytes(rule->text, strlen(rule->text)));
-}
-
-static COLD void note_match(uint16_t index)
-{
-    char note[96];
-    const int kept_errno = errno;
-    atomic_store_explicit(&router.matched[index], true, memory_order_relaxed);
-    match_note(note, &router.policy->rules[index]);
-    if (log_wants(SETTINGS_LOG_WARN))
-        export_first_to_say(note);
-    errno = kept_errno;
-}
-
 static bool route(struct site *direct, const struct request *request, void **out, bool *created)
 {
     struct site *site = direct;
@@ -102,8 +82,7 @@ static bool route(struct site *direct, const struct request *request, void **out
         return false;
     const uint16_t index = site->rules[place];
     const struct policy_rule *rule = &router.policy->rules[index];
-    if (UNLIKELY(!atomic_load_explicit(&router.matched[index], memory_order_relaxed)))
-        note_match(index);
+    verdict_match(index);
     if (UNLIKELY(router.checks)) {
         report(site, place, rule, request->bytes);
         return false;
@@ -276,7 +255,7 @@ COLD void router_free_deferred(void)
     errno = kept_errno;
 }
 
-static NEVER_INLINE void free_otherwise(void *pointer, const void *caller)
+static COLD void free_otherwise(void *pointer, const void *caller)
 {
     if (!is_ours(pointer)) { /* the program maps things in the window too */
         real.free(pointer);
@@ -292,15 +271,27 @@ static NEVER_INLINE void free_otherwise(void *pointer, const void *caller)
     router_leave();
 }
 
+/* Of no slab of this thread's. Nothing in any segment is protected. False: it lies in none. */
+static NEVER_INLINE bool release_routed(void *pointer, const void *caller)
+{
+    shmcore_segment *segment = export_segment_of(pointer);
+    if (UNLIKELY(segment == NULL))
+        return false;
+    const enum export_answer answer = export_free(segment, pointer);
+    if (UNLIKELY(answer != EXPORT_DONE))
+        release_otherwise(segment, answer, pointer, caller);
+    return true;
+}
+
 void router_free(void *pointer, const void *caller)
 {
-    bool given = false;
+    bool done = false;
     if (LIKELY(thread_self.inside == 0 && router_is_adopted() && !advice_has_protected())) {
         router_enter_first();
-        given = export_give(pointer);
+        done = export_give(pointer) || release_routed(pointer, caller);
         router_leave_last();
     }
-    if (UNLIKELY(!given))
+    if (UNLIKELY(!done))
         free_otherwise(pointer, caller);
 }
 
@@ -398,7 +389,7 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
     if (router.checks)
         error_format(check_file, sizeof check_file, "%s", settings->check_file);
     serve_begin(policy, settings->rank);
-    router.follows = settings->rank != NULL && strcmp(settings->rank, "0") != 0;
+    verdict_begin(policy, settings->rank);
     private_set_hold((unsigned)settings->hold);
     router.program = program;
     router.alive = os_wiped_on_fork();
@@ -436,46 +427,6 @@ void router_fork_child(void)
     router_leave();
 }
 
-/* A rule that has matched is said again: the parent may end long after this process first said so. One that
- * has not is complained of, unless somebody's has: that is asked under a key of its own. False: neither. */
-static bool sentence_about(size_t index, bool complains, struct registry_sentence *out)
-{
-    char note[96], cause[112];
-    const bool matched = atomic_load(&router.matched[index]);
-    if (!matched && (!complains || site_was_passed((uint16_t)index)))
-        return false;
-    match_note(note, &router.policy->rules[index]);
-    error_format(cause, sizeof cause, "never %s", note);
-    *out = matched ? (struct registry_sentence){.key = export_key(note), .again = true}
-                   : (struct registry_sentence){.key = export_key(cause), .unless = export_key(note)};
-    return true;
-}
-
-#define SENTENCES_EACH 32u
-
-/* The last word about so many rules. True: something was said, or said again. */
-static bool speak_of(size_t first, size_t end, bool complains)
-{
-    struct registry_sentence sentence[SENTENCES_EACH];
-    uint16_t about[SENTENCES_EACH];
-    uint32_t count = 0;
-    bool spoke = false;
-    for (size_t i = first; i < end; i++)
-        if (sentence_about(i, complains, &sentence[count]))
-            about[count++] = (uint16_t)i;
-    if (count == 0)
-        return false;
-    registry_say_all(sentence, count);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct policy_rule *rule = &router.policy->rules[about[i]];
-        spoke |= !sentence[i].excused;
-        if (sentence[i].first)
-            log_say(SETTINGS_LOG_WARN, NULL, "the rule in line %u of the policy never matched: %s",
-                    rule->line, rule->text);
-    }
-    return spoke;
-}
-
 bool router_end(void)
 {
     if (router.policy == NULL || !router_is_adopted())
@@ -483,11 +434,8 @@ bool router_end(void)
     router_enter();
     pending_drain(release_pending);
     const bool is_last = !router.child && !router.checks; /* who has the last word */
-    const bool blind = code_was_blind();                  /* then a rule without a match need not be wrong */
-    bool spoke = blind;
-    for (size_t i = 0; log_wants(SETTINGS_LOG_WARN) && i < router.policy->rule_count; i += SENTENCES_EACH)
-        spoke |= speak_of(i, least(i + SENTENCES_EACH, router.policy->rule_count),
-                          is_last && !blind && !router.follows);
+    bool spoke = code_was_blind();                        /* then a rule without a match need not be wrong */
+    spoke |= verdict_end(is_last && !spoke);
     router_leave();
     return is_last && spoke;
 }
