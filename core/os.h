@@ -203,6 +203,7 @@ uint32_t os_thread_count(void);
  * sees nor closes. 0 or -errno (before Linux 5.9). */
 int os_own_descriptors(void);
 void os_name_thread(const char *name);
+bool os_thread_is_named(int32_t thread, const char *name);
 uint64_t os_thread_time(void); /* ns of processor time of the calling thread */
 
 /* A system call that a thread sleeps in. */

@@ -137,6 +137,14 @@ void os_name_thread(const char *name)
     (void)ANSWER(prctl(PR_SET_NAME, name, 0, 0, 0));
 }
 
+bool os_thread_is_named(int32_t thread, const char *name)
+{
+    char path[64], text[32];
+    const size_t length = strlen(name);
+    error_format(path, sizeof path, "/proc/self/task/%d/comm", thread);
+    return os_read_text(path, text, sizeof text) == (int64_t)length + 1 && memcmp(text, name, length) == 0;
+}
+
 uint64_t os_thread_time(void)
 {
     struct timespec time = {0};

@@ -13,6 +13,9 @@
 /* What a parked thread may write below its stack pointer, or above. */
 #define STACK_MARGIN (64 * KIBI)
 
+/* By its name, for other copies of this library. */
+#define OWN_THREAD "shmcore-merge"
+
 /* In the order in which they are taken. */
 static const int signals[] = {SIGURG, SIGWINCH};
 
@@ -190,13 +193,20 @@ static bool goes_on(int32_t thread, int32_t self)
     return thread == self || thread == atomic_load_explicit(&lot.excepted, memory_order_relaxed);
 }
 
+/* The own thread of another copy of this library in the process: the shim's, where the program has one, too.
+ * It blocks all signals as this copy's does, and writes to nothing of the program's either. */
+static bool is_of_another_copy(int32_t thread, enum os_thread_state state)
+{
+    return state == OS_THREAD_BLOCKS_SIGNAL && os_thread_is_named(thread, OWN_THREAD);
+}
+
 static int signal_one(int32_t thread, void *argument)
 {
     struct round *round = argument;
     if (goes_on(thread, round->self) || is_known(thread))
         return 0;
     const enum os_thread_state state = os_thread_state(thread, lot.signal);
-    if (state == OS_THREAD_ENDED)
+    if (state == OS_THREAD_ENDED || is_of_another_copy(thread, state))
         return 0;
     const uint32_t index = atomic_load_explicit(&lot.count, memory_order_relaxed);
     if (state == OS_THREAD_BLOCKS_SIGNAL || index == lot.room) {
@@ -277,8 +287,10 @@ static bool stacks_lie_elsewhere(const void *address, uint64_t bytes)
 
 static int find_blocked(int32_t thread, void *argument)
 {
-    return !goes_on(thread, *(const int32_t *)argument) &&
-           os_thread_state(thread, lot.signal) == OS_THREAD_BLOCKS_SIGNAL;
+    if (goes_on(thread, *(const int32_t *)argument))
+        return 0;
+    const enum os_thread_state state = os_thread_state(thread, lot.signal);
+    return state == OS_THREAD_BLOCKS_SIGNAL && !is_of_another_copy(thread, state);
 }
 
 static void end(void)
@@ -332,7 +344,8 @@ void park_end(void)
 
 void park_except_this(void)
 {
-    atomic_store(&lot.excepted, os_thread());
+    if (atomic_exchange(&lot.excepted, os_thread()) != os_thread())
+        os_name_thread(OWN_THREAD);
 }
 
 void park_after_fork(void)

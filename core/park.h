@@ -37,7 +37,8 @@ enum park_answer park_begin(const void *address, uint64_t bytes);
 void park_end(void);
 
 /* The calling thread is the library's own: it writes to nothing of the program's, blocks all signals, and
- * goes on while others stand still. One in a process. */
+ * goes on while others stand still. One for each copy of the library in a process; it gets a name by which
+ * the other copies know it. */
 void park_except_this(void);
 
 /* In a forked child, which has one thread. */

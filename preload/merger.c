@@ -99,7 +99,6 @@ static void *run(void *argument)
     uint64_t quiet, spent = 0;
     (void)argument;
     thread_self.inside++; /* whatever is allocated here is the next allocator's */
-    os_name_thread("shmcore-merge");
     if (os_own_descriptors() == 0)
         log_from_apart();
     while (sleep_until(os_clock() + (private_wants(PRIVATE_QUIET, &quiet) ? pause_after(&tally, spent, quiet)

@@ -260,6 +260,33 @@ static void ones_own_thread_goes_on(void **state)
     park_after_fork(); /* forgets who was excepted */
 }
 
+static void *count_as_another_copys(void *argument)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    os_name_thread("shmcore-merge");
+    return count_on(argument);
+}
+
+/* The shim's thread, seen from the library that the program is linked with. */
+static void another_copys_thread_goes_on(void **state)
+{
+    (void)state;
+    struct counter own = {.count = 0}, counter;
+    start_counter(&counter, NULL);
+    assert_int_equal(pthread_create(&own.thread, NULL, count_as_another_copys, &own), 0);
+    await_progress(&own);
+    for (unsigned round = 0; round < 5; round++) {
+        park();
+        await_progress(&own);
+        expect_rest(&counter);
+        park_end();
+    }
+    end_counter(&own);
+    end_counter(&counter);
+}
+
 /* ---------------------------------------------------------------- stacks */
 
 static void a_stack_in_the_range_is_in_use(void **state)
@@ -453,6 +480,7 @@ int main(void)
         cmocka_unit_test(all_kinds_at_once),
         cmocka_unit_test(who_blocks_all_signals_sees_none_of_ours),
         cmocka_unit_test(ones_own_thread_goes_on),
+        cmocka_unit_test(another_copys_thread_goes_on),
         cmocka_unit_test(a_stack_in_the_range_is_in_use),
         cmocka_unit_test(ones_own_stack_is_in_use),
         cmocka_unit_test(a_signal_stack_in_the_range_is_in_use),
