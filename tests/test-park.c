@@ -242,12 +242,11 @@ static void *count_with_signals_blocked(void *argument)
     return count_on(argument);
 }
 
-static void ones_own_thread_goes_on(void **state)
+static void expect_to_go_on(void *(*own_thread)(void *))
 {
-    (void)state;
     struct counter own = {.count = 0}, counter;
     start_counter(&counter, NULL);
-    assert_int_equal(pthread_create(&own.thread, NULL, count_with_signals_blocked, &own), 0);
+    assert_int_equal(pthread_create(&own.thread, NULL, own_thread, &own), 0);
     await_progress(&own);
     for (unsigned round = 0; round < 5; round++) {
         park();
@@ -257,6 +256,12 @@ static void ones_own_thread_goes_on(void **state)
     }
     end_counter(&own);
     end_counter(&counter);
+}
+
+static void ones_own_thread_goes_on(void **state)
+{
+    (void)state;
+    expect_to_go_on(count_with_signals_blocked);
     park_after_fork(); /* forgets who was excepted */
 }
 
@@ -273,18 +278,7 @@ static void *count_as_another_copys(void *argument)
 static void another_copys_thread_goes_on(void **state)
 {
     (void)state;
-    struct counter own = {.count = 0}, counter;
-    start_counter(&counter, NULL);
-    assert_int_equal(pthread_create(&own.thread, NULL, count_as_another_copys, &own), 0);
-    await_progress(&own);
-    for (unsigned round = 0; round < 5; round++) {
-        park();
-        await_progress(&own);
-        expect_rest(&counter);
-        park_end();
-    }
-    end_counter(&own);
-    end_counter(&counter);
+    expect_to_go_on(count_as_another_copys);
 }
 
 /* ---------------------------------------------------------------- stacks */
