@@ -71,8 +71,8 @@ static NEVER_INLINE void *take_further_on(struct export_source *source, uint32_t
     return take_any(book, slot, (*sequence)++, bytes);
 }
 
-/* Every instruction counts here: it is a third of malloc(). What is not at hand is looked for by a jump, so
- * nothing is kept on the stack for it. */
+/* Every instruction counts here: each malloc() that is routed comes by. What is not at hand is looked for by
+ * a jump, so nothing is kept on the stack for it. */
 void *export_take(struct export_source *source, uint32_t slab_class, uint64_t *sequence, size_t bytes)
 {
     struct slab_book *book = source->slab[slab_class];

@@ -7,7 +7,7 @@
  * no descriptor and leave errno alone unless they say otherwise. Thread-safe.
  *
  * Lock order: handles → passing (one pass at a time) → the space → one arena → its tables, or the
- * index file's lock.
+ * index file's lock, or park's, which is of the whole process.
  */
 #ifndef SHM_PRIVATE_H
 #define SHM_PRIVATE_H

@@ -209,7 +209,7 @@ void registry_say_all(struct registry_sentence *sentences, uint32_t count)
     for (uint32_t index = 0; index < ENTRIES && read_entry(&registry, index, &entry); index++)
         for (uint32_t i = 0; entry.kind == ENTRY_SAID && i < count; i++)
             compare(&sentences[i], &entry, index);
-    struct entry said = said_now();
+    struct entry said = {.kind = ENTRY_FREE};
     uint32_t next = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t place = sentences[i].place;
@@ -217,9 +217,12 @@ void registry_say_all(struct registry_sentence *sentences, uint32_t count)
             continue;
         if (place == ENTRIES && (place = free_entry(&registry, next)) < ENTRIES)
             next = place + 1;
+        if (place == ENTRIES)
+            continue;
+        if (said.kind == ENTRY_FREE)
+            said = said_now();
         said.key = sentences[i].key;
-        if (place < ENTRIES)
-            write_entry(&registry, place, &said);
+        write_entry(&registry, place, &said);
     }
     registry_close(&registry);
 }

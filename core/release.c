@@ -138,23 +138,34 @@ int shmcore_deallocate(shmcore_segment *segment, void *pointer)
 
 /* ---------------------------------------------------------------- of whole processes */
 
-#define ENTRIES_BELIEVED (UINT32_C(1) << 20)
+#define ENTRIES_BELIEVED 65536u
 
 /* A walk through all names of a shard, bucket by bucket. */
 struct walk {
     uint32_t bucket, buckets;
     uint32_t at;    /* the next record; 0: the first of the bucket */
-    uint64_t steps; /* what is left of them: more means a circle, and the walk ends */
+    uint64_t steps; /* what is left of them */
+    bool counted;   /* and there are as many as there can be: more means a circle, and the walk ends */
 };
 
-/* How many records there can be takes a look at all regions: few that there are said to be are believed. */
 static struct walk begin_walk(const struct work *work)
 {
-    const uint32_t entries = work->shard->directory.entries;
-    const uint64_t most =
-        entries < ENTRIES_BELIEVED ? entries + 1 : directory_records_most(work->view, work->owner);
     return (struct walk){.buckets = directory_buckets(work->view, work->shard, work->owner),
-                         .steps = 2 * most};
+                         .steps = 2 * least(work->shard->directory.entries, ENTRIES_BELIEVED)};
+}
+
+/* How many records there can be takes a look at all regions: that is put off until there are more of them
+ * than there are said to be. */
+static bool may_go_on(const struct work *work, struct walk *walk)
+{
+    if (walk->steps == 0 && !walk->counted) {
+        walk->steps = 2 * directory_records_most(work->view, work->owner);
+        walk->counted = true;
+    }
+    if (walk->steps == 0)
+        return false;
+    walk->steps--;
+    return true;
 }
 
 /* The next record that `row` has references to; NULL at the end. The record may be freed, as long as the
@@ -167,7 +178,7 @@ static struct record *next_held(const struct work *work, uint32_t row, struct wa
         walk->at = 0;
         for (struct record *record; reference != 0; reference = record->next) {
             record = directory_record(work->view, work->owner, reference);
-            if (record == NULL || walk->steps-- == 0)
+            if (record == NULL || !may_go_on(work, walk))
                 return NULL;
             if (reference_count(work->view, record, work->number, row) == 0)
                 continue;

@@ -20,7 +20,8 @@
 
 static struct {
     pthread_mutex_t lock;
-    _Atomic uint32_t used; /* handles beyond these were never open, and nobody looks at their memory */
+    _Atomic uint32_t
+        used; /* handles beyond these, but for the first, are not looked at: they were never open */
 } store = {.lock = PTHREAD_MUTEX_INITIALIZER};
 NEEDED_LATER shmcore_segment segment_handles[STORE_HANDLES];
 
