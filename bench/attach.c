@@ -7,23 +7,28 @@
  *
  * ATTACHED processes have the segment open, and wait. Prints microseconds:
  *   turn    median of ROUNDS further ones that come and go one after the other; processor time, for they meet
- * nobody at-once ATTACHED further ones begin at the same moment: from then until all have done it, by their
- * number
+ *           nobody
+ *   at-once ATTACHED further ones begin at the same moment: from then until all have done it, by their number
+ *   fault   what it costs here to see a page of shared memory for the first time: an attach is a few dozen of
+ *           these
  */
 #include <shmcore.h>
 
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "measure.h"
 
-enum { ATTACHED_MOST = 128, ROUNDS_MOST = 4096 };
+enum { ATTACHED_MOST = 128, ROUNDS_MOST = 4096, FAULTS = 256, PAGE = 4096, NAME_BYTES = 32 };
 
 /* Shared with the children. */
 static struct {
     double turn[ROUNDS_MOST];
     double ended[ATTACHED_MOST];
+    double fault;
+    char pages[FAULTS][PAGE];
 } * seen;
 
 static void fail(const char *why)
@@ -32,10 +37,13 @@ static void fail(const char *why)
     exit(1);
 }
 
-static void attach_and_allocate(const char *kind, size_t index)
+static void make_name(char *name, const char *kind, size_t index)
 {
-    char name[32];
-    snprintf(name, sizeof name, "%s%zu", kind, index);
+    snprintf(name, NAME_BYTES, "%s%zu", kind, index);
+}
+
+static void attach_and_allocate(const char *name)
+{
     shmcore_segment *segment = shmcore_open("SHARED::bench", NULL);
     if (segment == NULL || shmcore_allocate(segment, name, 64) == NULL)
         fail(shmcore_error());
@@ -44,9 +52,10 @@ static void attach_and_allocate(const char *kind, size_t index)
 /* One that waits for the end of the pipe. */
 static void hold(size_t index, const int *ready, const int *end)
 {
-    char byte;
+    char byte, name[NAME_BYTES];
     close(end[1]);
-    attach_and_allocate("hold", index);
+    make_name(name, "hold", index);
+    attach_and_allocate(name);
     if (write(ready[1], "", 1) != 1 || read(end[0], &byte, 1) != 0)
         _exit(1);
     _exit(0);
@@ -54,8 +63,10 @@ static void hold(size_t index, const int *ready, const int *end)
 
 static void take_turn(size_t index)
 {
+    char name[NAME_BYTES];
+    make_name(name, "turn", index);
     const double start = busy();
-    attach_and_allocate("turn", index);
+    attach_and_allocate(name);
     seen->turn[index] = (busy() - start) / 1e3;
     exit(0);
 }
@@ -63,11 +74,12 @@ static void take_turn(size_t index)
 /* Reads until the pipe's last writer is gone: then all begin. */
 static void begin_at_once(size_t index, const int *ready, const int *begin)
 {
-    char byte;
+    char byte, name[NAME_BYTES];
     close(begin[1]);
+    make_name(name, "once", index);
     if (write(ready[1], "", 1) != 1 || read(begin[0], &byte, 1) != 0)
         _exit(1);
-    attach_and_allocate("once", index);
+    attach_and_allocate(name);
     seen->ended[index] = now();
     exit(0);
 }
@@ -132,6 +144,22 @@ static double time_in_turn(size_t rounds)
     return median(seen->turn, rounds);
 }
 
+/* A forked child has the mapping and none of its pages. */
+static double time_faults(void)
+{
+    memset(seen->pages, 1, sizeof seen->pages);
+    const pid_t child = process();
+    if (child == 0) {
+        const double start = busy();
+        for (size_t i = 0; i < FAULTS; i++)
+            *(volatile char *)seen->pages[i] = 2;
+        seen->fault = (busy() - start) / 1e3 / FAULTS;
+        _exit(0);
+    }
+    await_ends(&child, 1);
+    return seen->fault;
+}
+
 int main(int count, char **words)
 {
     const size_t attached = number_in(count, words, 1, 1), rounds = number_in(count, words, 2, 50);
@@ -148,6 +176,7 @@ int main(int count, char **words)
         if ((child[i] = process()) == 0)
             hold(i, ready, end);
     await_bytes(ready[0], attached);
+    print_figure("fault", time_faults());
     print_figure("turn", time_in_turn(rounds));
     print_figure("at-once", time_at_once(attached));
     close(end[1]);

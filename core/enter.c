@@ -197,6 +197,8 @@ static COLD bool repair_shard(shmcore_segment *segment, uint32_t number, const s
 bool shard_enter(shmcore_segment *segment, uint32_t shard, struct guarded *guarded)
 {
     *guarded = guard_of_shard(segment, shard);
+    if (LIKELY(segment->row != ROW_NONE))
+        process_note_shard(&segment->file.view, segment->row, shard);
     const enum lock_result result = acquire(segment, guarded, shard);
     if (LIKELY(result == LOCK_OK && segment->file.view.shards[shard].loose.count == 0))
         return true;

@@ -299,7 +299,9 @@ struct process_row {
     uint32_t had_regions;  /* regions have been its own, or its to return: else nobody need look for any */
     uint64_t reaper_nonce; /* REAPING: which copy of the library in the reaper's process */
     _Atomic uint64_t fork_over; /* FORKING: the nonce, once the parent's fork() has returned */
-    uint64_t unused[5];
+    _Atomic uint64_t entered;   /* a bit for each shard that its process has been in, or was given references
+                                 * in: it holds none elsewhere, and has left no other locked */
+    uint64_t unused[4];
 };
 
 struct pool {

@@ -48,6 +48,7 @@ uint32_t process_take_row(const struct view *view, struct transaction *transacti
     UNDO_SET(transaction, &row->read_by_children, 0);
     UNDO_SET(transaction, &row->had_regions, 0);
     UNDO_PUBLISH(transaction, &row->fork_over, (uint64_t)0);
+    UNDO_PUBLISH(transaction, &row->entered, (uint64_t)0);
     os_command(row->command);
     process_set_state(view, transaction, index, state);
     return index;

@@ -60,6 +60,21 @@ static inline enum row_state process_state(const struct view *view, uint32_t row
     return (enum row_state)atomic_load_explicit(&view->rows[row].state, memory_order_acquire);
 }
 
+/* The row's process is about to enter the shard, or is given references there. Said once, and before: so what
+ * a dead process has left behind is in the shards that it has said, as few of them as they may be. */
+static inline void process_note_shard(const struct view *view, uint32_t row, uint32_t shard)
+{
+    _Atomic uint64_t *entered = &view->rows[row].entered;
+    const uint64_t bit = (uint64_t)1 << shard;
+    if (UNLIKELY((atomic_load_explicit(entered, memory_order_relaxed) & bit) == 0))
+        atomic_fetch_or(entered, bit);
+}
+
+static inline bool process_has_entered(const struct view *view, uint32_t row, uint32_t shard)
+{
+    return (atomic_load(&view->rows[row].entered) >> shard & 1) != 0;
+}
+
 /* Rows that may be in use are below this. */
 static inline uint32_t process_rows_used(const struct view *view)
 {

@@ -149,8 +149,10 @@ static void give_up(shmcore_segment *segment, uint32_t row, enum row_state befor
 /* False: a lock was not to be had. A shard that is poisoned keeps what it has. */
 static bool drop_references(shmcore_segment *segment, uint32_t row)
 {
-    for (uint32_t shard = 0; shard < segment->file.view.shard_count; shard++)
-        if (block_drop_all_of(segment, shard, row) != 0 && errno == EBUSY)
+    const struct view *view = &segment->file.view;
+    for (uint32_t shard = 0; shard < view->shard_count; shard++)
+        if (process_has_entered(view, row, shard) && block_drop_all_of(segment, shard, row) != 0 &&
+            errno == EBUSY)
             return false;
     return true;
 }

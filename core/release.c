@@ -250,8 +250,10 @@ int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to)
     for (uint32_t number = 0; number < view->shard_count && result == 0; number++) {
         struct work work;
         struct record *record;
-        if (view->held[(size_t)number * view->row_count + from] == 0)
+        if (!process_has_entered(view, from, number) ||
+            view->held[(size_t)number * view->row_count + from] == 0)
             continue;
+        process_note_shard(view, to, number);
         if (!work_enter(&work, segment, number))
             return -1;
         struct walk walk = begin_walk(&work);

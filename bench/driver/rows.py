@@ -189,6 +189,8 @@ class Plan:
             for figure, words in ("turn", "in turn"), ("at-once", "at once"):
                 self._row(work, figure, f"attach and first allocate, {full} attached, {words}", "µs",
                           goals=(Goal(plus=300),))
+            if full == 1:
+                self._row(work, "fault", "one page fault in shared memory, of which an attach is a few dozen", "µs")
 
     # ------------------------------------------------------------ fork
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "process.h"
+
 static char sentence[512];
 
 const char *complain(const char *format, ...)
@@ -156,6 +158,9 @@ static const char *audit_held(const struct audit *audit)
         if (said != audit->held[row])
             return complain("row %u has %lu references in shard %u and held says %u", row,
                             (unsigned long)audit->held[row], audit->number, said);
+        if (said != 0 && !process_has_entered(view, row, audit->number))
+            return complain("row %u has %u references in shard %u and is not said to have been there", row,
+                            said, audit->number);
     }
     return NULL;
 }

@@ -77,6 +77,12 @@ FAULTS = {
         ("        lock_is_free(&segment->file.view.shards[number].lock); /* and then",
          "        true; /* and then"),
     ]),
+    "entered-unsaid": ("enter.c", "last: slab stays", [
+        ("        process_note_shard(&segment->file.view, segment->row, shard);\n", "        (void)shard;\n"),
+    ]),
+    "entered-unsaid-for-the-child": ("release.c", "fork: the parent", [
+        ("        process_note_shard(view, to, number);\n", ""),
+    ]),
     "slab-begun-later": ("work.c", "slab from the pool", [
         ("        piece->begin(&heap, work->shard, first, piece->slab_class);\n",
          "        transaction_end(&work->guarded, &transaction);\n"
