@@ -56,16 +56,16 @@ void *export_allocate(shmcore_segment *segment, struct export_source *source, ui
     return pointer;
 }
 
-bool export_class(const struct export_source *source, size_t bytes, uint32_t *slab_class, size_t *least,
-                  size_t *most)
+struct slab_book *const *export_in_use(const struct export_source *source, size_t bytes, size_t *least,
+                                       size_t *most)
 {
-    *slab_class = class_for(bytes, 0);
-    if (*slab_class >= SLAB_DATA_CLASSES || source->slab[*slab_class] == NULL)
-        return false;
-    const struct export_shape *shape = source->slab[*slab_class]->shape;
-    *least = *slab_class > 0 ? shape[-1].slot_bytes + 1 : 0; /* shapes lie in the order of their classes */
+    const uint32_t slab_class = class_for(bytes, 0);
+    if (slab_class >= SLAB_DATA_CLASSES || source->slab[slab_class] == NULL)
+        return NULL;
+    const struct export_shape *shape = source->slab[slab_class]->shape;
+    *least = slab_class > 0 ? shape[-1].slot_bytes + 1 : 0; /* shapes lie in the order of their classes */
     *most = shape->slot_bytes;
-    return true;
+    return &source->slab[slab_class];
 }
 
 /* ---------------------------------------------------------------- what a pointer is */
@@ -114,7 +114,7 @@ static bool look_up(const shmcore_segment *segment, const struct quantum *quanta
     const struct view *view = &segment->file.view;
     const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
     const struct quantum *entry = &quanta[quantum];
-    struct slab_book *book = quanta == view->quanta ? book_at(segment, offset) : NULL;
+    struct slab_book *book = quanta == view->quanta ? own_book(segment, offset) : NULL;
     uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
     *out = (struct found){.quantum = quantum};
     if (book != NULL) {
@@ -152,7 +152,7 @@ enum export_answer export_free(shmcore_segment *segment, void *pointer)
         return EXPORT_DONE; /* inherited: its room comes back with the process's end */
     if (UNLIKELY(!is_own(segment, offset)))
         return segment->tables_lost && is_process(segment, offset) ? EXPORT_DONE : EXPORT_NOT_OURS;
-    struct slab_book *book = book_at(segment, offset);
+    struct slab_book *book = own_book(segment, offset);
     if (book != NULL)
         return own_free_slot(segment, book, pointer) ? EXPORT_DONE : EXPORT_NOT_LIVE;
     if (UNLIKELY(!look_up(segment, view->quanta, offset, &found) || found.slab != NULL))

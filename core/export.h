@@ -7,6 +7,8 @@
  * and text is made of that when somebody asks. Blocks below SLOT_BYTES_END come from slabs of one label
  * and size that one thread allocates from without a lock; anybody may free. Larger ones are extents.
  *
+ * Most blocks are had and given back at once, see export_at_once.h.
+ *
  * These functions are called from inside malloc: they allocate nothing, keep no descriptor and leave errno
  * alone unless they say otherwise. Errors are left as a sentence for shmcore_error().
  */
@@ -26,14 +28,10 @@ bool export_label(shmcore_segment *segment, const char *text, size_t length, uin
 void *export_allocate(shmcore_segment *segment, struct export_source *source, uint64_t sequence, size_t bytes,
                       size_t alignment, unsigned flags);
 
-/* The same for a request whose class is known, from the slab that the source uses, if it has room at hand;
- * nothing is zeroed, and *sequence is one more then. NULL: ask export_allocate(). */
-void *export_take(struct export_source *source, uint32_t slab_class, uint64_t *sequence, size_t bytes);
-
-/* Requests of malloc() with *least to *most bytes come from slabs of the same class as one of `bytes`. False:
- * the source has no such slab. */
-bool export_class(const struct export_source *source, size_t bytes, uint32_t *slab_class, size_t *least,
-                  size_t *most);
+/* Where the slab in use is named that serves requests of malloc() with `bytes`, and all with *least to *most:
+ * for export_take(), as long as there is the source. NULL: it has no such slab. */
+struct slab_book *const *export_in_use(const struct export_source *source, size_t bytes, size_t *least,
+                                       size_t *most);
 
 /* What is it that this pointer points to? */
 enum export_answer {
@@ -42,10 +40,6 @@ enum export_answer {
     EXPORT_NOT_LIVE, /* not the start of a live block: freed twice, or an inner pointer */
 };
 enum export_answer export_free(shmcore_segment *segment, void *pointer);
-
-/* Frees a block that lies in a slab which the calling thread takes slots from. False: nothing was done, and
- * it may be anything: ask export_segment_of() and export_free(). */
-bool export_give(const void *pointer);
 
 /* Bytes that may be used, 0 when it is no live exported block of this process (or of a parent). */
 size_t export_usable(shmcore_segment *segment, const void *pointer);

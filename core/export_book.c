@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "handle.h"
 #include "os.h"
 
 #define CHUNK_BYTES ((uint64_t)64 << 10)
@@ -11,12 +12,13 @@ struct book_chunk {
     struct book_chunk *next;
 };
 
-_Thread_local uint64_t book_mark;
+_Thread_local uint64_t book_mark = BOOK_NO_MARK;
+struct book_shelf book_shelf;
 
 COLD uint64_t book_make_mark(void)
 {
     static _Atomic uint64_t last;
-    return book_mark = atomic_fetch_add(&last, 1) + 1;
+    return book_mark = atomic_fetch_add(&last, 1) + 1 + BOOK_NO_MARK;
 }
 
 static uint64_t table_bytes(const shmcore_segment *segment)
@@ -32,6 +34,11 @@ static bool have_table(shmcore_segment *segment)
     if (os_map_sparse(table_bytes(segment), &memory) != 0)
         return false;
     atomic_store_explicit(&segment->exports.books, memory, memory_order_release);
+    if (segment == segment_handles) {
+        book_shelf.from = (uintptr_t)segment->file.view.base;
+        book_shelf.books = memory;
+        atomic_store_explicit(&book_shelf.bytes, segment->file.view.capacity, memory_order_release);
+    }
     return true;
 }
 
@@ -43,7 +50,7 @@ static uint32_t kind_of(const struct export_shape *shape)
 
 static size_t bytes_of(uint32_t kind)
 {
-    return align_up(sizeof(struct slab_book) + (kind + 1) * 8 * 2 * sizeof(uint64_t), 64);
+    return align_up(sizeof(struct slab_book) + (kind + 1) * 8 * sizeof(struct book_word), 64);
 }
 
 /* Cuts a chunk into free books. */
@@ -76,7 +83,19 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
     memset(book, 0, bytes_of(kind));
     book->shape = shape;
     book->window = export_window(shape);
+    book->inverse = shape->inverse;
+    book->slot_bytes = shape->slot_bytes;
+    book->slots = shape->slots;
+    book->slack_bits = shape->slack_bits;
     return book;
+}
+
+void book_describe(struct slab_book *book, struct export_slab *slab)
+{
+    book->slab = slab;
+    book->data = (unsigned char *)slab + book->shape->data;
+    book->infos = export_info(slab, book->shape, 0);
+    book->shown = export_live_word(slab, 0);
 }
 
 void book_drop(shmcore_segment *segment, struct slab_book *book)
@@ -98,6 +117,8 @@ void book_enter(shmcore_segment *segment, uint32_t first, uint32_t count, struct
 void book_forget_all(shmcore_segment *segment)
 {
     struct export_heap *exports = &segment->exports;
+    if (segment == segment_handles)
+        atomic_store(&book_shelf.bytes, 0);
     void *table = atomic_exchange(&exports->books, NULL);
     if (table != NULL)
         os_unmap(table, table_bytes(segment));

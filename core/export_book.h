@@ -17,46 +17,43 @@
 
 #include "export_slots.h"
 #include "export_source.h"
-#include "handle.h"
+#include "shmcore.h"
 
 enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_DRAINED = 4 };
 
 struct slab_book {
-    struct export_slab *slab;
-    const struct export_shape *shape;
+    /* What is looked at each time, some of it a copy of what the shape says: one load less to wait for. */
+    unsigned char *data;     /* the first slot */
+    _Atomic uint32_t *infos; /* of the slab */
+    _Atomic uint64_t *shown; /* the slab's live bits, of which the book's are the original */
     _Atomic uint64_t thread; /* book_this_thread() of the one that takes slots; 0: none */
     uint64_t base, window;   /* the slab's sequences: so many from there on */
-    uint32_t hint;           /* a word of bits where a slot may be free */
-    uint32_t ready;          /* slots whose memory is reserved */
-    uint32_t used;           /* slots taken; what others freed counts until it is folded in */
+    uint64_t inverse;        /* of slot_bytes, see export_slot_of() */
+    uint32_t slot_bytes, slots, slack_bits;
+    uint32_t hint;          /* a word of bits where a slot may be free */
+    uint32_t ready;         /* slots whose memory is reserved */
+    uint32_t used;          /* slots taken; what others freed counts until it is folded in */
+    _Atomic bool in_use;    /* its thread takes slots from it, or is about to */
+    _Atomic uint32_t state; /* enum slab_state */
     uint32_t label, slab_class;
-    _Atomic uint32_t state;       /* enum slab_state */
-    _Atomic bool in_use;          /* its thread takes slots from it, or is about to */
+    const struct export_shape *shape;
+    struct export_slab *slab;
     struct export_source *source; /* of the thread */
     struct slab_book *next, *previous;
-    _Atomic uint64_t bits[]; /* live, then gone: what the slab's are copies of */
+    struct book_word {
+        _Atomic uint64_t live, gone; /* 64 slots: what the slab's bits are copies of */
+    } word[];
 };
-
-static inline _Atomic uint64_t *book_live_word(struct slab_book *book, uint32_t word)
-{
-    return &book->bits[word];
-}
-
-static inline _Atomic uint64_t *book_gone_word(struct slab_book *book, uint32_t word)
-{
-    return &book->bits[book->shape->words + word];
-}
 
 /* By the slab's thread, or with the heap's lock when it has none. */
 static inline uint64_t book_live_now(struct slab_book *book, uint32_t word)
 {
-    return atomic_load_explicit(book_live_word(book, word), memory_order_relaxed);
+    return atomic_load_explicit(&book->word[word].live, memory_order_relaxed);
 }
 static inline void book_set_live(struct slab_book *book, uint32_t word, uint64_t live)
 {
-    const struct export_slab *slab = book->slab;
-    atomic_store_explicit(book_live_word(book, word), live, memory_order_release);
-    atomic_store_explicit(export_live_word(slab, word), live, memory_order_release);
+    atomic_store_explicit(&book->word[word].live, live, memory_order_release);
+    atomic_store_explicit(&book->shown[word], live, memory_order_release);
 }
 
 /* Can a block with that sequence be noted in the slab? */
@@ -65,28 +62,48 @@ static inline bool book_is_in_window(const struct slab_book *book, uint64_t sequ
     return sequence - book->base < book->window;
 }
 
-/* A number that no other thread has or had. */
+/* A number that no other thread has or had; BOOK_NO_MARK: the thread has never taken a slot. */
+#define BOOK_NO_MARK UINT64_C(1)
 extern _Thread_local uint64_t book_mark;
 uint64_t book_make_mark(void);
 static inline uint64_t book_this_thread(void)
 {
-    return LIKELY(book_mark != 0) ? book_mark : book_make_mark();
+    return LIKELY(book_mark != BOOK_NO_MARK) ? book_mark : book_make_mark();
+}
+
+/* The slot whose block begins at the pointer, which may be any; book->slots: there is none. */
+static inline uint32_t book_slot_of(const struct slab_book *book, const void *pointer)
+{
+    const uint64_t inside = (uint64_t)((const unsigned char *)pointer - book->data);
+    const uint32_t slot = (uint32_t)(inside * book->inverse >> EXPORT_INVERSE_SHIFT);
+    return LIKELY(slot < book->slots && (uint64_t)slot * book->slot_bytes == inside) ? slot : book->slots;
 }
 
 /* With the heap locked. Its bits are zero. NULL: no memory. */
 struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *shape);
 void book_drop(shmcore_segment *segment, struct slab_book *book);
+/* The same: from now on it is the book of this slab. */
+void book_describe(struct slab_book *book, struct export_slab *slab);
 
 /* With the heap locked: what lies in these quanta is the slab of this book, or of none (NULL). */
 void book_enter(shmcore_segment *segment, uint32_t first, uint32_t count, struct slab_book *book);
 
-/* The book of the slab that the offset lies in; NULL: there is none of this process's. The offset is in the
- * segment. */
-static inline struct slab_book *book_at(const shmcore_segment *segment, uint64_t offset)
+/* The books of the segment that was opened first: most processes have no other. */
+struct book_shelf {
+    uintptr_t from;
+    _Atomic uintptr_t bytes;            /* of the segment; 0: there are no books. Stored last */
+    _Atomic(struct slab_book *) *books; /* [quantum] */
+};
+extern struct book_shelf book_shelf;
+
+/* The book of the slab there that the pointer lies in; NULL: it lies in none of this process's. */
+static inline struct slab_book *book_at_once(const void *pointer)
 {
-    _Atomic(struct slab_book *) *table = atomic_load_explicit(&segment->exports.books, memory_order_acquire);
-    return LIKELY(table != NULL) ? atomic_load_explicit(&table[offset >> QUANTUM_SHIFT], memory_order_acquire)
-                                 : NULL;
+    const uintptr_t bytes = atomic_load_explicit(&book_shelf.bytes, memory_order_acquire);
+    const uintptr_t inside = (uintptr_t)pointer - book_shelf.from;
+    return LIKELY(inside < bytes)
+               ? atomic_load_explicit(&book_shelf.books[inside >> QUANTUM_SHIFT], memory_order_acquire)
+               : NULL;
 }
 
 /* Nobody uses them any more: the segment is closed, or this is a forked child, whose parent's they are. */

@@ -9,6 +9,16 @@
 #define SHM_EXPORT_OWN_H
 
 #include "export_book.h"
+#include "handle.h"
+
+/* The book of the slab that the offset lies in; NULL: there is none of this process's. The offset is in the
+ * segment. */
+static inline struct slab_book *own_book(const shmcore_segment *segment, uint64_t offset)
+{
+    _Atomic(struct slab_book *) *table = atomic_load_explicit(&segment->exports.books, memory_order_acquire);
+    return LIKELY(table != NULL) ? atomic_load_explicit(&table[offset >> QUANTUM_SHIFT], memory_order_acquire)
+                                 : NULL;
+}
 
 /* The lock of this process's heap of extents and of its lists of slabs. */
 void own_lock(shmcore_segment *segment);

@@ -132,7 +132,7 @@ static struct slab_book *make_slab(shmcore_segment *segment, const struct export
     slab->label = book->label = source->label;
     slab->touched = (flags & EXPORT_TOUCH) != 0;
     slab->base = book->base = sequence;
-    book->slab = slab;
+    book_describe(book, slab);
     book->ready = slab->touched ? shape->slots : 0;
     mark_slab(segment, first, slab, shape->quanta, flags);
     book_enter(segment, first, shape->quanta, book);
@@ -159,7 +159,7 @@ static struct region_run remove_slab(shmcore_segment *segment, struct slab_book 
 static bool is_empty(struct slab_book *book)
 {
     for (uint32_t word = 0; word < book->shape->words; word++)
-        if ((atomic_load(book_live_word(book, word)) & ~atomic_load(book_gone_word(book, word))) != 0)
+        if ((atomic_load(&book->word[word].live) & ~atomic_load(&book->word[word].gone)) != 0)
             return false;
     return true;
 }
@@ -168,12 +168,12 @@ static bool is_empty(struct slab_book *book)
 static void take_back(struct slab_book *book)
 {
     for (uint32_t word = 0; word < book->shape->words; word++) {
-        const uint64_t gone = atomic_load(book_gone_word(book, word)), live = book_live_now(book, word);
+        const uint64_t gone = atomic_load(&book->word[word].gone), live = book_live_now(book, word);
         if (gone == 0)
             continue;
         book_set_live(book, word, live & ~gone);
         atomic_fetch_and(export_gone_word(book->slab, book->shape, word), ~gone);
-        atomic_fetch_and(book_gone_word(book, word), ~gone);
+        atomic_fetch_and(&book->word[word].gone, ~gone);
         book->used -= (uint32_t)__builtin_popcountll(live & gone);
         book->hint = word;
     }
@@ -274,6 +274,8 @@ COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_sou
     if (found != NULL)
         make_active(found, source);
     own_unlock(segment);
+    if (found == NULL && book != NULL)
+        claim(segment, book); /* stays the one in use, and may have room again before the next look */
     return found;
 }
 
@@ -324,7 +326,7 @@ static COLD void slab_changed(shmcore_segment *segment, struct slab_book *book, 
     const int kept_errno = errno;
     struct region_run run = {0, 0};
     own_lock(segment);
-    if (book_at(segment, view_offset(&segment->file.view, pointer)) ==
+    if (own_book(segment, view_offset(&segment->file.view, pointer)) ==
         book) { /* else another thread was first */
         if (atomic_load(&book->state) == SLAB_FULL) {
             atomic_store(&book->state, SLAB_PARTIAL);
@@ -345,7 +347,7 @@ static COLD void drain(shmcore_segment *segment, struct slab_book *book, const v
 {
     const int kept_errno = errno;
     own_lock(segment);
-    if (book_at(segment, view_offset(&segment->file.view, pointer)) == book &&
+    if (own_book(segment, view_offset(&segment->file.view, pointer)) == book &&
         atomic_load(&book->state) == SLAB_ACTIVE && book->slab->touched == 0 && is_empty(book)) {
         atomic_store(&book->state, SLAB_DRAINED);
         if (atomic_load(&book->in_use))

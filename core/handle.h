@@ -8,12 +8,10 @@
  *   blocks.c   named blocks: allocate, join, find
  *   release.c  named blocks: deallocate, one or all of a process
  *   export.c   blocks of one process, visible to all; export_extent.c, export_slab.c, and its slots in
- *              export_slot.c; what this process alone knows of its slabs: export_book.c
- *   forked.c   what a fork does to all of these; forked_run.c   to a run of exported blocks; inherited.c what
- *              it left in a child
- *   reap.c     what dead processes held is given back
- *   visit.c    reading: for_each, block_of, find among exported blocks
- *   collect.c  segments as files: list, collect, remove
+ *              export_slot.c, which export_at_once.h is a part of; what this process alone knows of its
+ * slabs: export_book.c forked.c   what a fork does to all of these; forked_run.c   to a run of exported
+ * blocks; inherited.c what it left in a child reap.c     what dead processes held is given back visit.c
+ * reading: for_each, block_of, find among exported blocks collect.c  segments as files: list, collect, remove
  *   naming.c   shmcore_shim_*
  *
  * Nobody else includes this header; the preload uses shmcore.h and export.h.
@@ -133,15 +131,6 @@ shmcore_segment *segment_handle(uint32_t index);
 
 /* The open segment whose mapping holds the pointer, or NULL. */
 shmcore_segment *segment_of_pointer(const void *pointer);
-
-/* The same, without a call for the one that was opened first: most processes have no other. */
-static inline shmcore_segment *segment_of_pointer_at_once(const void *pointer)
-{
-    shmcore_segment *first = &segment_handles[0];
-    const uint64_t inside = (uint64_t)((const unsigned char *)pointer - first->file.view.base);
-    return LIKELY(inside < first->file.view.capacity && first->opens > 0) ? first
-                                                                          : segment_of_pointer(pointer);
-}
 
 /* shmcore_open() of a segment that is there: one that is not, or is not ready, is not made. */
 shmcore_segment *segment_join(const char *name, const shmcore_traits *traits);

@@ -8,10 +8,9 @@
 #include "export.h"
 #include "private.h"
 #include "real.h"
+#include "standing.h"
 
 enum { DONTNEED_LOCKED = 24 /* MADV_DONTNEED_LOCKED, Linux 5.18 */ };
-
-_Atomic bool advice_changed_protection;
 
 /* The pages keep their memory: giving it back would let a later touch fail on a full file system. */
 static void forget(shmcore_segment *segment, void *address, size_t bytes)
@@ -74,7 +73,7 @@ int advice_protect(void *address, size_t bytes, int protection)
 {
     struct arena *arena = private_alter_begin(address, bytes);
     if (arena == NULL && export_segment_of(address) != NULL)
-        atomic_store_explicit(&advice_changed_protection, true, memory_order_relaxed);
+        standing_be_wary();
     const int result = real.mprotect(address, bytes, protection);
     private_alter_end(arena);
     return result;
@@ -83,7 +82,7 @@ int advice_protect(void *address, size_t bytes, int protection)
 /* Extents have their last page for themselves, slots may share it. */
 void advice_free_of_protection(const void *block)
 {
-    if (!advice_has_protected())
+    if (LIKELY(standing_is_usual()))
         return;
     shmcore_segment *segment = export_segment_of(block);
     const size_t bytes = segment != NULL ? export_left(segment, block) : 0;

@@ -15,15 +15,9 @@
 /* For addresses that router_owns(); the rules of madvise(2). */
 int advice_take(void *address, size_t bytes, int advice);
 
-/* The same for mprotect(2): it is noted what was changed. */
+/* The same for mprotect(2). From then on this process is wary (standing.h): a block that is freed may have to
+ * be freed of its protection as well. */
 int advice_protect(void *address, size_t bytes, int protection);
-
-/* Has that ever been done? Else no block need be freed of it. */
-extern _Atomic bool advice_changed_protection;
-static inline bool advice_has_protected(void)
-{
-    return UNLIKELY(atomic_load_explicit(&advice_changed_protection, memory_order_relaxed));
-}
 
 /* Before a block is freed: whoever gets its memory next expects to read and write it. */
 void advice_free_of_protection(const void *block);

@@ -79,10 +79,16 @@ static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
     return pointer;
 }
 
+static NEVER_INLINE void *unready_malloc(size_t bytes, const void *caller)
+{
+    void *pointer = router_take_further_on(caller, POLICY_CALL_MALLOC, bytes);
+    return pointer != NULL ? pointer : undecided_malloc(bytes, caller);
+}
+
 static NEVER_INLINE void *watched_malloc(size_t bytes, const void *caller)
 {
     void *pointer = router_take(caller, POLICY_CALL_MALLOC, bytes);
-    return LIKELY(pointer != NULL) ? pointer : undecided_malloc(bytes, caller);
+    return LIKELY(pointer != NULL) ? router_settled(pointer) : unready_malloc(bytes, caller);
 }
 
 static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void *caller)
@@ -98,10 +104,17 @@ static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void
     return pointer;
 }
 
+static NEVER_INLINE void *unready_calloc(size_t count, size_t each, const void *caller)
+{
+    void *pointer = router_take_further_on(caller, POLICY_CALL_CALLOC, count * each);
+    return pointer != NULL ? memset(pointer, 0, count * each) : undecided_calloc(count, each, caller);
+}
+
 static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *caller)
 {
     void *pointer = router_take(caller, POLICY_CALL_CALLOC, count * each);
-    return LIKELY(pointer != NULL) ? memset(pointer, 0, count * each) : undecided_calloc(count, each, caller);
+    return LIKELY(pointer != NULL) ? memset(router_settled(pointer), 0, count * each)
+                                   : unready_calloc(count, each, caller);
 }
 
 static NEVER_INLINE void *watched_first_realloc(size_t bytes, const void *caller)
@@ -155,13 +168,22 @@ static NEVER_INLINE void recorded_free(void *pointer, const void *caller)
     let_go(pointer, caller);
 }
 
-/* Where nothing is recorded it is the router's pointers that are watched. */
+static NEVER_INLINE void unready_free(enum export_given given, void *pointer, const void *caller)
+{
+    if (router_given(given, pointer))
+        return;
+    if (runtime.recording)
+        recorded_free(pointer, caller);
+    else /* it is only the router's pointers that are watched */
+        router_free(pointer, caller);
+}
+
+/* Where something is recorded the process is wary, and no block is given back at once. */
 static NEVER_INLINE void watched_free(void *pointer, const void *caller)
 {
-    if (UNLIKELY(runtime.recording))
-        recorded_free(pointer, caller);
-    else
-        router_free(pointer, caller);
+    const enum export_given given = router_give(pointer);
+    if (UNLIKELY(given != EXPORT_GIVEN || router_has_deferred()))
+        unready_free(given, pointer, caller);
 }
 
 /* `next` is for what no rule takes. */

@@ -32,11 +32,13 @@ static void *routed(const struct request *request)
     void *pointer = NULL;
     if (LIKELY(request->bytes < runtime.rule_floor) || site_passes(request->caller) || operator_is_replaced())
         return NULL;
-    if (request->alignment == 0)
-        pointer = router_take(request->caller, request->call, request->bytes);
-    if (pointer != NULL || router_allocate(request, &pointer))
-        return pointer;
-    return NULL;
+    if (request->alignment == 0) {
+        pointer = router_take(request->caller, POLICY_CALL_NEW, request->bytes);
+        if (LIKELY(pointer != NULL))
+            return router_settled(pointer);
+        pointer = router_take_further_on(request->caller, POLICY_CALL_NEW, request->bytes);
+    }
+    return pointer != NULL || router_allocate(request, &pointer) ? pointer : NULL;
 }
 
 /* What the program's own operator new asks of malloc is recorded there. */
@@ -162,7 +164,8 @@ static void delete_any(enum operator_id id, void *pointer, size_t second, size_t
     if (UNLIKELY(router_owns(pointer)) && !operator_is_replaced()) {
         if (runtime.recording)
             recorder_freeing(pointer);
-        router_free(pointer, caller);
+        if (!router_given(router_give(pointer), pointer))
+            router_free(pointer, caller);
         return;
     }
     delete_function *next = (delete_function *)operator_next(id);

@@ -10,6 +10,7 @@
 #include "advice.h"
 #include "code.h"
 #include "error.h"
+#include "export.h"
 #include "log.h"
 #include "merger.h"
 #include "os.h"
@@ -19,14 +20,10 @@
 #include "thread.h"
 #include "verdict.h"
 
-static uint32_t always_alive;
-const volatile uint32_t *router_alive = &always_alive;
-
 static struct {
     const struct policy *policy;
     bool checks;  /* for `shmpreload check`: nothing is served */
     bool records; /* every call is to be seen */
-    uint32_t *alive;
     const char *program;
     bool child;    /* of a fork: leaves the last word to the parent */
     bool adopting; /* the parent has a part in its segments: it is no child of _Fork itself */
@@ -115,7 +112,7 @@ static bool allocate(const struct request *request, void **out, bool *created)
     }
     if (UNLIKELY(!site_known(request->caller, &site)))
         site = first_look(request->caller);
-    if (site == NULL || UNLIKELY(!router_is_adopted()))
+    if (site == NULL || UNLIKELY(!standing_is_adopted()))
         return false;
     router_enter();
     const bool served = route(site, request, out, created);
@@ -127,6 +124,17 @@ bool router_allocate(const struct request *request, void **out)
 {
     bool created;
     return allocate(request, out, &created);
+}
+
+void *router_take_further_on(const void *caller, enum policy_call call, size_t bytes)
+{
+    const struct thread_shortcut *shortcut = shortcut_for(caller, call, bytes);
+    if (shortcut == NULL || !router_is_at_ease())
+        return NULL;
+    router_enter();
+    void *pointer = export_take_further_on(shortcut->in_use, shortcut->sequence, bytes);
+    router_leave();
+    return pointer;
 }
 
 void router_pass_next(bool pass)
@@ -242,7 +250,7 @@ COLD void router_free_deferred(void)
         while (list != NULL) {
             struct thread_deferred *older = list->older;
             const uint32_t count = (uint32_t)least(atomic_load(&list->count), THREAD_DEFERRED_EACH);
-            for (uint32_t i = 0; i < count && router_is_adopted(); i++) {
+            for (uint32_t i = 0; i < count && standing_is_adopted(); i++) {
                 if (is_ours(list->entry[i].pointer))
                     release(list->entry[i].pointer, list->entry[i].caller);
             }
@@ -266,33 +274,44 @@ static COLD void free_otherwise(void *pointer, const void *caller)
         return;
     }
     router_enter();
-    if (LIKELY(router_is_adopted()))
+    if (LIKELY(standing_is_adopted()))
         release(pointer, caller);
     router_leave();
-}
-
-/* Of no slab of this thread's. Nothing in any segment is protected. False: it lies in none. */
-static NEVER_INLINE bool release_routed(void *pointer, const void *caller)
-{
-    shmcore_segment *segment = export_segment_of(pointer);
-    if (UNLIKELY(segment == NULL))
-        return false;
-    const enum export_answer answer = export_free(segment, pointer);
-    if (UNLIKELY(answer != EXPORT_DONE))
-        release_otherwise(segment, answer, pointer, caller);
-    return true;
 }
 
 void router_free(void *pointer, const void *caller)
 {
     bool done = false;
-    if (LIKELY(thread_self.inside == 0 && router_is_adopted() && !advice_has_protected())) {
-        router_enter_first();
-        done = export_give(pointer) || release_routed(pointer, caller);
-        router_leave_last();
+    if (LIKELY(thread_self.inside == 0 && standing_is_adopted())) {
+        router_enter();
+        shmcore_segment *segment = export_segment_of(pointer);
+        done = segment != NULL;
+        if (LIKELY(done))
+            release_in(segment, pointer, caller);
+        router_leave();
     }
     if (UNLIKELY(!done))
         free_otherwise(pointer, caller);
+}
+
+COLD void *router_settle(void *pointer)
+{
+    if (thread_self.inside == 0)
+        router_free_deferred();
+    return pointer;
+}
+
+bool router_finish_giving(enum export_given given, const void *pointer)
+{
+    if (given == EXPORT_GIVEN_LAST) {
+        router_enter();
+        if (LIKELY(standing_is_adopted()))
+            export_emptied(pointer);
+        router_leave();
+    }
+    if (router_has_deferred())
+        router_settle(NULL);
+    return given != EXPORT_REFUSED;
 }
 
 size_t router_usable_size(const void *pointer)
@@ -343,7 +362,7 @@ static bool resize_in_place(void *pointer, size_t bytes)
 {
     router_enter();
     shmcore_segment *segment = export_segment_of(pointer);
-    const bool resized = segment != NULL ? router_is_adopted() && export_resize(segment, pointer, bytes)
+    const bool resized = segment != NULL ? standing_is_adopted() && export_resize(segment, pointer, bytes)
                                          : private_fits(pointer, bytes);
     router_leave();
     return resized;
@@ -392,18 +411,14 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
     verdict_begin(policy, settings->rank);
     private_set_hold((unsigned)settings->hold);
     router.program = program;
-    router.alive = os_wiped_on_fork();
-    if (router.alive == NULL)
-        router.alive = &always_alive;
-    *router.alive = ROUTER_ALIVE;
-    router_alive = router.alive;
+    standing_begin();
     router.policy = policy;
 }
 
 void router_fork_prepare(void)
 {
     router_enter();
-    router.adopting = router_is_adopted();
+    router.adopting = standing_is_adopted();
     site_lock();
     serve_fork_prepare();
 }
@@ -421,7 +436,7 @@ void router_fork_child(void)
     thread_after_fork();
     merger_after_fork();
     if (router.adopting)
-        *router.alive = ROUTER_ALIVE;
+        standing_adopt();
     router.child = true;
     site_unlock_in_child();
     router_leave();
@@ -429,7 +444,7 @@ void router_fork_child(void)
 
 bool router_end(void)
 {
-    if (router.policy == NULL || !router_is_adopted())
+    if (router.policy == NULL || !standing_is_adopted())
         return false;
     router_enter();
     pending_drain(release_pending);

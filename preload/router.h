@@ -15,6 +15,7 @@
 #include "layout.h"
 #include "serve.h"
 #include "shortcut.h"
+#include "standing.h"
 #include "thread.h"
 
 /* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it.
@@ -62,43 +63,73 @@ static inline void router_leave(void)
         router_free_deferred();
 }
 
-/* The same where it is known that the thread was not inside before: nothing is read. */
+/* The same where it is known that the thread was not inside before: nothing is read. What was freed meanwhile
+ * still waits then, see router_settled(). */
 static inline void router_enter_first(void)
 {
-    thread_self.inside = 1;
+    thread_self.occupied = THREAD_INSIDE_ONCE;
     atomic_signal_fence(memory_order_seq_cst);
 }
 
 static inline void router_leave_last(void)
 {
     atomic_signal_fence(memory_order_seq_cst);
-    thread_self.inside = 0;
-    if (UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL))
-        router_free_deferred();
+    thread_self.occupied = 0;
 }
 
-/* A page that is zero after a fork of any kind. */
-#define ROUTER_ALIVE UINT32_C(0x616c6976)
-extern const volatile uint32_t *router_alive;
-
-/* False in a child made by _Fork or a raw clone, which ran none of our handlers. */
-static inline bool router_is_adopted(void)
+static inline bool router_has_deferred(void)
 {
-    return *router_alive == ROUTER_ALIVE;
+    return UNLIKELY(atomic_load_explicit(&thread_self.deferred, memory_order_relaxed) != NULL);
+}
+
+/* The pointer; frees what waits. */
+void *router_settle(void *pointer);
+static inline void *router_settled(void *pointer)
+{
+    return LIKELY(!router_has_deferred()) ? pointer : router_settle(pointer);
+}
+
+/* Is nothing in the way of what can be done at once? */
+static inline bool router_is_at_ease(void)
+{
+    return LIKELY(thread_self.occupied == 0 && standing_is_usual());
 }
 
 /* As router_allocate(), in a moment, for a request like one that was decided before (shortcut.h); its bytes
- * are as they are. NULL: ask router_allocate(). */
-static inline void *router_take(const void *caller, enum policy_call call, size_t bytes)
+ * are as they are. NULL: ask router_take_further_on(); else the pointer is to be router_settled().
+ *
+ * In this and the next one nothing is called, so that what calls them last needs no frame. */
+static inline __attribute__((always_inline)) void *router_take(const void *caller, enum policy_call call,
+                                                               size_t bytes)
 {
     const struct thread_shortcut *shortcut = shortcut_for(caller, call, bytes);
-    if (UNLIKELY(shortcut == NULL || thread_self.inside != 0 || thread_self.pass_next ||
-                 !router_is_adopted()))
+    if (UNLIKELY(shortcut == NULL || !router_is_at_ease()))
         return NULL;
     router_enter_first();
-    void *pointer = shortcut_take(shortcut, bytes);
+    void *pointer = export_take(shortcut->in_use, shortcut->sequence, bytes);
     router_leave_last();
     return pointer;
+}
+
+/* The same, not at hand but in the slab in use. NULL: ask router_allocate(). */
+void *router_take_further_on(const void *caller, enum policy_call call, size_t bytes);
+
+/* As router_free(), in a moment, for what lies in slabs of this thread's. To be router_given() then. */
+static inline __attribute__((always_inline)) enum export_given router_give(const void *pointer)
+{
+    if (UNLIKELY(!router_is_at_ease()))
+        return EXPORT_REFUSED;
+    router_enter_first();
+    const enum export_given given = export_give(pointer);
+    router_leave_last();
+    return given;
+}
+
+/* False: it was refused, ask router_free(). */
+bool router_finish_giving(enum export_given given, const void *pointer);
+static inline bool router_given(enum export_given given, const void *pointer)
+{
+    return LIKELY(given == EXPORT_GIVEN && !router_has_deferred()) || router_finish_giving(given, pointer);
 }
 
 /* At bring-up. */

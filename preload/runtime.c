@@ -27,6 +27,7 @@
 #include "real.h"
 #include "recorder.h"
 #include "router.h"
+#include "standing.h"
 #include "steps.h"
 #include "thread.h"
 
@@ -155,8 +156,10 @@ static __attribute__((constructor)) void bring_up(void)
     thread_begin();
     if (policy != NULL)
         router_begin(policy, &settings, program_path);
-    if (recording)
+    if (recording) {
+        standing_be_wary();
         recorder_begin(&settings, program_path);
+    }
     if (os_on_fork(fork_prepare, fork_parent, fork_child) != 0)
         return;
     if (policy != NULL)

@@ -14,14 +14,16 @@
 #ifndef SHM_SHORTCUT_H
 #define SHM_SHORTCUT_H
 
-#include "export.h"
+#include "config/policy.h"
+#include "export_at_once.h"
 #include "serve.h"
 #include "thread.h"
 
-/* NULL: the request has to go the long way. The thread is inside the shim. */
-static inline void *shortcut_take(const struct thread_shortcut *shortcut, size_t bytes)
+/* Where it is kept. `call` is known when this is compiled. */
+static inline uint32_t shortcut_place(const void *caller, enum policy_call call)
 {
-    return export_take(shortcut->source, shortcut->slab_class, shortcut->sequence, bytes);
+    return (uint32_t)__builtin_ctz(call) * THREAD_SHORTCUTS +
+           (uint32_t)((uintptr_t)caller % THREAD_SHORTCUTS);
 }
 
 /* That of a request, which has no alignment. NULL: there is none. */
@@ -31,9 +33,8 @@ static inline const struct thread_shortcut *shortcut_for(const void *caller, enu
     const struct thread_shortcut *shortcuts = thread_self.shortcuts;
     if (UNLIKELY(shortcuts == NULL))
         return NULL;
-    const struct thread_shortcut *shortcut = &shortcuts[(uintptr_t)caller % THREAD_SHORTCUTS];
+    const struct thread_shortcut *shortcut = &shortcuts[shortcut_place(caller, call)];
     return LIKELY(shortcut->caller == caller && bytes - shortcut->least <= shortcut->span &&
-                  shortcut->call == call &&
                   shortcut->generation == atomic_load_explicit(&site_generation, memory_order_relaxed))
                ? shortcut
                : NULL;

@@ -49,20 +49,30 @@ struct thread_deferred {
 };
 
 /* Requests that were decided before: see shortcut.h. */
-#define THREAD_SHORTCUTS 64u
+#define THREAD_SHORTCUTS      64u
+#define THREAD_SHORTCUT_KINDS 5u /* of calls: POLICY_CALL_ANY has so many bits */
 struct thread_shortcut {
     const void *caller;  /* return address; NULL: none */
     uint64_t generation; /* site_generation then */
     size_t least, span;  /* bytes: least … least + span */
-    struct export_source *source;
+    struct slab_book *const *in_use;
     uint64_t *sequence;
-    enum policy_call call;
-    uint32_t slab_class;
+    uint64_t unused[2]; /* up to a power of two */
 };
 
+#define THREAD_INSIDE_ONCE UINT64_C(1) /* `occupied`: inside is 1, pass_next 0 */
+
 struct thread {
-    unsigned inside;   /* > 0: in the shim: allocations go to the next allocator */
-    bool pass_next;    /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
+    union {
+        struct {
+            uint32_t inside; /* > 0: in the shim: allocations go to the next allocator */
+            uint32_t
+                pass_next; /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
+        };
+        /* One look says that both are 0. It waits for a store of a half of it to reach the cache, so who is
+         * in a hurry stores both, too. */
+        uint64_t occupied;
+    };
     uint32_t children; /* threads it has created */
     _Atomic(struct thread_deferred *) deferred;
     char number[THREAD_NUMBER_BYTES]; /* "" for the first thread, else "2", "2.1", … */
@@ -73,7 +83,7 @@ struct thread {
     size_t chunk_left;
     void *mappings;                    /* list of what to unmap at the end */
     struct record_memory *record;      /* what the recorder keeps for this thread; NULL: nothing yet */
-    struct thread_shortcut *shortcuts; /* [THREAD_SHORTCUTS]; NULL: none yet */
+    struct thread_shortcut *shortcuts; /* [THREAD_SHORTCUT_KINDS][THREAD_SHORTCUTS]; NULL: none yet */
     struct site_stack *stacks;         /* for site_on_stack(); NULL: none yet */
 };
 

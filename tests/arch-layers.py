@@ -28,7 +28,7 @@ FACADE = {"blocks", "collect", "enter", "export", "export_book", "export_extent"
           "private_ground", "private_pass", "private_show", "reap", "regions", "release", "store", "visit", "work"}
 
 PRELOAD_FROM_CORE = {"core/" + name + ".h"
-                     for name in ("base", "error", "export", "forked", "label", "layout", "os", "private",
+                     for name in ("base", "error", "export", "export_at_once", "forked", "label", "layout", "os", "private",
                                "registry", "shmcore")}
 
 CONDITIONS_ALLOWED = {"core/base.h", "core/os.c"}

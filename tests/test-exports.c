@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "export.h"
+#include "export_at_once.h"
 #include "export_source.h"
 #include "label.h"
 
@@ -41,7 +42,10 @@ static void *make(struct export_source *source, uint64_t sequence, size_t bytes)
 /* As the preload frees. */
 static enum export_answer release(void *block)
 {
-    return export_give(block) ? EXPORT_DONE : export_free(segment, block);
+    const enum export_given given = export_give(block);
+    if (given == EXPORT_GIVEN_LAST)
+        export_emptied(block);
+    return given != EXPORT_REFUSED ? EXPORT_DONE : export_free(segment, block);
 }
 
 struct listing {
@@ -166,16 +170,16 @@ static void nothing_there(void **state)
     struct export_source source = source_of("nothing");
     unsigned char *block = make(&source, 0, 100), *other = make(&source, 1, 100);
     (void)state;
-    assert_false(export_give(block + 1));
-    assert_false(export_give(block + 16));
+    assert_int_equal(export_give(block + 1), EXPORT_REFUSED);
+    assert_int_equal(export_give(block + 16), EXPORT_REFUSED);
     assert_int_equal(export_free(segment, block + 16), EXPORT_NOT_LIVE);
     assert_int_equal(export_free(segment, (void *)((uintptr_t)block & ~(uintptr_t)0xffff)), EXPORT_NOT_LIVE);
     assert_int_equal(release(block), EXPORT_DONE);
-    assert_false(export_give(block));
+    assert_int_equal(export_give(block), EXPORT_REFUSED);
     assert_int_equal(export_free(segment, block), EXPORT_NOT_LIVE);
     assert_int_equal(export_free(segment, other), EXPORT_DONE); /* the slow way does as well */
     assert_int_equal(export_free(segment, other), EXPORT_NOT_LIVE);
-    assert_false(export_give(other));
+    assert_int_equal(export_give(other), EXPORT_REFUSED);
     export_retire(segment, &source);
 }
 
@@ -185,13 +189,13 @@ static void classes(void **state)
     (void)state;
     struct export_source source = source_of("classes");
     for (size_t bytes = 0; bytes < 32 * 1024; bytes += bytes < 2000 ? 1 : 37) {
-        uint32_t slab_class;
         size_t least, most;
         void *block = make(&source, bytes, bytes);
-        assert_true(export_class(&source, bytes, &slab_class, &least, &most));
+        struct slab_book *const *in_use = export_in_use(&source, bytes, &least, &most);
+        assert_non_null(in_use);
         assert_in_range(bytes, least, most);
         uint64_t sequence = 100000 + bytes;
-        void *same = export_take(&source, slab_class, &sequence, most);
+        void *same = export_take(in_use, &sequence, most);
         assert_int_equal(sequence, 100000 + bytes + (same != NULL));
         if (same != NULL) {
             assert_true(export_usable(segment, same) == export_usable(segment, block));
@@ -206,8 +210,7 @@ static void classes(void **state)
         }
     }
     size_t least, most;
-    uint32_t slab_class;
-    assert_false(export_class(&source, 40000, &slab_class, &least, &most));
+    assert_null(export_in_use(&source, 40000, &least, &most));
     export_retire(segment, &source);
 }
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Exported blocks that can be had and given back in a moment: slots of a slab that the calling thread takes
+ * slots from. Inline, and every instruction counts: each malloc() and free() that is routed comes by.
+ *
+ * What is not at hand is refused, and nothing is done then: the caller asks export.h.
+ */
+#ifndef SHM_EXPORT_AT_ONCE_H
+#define SHM_EXPORT_AT_ONCE_H
+
+#include "export_book.h"
+
+/* The slot is vacant, and `live` is its word of bits. Readers see the info with the live bit. */
+static inline void *export_take_slot(struct slab_book *book, uint32_t slot, uint64_t live, uint64_t delta,
+                                     size_t bytes)
+{
+    const uint32_t info = (uint32_t)(delta << book->slack_bits | (book->slot_bytes - bytes));
+    atomic_store_explicit(&book->infos[slot], info, memory_order_relaxed);
+    book_set_live(book, slot / 64, live | (uint64_t)1 << slot % 64);
+    book->used++;
+    return book->data + (size_t)slot * book->slot_bytes;
+}
+
+/* From the slab in use, of whose class the request is; nothing is zeroed, and *sequence is one more then.
+ * NULL: there may be one further on, see export_take_further_on(). */
+static inline void *export_take(struct slab_book *const *in_use, uint64_t *sequence, size_t bytes)
+{
+    struct slab_book *book = *in_use;
+    if (UNLIKELY(book == NULL))
+        return NULL;
+    const uint32_t word = book->hint;
+    const uint64_t live = book_live_now(book, word), delta = *sequence - book->base;
+    if (UNLIKELY(~live == 0 || delta >= book->window))
+        return NULL;
+    const uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(~live);
+    if (UNLIKELY(slot >= book->ready)) /* or there is no such slot: the last word has too many bits */
+        return NULL;
+    ++*sequence;
+    return export_take_slot(book, slot, live, delta, bytes);
+}
+
+enum export_given {
+    EXPORT_REFUSED, /* it may be anything */
+    EXPORT_GIVEN,
+    EXPORT_GIVEN_LAST /* and export_emptied() is to be called with the pointer */
+};
+
+/* To a slab that has the calling thread. */
+static inline enum export_given export_give_to(struct slab_book *book, const void *pointer)
+{
+    const uint32_t slot = book_slot_of(book, pointer), word = slot / 64;
+    if (UNLIKELY(slot >= book->slots))
+        return EXPORT_REFUSED;
+    const uint64_t bit = (uint64_t)1 << slot % 64, live = book_live_now(book, word);
+    const uint64_t alive = live & ~atomic_load_explicit(&book->word[word].gone, memory_order_relaxed);
+    if (UNLIKELY((alive & bit) == 0))
+        return EXPORT_REFUSED;
+    book_set_live(book, word, live & ~bit);
+    book->hint = word;
+    book->used--;
+    return LIKELY(atomic_load_explicit(&book->in_use, memory_order_relaxed) || alive != bit)
+               ? EXPORT_GIVEN
+               : EXPORT_GIVEN_LAST;
+}
+
+static inline enum export_given export_give(const void *pointer)
+{
+    struct slab_book *book = book_at_once(pointer);
+    if (UNLIKELY(book == NULL || atomic_load_explicit(&book->thread, memory_order_relaxed) != book_mark))
+        return EXPORT_REFUSED;
+    return export_give_to(book, pointer);
+}
+
+/* A slot elsewhere in the slab in use. NULL: ask export_allocate(). */
+void *export_take_further_on(struct slab_book *const *in_use, uint64_t *sequence, size_t bytes);
+
+/* The slab that the pointer lies in may be empty, and another one is in use. errno is kept. */
+void export_emptied(const void *pointer);
+
+#endif
