@@ -118,7 +118,7 @@ static bool look_up(const shmcore_segment *segment, const struct quantum *quanta
     uint32_t kind = atomic_load_explicit(&entry->kind, memory_order_relaxed);
     *out = (struct found){.quantum = quantum};
     if (book != NULL) {
-        out->slab = book->slab;
+        out->slab = book_slab(book);
         out->shape = book->shape;
         return own_slot_is_alive(book, view_at(view, offset), &out->slot);
     }

@@ -42,15 +42,20 @@ static bool have_table(shmcore_segment *segment)
     return true;
 }
 
-/* Books have room for 8, 16, 24 … words of each kind of bits. */
+/* Books have room for 8, 16, 24 … words of each kind of bits: whole cache lines. */
 static uint32_t kind_of(const struct export_shape *shape)
 {
     return (shape->words - 1) / 8;
 }
 
+static uint32_t words_of(uint32_t kind)
+{
+    return (kind + 1) * 8;
+}
+
 static size_t bytes_of(uint32_t kind)
 {
-    return align_up(sizeof(struct slab_book) + (kind + 1) * 8 * sizeof(struct book_word), 64);
+    return sizeof(struct slab_book) + 2 * words_of(kind) * sizeof(uint64_t);
 }
 
 /* Cuts a chunk into free books. */
@@ -66,6 +71,7 @@ static bool have_free(struct export_heap *exports, uint32_t kind)
     exports->book_chunks = chunk;
     for (size_t at = 64; at + bytes_of(kind) <= CHUNK_BYTES; at += bytes_of(kind)) {
         struct slab_book *book = (void *)((unsigned char *)memory + at);
+        book->gone = &book->live[words_of(kind)]; /* for ever: a stale pointer to the book leads there, too */
         book->next = exports->free_books[kind];
         exports->free_books[kind] = book;
     }
@@ -80,19 +86,20 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
         return NULL;
     struct slab_book *book = exports->free_books[kind];
     exports->free_books[kind] = book->next;
-    memset(book, 0, bytes_of(kind));
+    memset(book->live, 0, bytes_of(kind) - sizeof *book);
+    book->hint = book->used = book->ready = 0;
+    book->source = NULL;
     book->shape = shape;
     book->window = export_window(shape);
     book->inverse = shape->inverse;
     book->slot_bytes = shape->slot_bytes;
-    book->slots = shape->slots;
-    book->slack_bits = shape->slack_bits;
+    book->slots = (uint16_t)shape->slots;
+    book->slack_bits = (uint8_t)shape->slack_bits;
     return book;
 }
 
 void book_describe(struct slab_book *book, struct export_slab *slab)
 {
-    book->slab = slab;
     book->data = (unsigned char *)slab + book->shape->data;
     book->infos = export_info(slab, book->shape, 0);
     book->shown = export_live_word(slab, 0);
@@ -103,6 +110,7 @@ void book_drop(shmcore_segment *segment, struct slab_book *book)
     struct slab_book **free_books = &segment->exports.free_books[kind_of(book->shape)];
     atomic_store(&book->thread, 0);
     atomic_store(&book->state, 0);
+    atomic_store(&book->in_use, false);
     book->next = *free_books;
     *free_books = book;
 }

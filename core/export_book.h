@@ -22,37 +22,43 @@
 enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_DRAINED = 4 };
 
 struct slab_book {
-    /* What is looked at each time, some of it a copy of what the shape says: one load less to wait for. */
+    /* A cache line that whoever frees a block reads and hardly anybody writes; some of it copies what the
+     * shape says: one load less to wait for. */
     unsigned char *data;     /* the first slot */
-    _Atomic uint32_t *infos; /* of the slab */
-    _Atomic uint64_t *shown; /* the slab's live bits, of which the book's are the original */
-    _Atomic uint64_t thread; /* book_this_thread() of the one that takes slots; 0: none */
-    uint64_t base, window;   /* the slab's sequences: so many from there on */
     uint64_t inverse;        /* of slot_bytes, see export_slot_of() */
-    uint32_t slot_bytes, slots, slack_bits;
-    uint32_t hint;          /* a word of bits where a slot may be free */
-    uint32_t ready;         /* slots whose memory is reserved */
-    uint32_t used;          /* slots taken; what others freed counts until it is folded in */
-    _Atomic bool in_use;    /* its thread takes slots from it, or is about to */
+    _Atomic uint64_t thread; /* book_this_thread() of the one that takes slots; 0: none */
+    _Atomic uint64_t *gone;  /* words of bits behind the live ones: what the slab's are copies of, too */
+    _Atomic uint64_t *shown; /* the slab's live bits, which are copies */
+    _Atomic uint32_t *infos; /* the slab's */
+    uint32_t slot_bytes;
+    uint16_t slots;
+    uint8_t slack_bits;
     _Atomic uint32_t state; /* enum slab_state */
-    uint32_t label, slab_class;
+    uint32_t label;
+    /* Another one, for the slab's thread. */
+    uint64_t base, window; /* the slab's sequences: so many from there on */
+    uint32_t hint;         /* a word of bits where a slot may be free */
+    uint32_t used;         /* slots taken; what others freed counts until it is folded in */
+    uint32_t ready;        /* slots whose memory is reserved */
+    _Atomic bool in_use;   /* its thread takes slots from it, or is about to */
+    uint16_t slab_class;
     const struct export_shape *shape;
-    struct export_slab *slab;
     struct export_source *source; /* of the thread */
     struct slab_book *next, *previous;
-    struct book_word {
-        _Atomic uint64_t live, gone; /* 64 slots: what the slab's bits are copies of */
-    } word[];
+    /* And lines for those bits that the thread alone writes. */
+    _Atomic uint64_t live[];
 };
+static_assert(sizeof(struct slab_book) == 128, "two cache lines");
+static_assert(EXPORT_SLOTS_MOST <= UINT16_MAX, "slots");
 
 /* By the slab's thread, or with the heap's lock when it has none. */
 static inline uint64_t book_live_now(struct slab_book *book, uint32_t word)
 {
-    return atomic_load_explicit(&book->word[word].live, memory_order_relaxed);
+    return atomic_load_explicit(&book->live[word], memory_order_relaxed);
 }
 static inline void book_set_live(struct slab_book *book, uint32_t word, uint64_t live)
 {
-    atomic_store_explicit(&book->word[word].live, live, memory_order_release);
+    atomic_store_explicit(&book->live[word], live, memory_order_release);
     atomic_store_explicit(&book->shown[word], live, memory_order_release);
 }
 
@@ -60,6 +66,11 @@ static inline void book_set_live(struct slab_book *book, uint32_t word, uint64_t
 static inline bool book_is_in_window(const struct slab_book *book, uint64_t sequence)
 {
     return sequence - book->base < book->window;
+}
+
+static inline struct export_slab *book_slab(const struct slab_book *book)
+{
+    return (void *)((unsigned char *)book->shown - offsetof(struct export_slab, bits));
 }
 
 /* A number that no other thread has or had; BOOK_NO_MARK: the thread has never taken a slot. */

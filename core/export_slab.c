@@ -127,7 +127,8 @@ static struct slab_book *make_slab(shmcore_segment *segment, const struct export
     }
     struct export_slab *slab = own_slab(&segment->file.view, first);
     memset(slab, 0, shape->head);
-    slab->slab_class = book->slab_class = slab_class;
+    slab->slab_class = slab_class;
+    book->slab_class = (uint16_t)slab_class;
     slab->owner = OWNER_PROCESS + segment->row;
     slab->label = book->label = source->label;
     slab->touched = (flags & EXPORT_TOUCH) != 0;
@@ -142,7 +143,7 @@ static struct slab_book *make_slab(shmcore_segment *segment, const struct export
 /* With the heap locked: it is empty and in no list and no ring. */
 static struct region_run remove_slab(shmcore_segment *segment, struct slab_book *book)
 {
-    const uint32_t first = quantum_of(&segment->file.view, book->slab);
+    const uint32_t first = quantum_of(&segment->file.view, book_slab(book));
     struct quantum *entry = &segment->file.view.quanta[first];
     const bool touched = (entry->sequence & QUANTUM_TOUCHED) != 0;
     for (uint32_t i = 1; i < book->shape->quanta; i++)
@@ -159,7 +160,7 @@ static struct region_run remove_slab(shmcore_segment *segment, struct slab_book 
 static bool is_empty(struct slab_book *book)
 {
     for (uint32_t word = 0; word < book->shape->words; word++)
-        if ((atomic_load(&book->word[word].live) & ~atomic_load(&book->word[word].gone)) != 0)
+        if ((atomic_load(&book->live[word]) & ~atomic_load(&book->gone[word])) != 0)
             return false;
     return true;
 }
@@ -168,12 +169,12 @@ static bool is_empty(struct slab_book *book)
 static void take_back(struct slab_book *book)
 {
     for (uint32_t word = 0; word < book->shape->words; word++) {
-        const uint64_t gone = atomic_load(&book->word[word].gone), live = book_live_now(book, word);
+        const uint64_t gone = atomic_load(&book->gone[word]), live = book_live_now(book, word);
         if (gone == 0)
             continue;
         book_set_live(book, word, live & ~gone);
-        atomic_fetch_and(export_gone_word(book->slab, book->shape, word), ~gone);
-        atomic_fetch_and(&book->word[word].gone, ~gone);
+        atomic_fetch_and(export_gone_word(book_slab(book), book->shape, word), ~gone);
+        atomic_fetch_and(&book->gone[word], ~gone);
         book->used -= (uint32_t)__builtin_popcountll(live & gone);
         book->hint = word;
     }
@@ -186,7 +187,7 @@ static bool has_room(struct slab_book *book, uint64_t sequence)
     if (book->used >= book->shape->slots || !book_is_in_window(book, sequence))
         take_back(book);
     if (book->used == 0)
-        book->slab->base = book->base = sequence;
+        book_slab(book)->base = book->base = sequence;
     return book->used < book->shape->slots && book_is_in_window(book, sequence);
 }
 
@@ -296,7 +297,7 @@ COLD bool own_make_ready(shmcore_segment *segment, struct slab_book *book, uint3
     const struct export_shape *shape = book->shape;
     const uint32_t step = (uint32_t)most(QUANTUM_BYTES / shape->slot_bytes, 1);
     const uint32_t ready = (uint32_t)least(shape->slots, (uint64_t)slot + step);
-    const uint64_t start = view_offset(&segment->file.view, book->slab) + shape->data;
+    const uint64_t start = view_offset(&segment->file.view, book_slab(book)) + shape->data;
     const uint64_t from = start + (uint64_t)least(book->ready, slot) * shape->slot_bytes;
     if (space_reserve(&segment->space, from, start + (uint64_t)ready * shape->slot_bytes - from) != 0) {
         space_refuse(&segment->space, shape->slot_bytes, segment->file.name);
@@ -348,12 +349,13 @@ static COLD void drain(shmcore_segment *segment, struct slab_book *book, const v
     const int kept_errno = errno;
     own_lock(segment);
     if (own_book(segment, view_offset(&segment->file.view, pointer)) == book &&
-        atomic_load(&book->state) == SLAB_ACTIVE && book->slab->touched == 0 && is_empty(book)) {
+        atomic_load(&book->state) == SLAB_ACTIVE && book_slab(book)->touched == 0 && is_empty(book)) {
         atomic_store(&book->state, SLAB_DRAINED);
         if (atomic_load(&book->in_use))
             atomic_store(&book->state, SLAB_ACTIVE);
         else
-            space_give_back(&segment->space, view_offset(&segment->file.view, book->slab) + book->shape->data,
+            space_give_back(&segment->space,
+                            view_offset(&segment->file.view, book_slab(book)) + book->shape->data,
                             (uint64_t)book->shape->slots * book->shape->slot_bytes);
     }
     own_unlock(segment);

@@ -72,8 +72,8 @@ bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *sl
     const uint32_t at = *slot = book_slot_of(book, pointer);
     if (at >= book->slots)
         return false;
-    struct book_word *word = &book->word[at / 64];
-    return (atomic_load(&word->live) & ~atomic_load(&word->gone) & (uint64_t)1 << at % 64) != 0;
+    const uint32_t word = at / 64;
+    return (atomic_load(&book->live[word]) & ~atomic_load(&book->gone[word]) & (uint64_t)1 << at % 64) != 0;
 }
 
 void export_emptied(const void *pointer)
@@ -92,11 +92,11 @@ static bool give_to_another(shmcore_segment *segment, struct slab_book *book, co
     uint32_t slot;
     if (UNLIKELY(!own_slot_is_alive(book, pointer, &slot)))
         return false;
-    struct book_word *word = &book->word[slot / 64];
+    const uint32_t word = slot / 64;
     const uint64_t bit = (uint64_t)1 << slot % 64;
-    atomic_fetch_or(export_gone_word(book->slab, book->shape, slot / 64), bit);
-    const uint64_t gone = atomic_fetch_or(&word->gone, bit);
-    const uint64_t live = atomic_load(&word->live);
+    atomic_fetch_or(export_gone_word(book_slab(book), book->shape, word), bit);
+    const uint64_t gone = atomic_fetch_or(&book->gone[word], bit);
+    const uint64_t live = atomic_load(&book->live[word]);
     if (UNLIKELY((gone & bit) != 0))
         return false; /* another thread was first */
     const uint32_t state = atomic_load(&book->state);
