@@ -137,4 +137,5 @@ void book_forget_all(shmcore_segment *segment)
     exports->book_chunks = NULL;
     memset(exports->free_books, 0, sizeof exports->free_books);
     memset(exports->partial, 0, sizeof exports->partial);
+    exports->spare_bytes = 0;
 }

@@ -19,7 +19,7 @@
 #include "export_source.h"
 #include "shmcore.h"
 
-enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_DRAINED = 4 };
+enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_DRAINED = 4, SLAB_SPARE = 5 };
 
 struct slab_book {
     /* A cache line that whoever frees a block reads and hardly anybody writes; some of it copies what the

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A slab of exported blocks is in one of four states:
+ * A slab of exported blocks is in one of five states:
  *   ACTIVE   it has a thread, which takes slots and gives them back with plain loads and stores
- *   DRAINED  it has a thread that is not using it; others freed all that was in it, and its memory went back
+ *   SPARE    it has a thread that is not using it; others freed all that was in it
+ *   DRAINED  the same, and its memory went back: there were enough spare ones
  *   FULL     it has none, and no free slot; in no list
  *   PARTIAL  it has none, and free slots; in the list of its label and size
  *
@@ -10,8 +11,9 @@
  * PARTIAL → gone are made under the heap's lock. A thread that lets go of a slab says FULL first and looks at
  * the gone bits once more: so either it sees a slot freed meanwhile, or whoever freed it sees FULL.
  *
- * A thread that is going to use one of its slabs says so (in_use) and then looks whether it is DRAINED; who
- * drains it says DRAINED and then looks whether it is in use.
+ * A thread that is going to use one of its slabs says so (in_use) and then looks whether it is ACTIVE; who
+ * puts it away says SPARE and then looks whether it is in use. Where one thread allocates and another frees,
+ * slabs come and go all the time, and to take the memory of each away would cost more than all the rest.
  *
  * The slabs of one source and class are a ring. When the one in use is full, the next few are looked at,
  * where a slot may have been given back since; so each comes up for another look the longest after it was
@@ -24,7 +26,9 @@
 #include "export_slots.h"
 
 /* Slabs of the ring that are looked at before another one is made: there may be many, and all full. */
-#define LOOKS_MOST 8u
+#define LOOKS_MOST  8u
+/* Memory of spare slabs, all in all: of that a thread that has stopped allocating may keep some. */
+#define SPARE_BYTES (512 * KIBI)
 
 struct export_slab *own_slab(const struct view *view, uint32_t quantum)
 {
@@ -224,15 +228,29 @@ static void make_active(struct slab_book *book, struct export_source *source)
     ring_add(source, book);
 }
 
+static uint64_t memory_of(const struct slab_book *book)
+{
+    return (uint64_t)book->slots * book->slot_bytes;
+}
+
+/* With the heap locked. */
+static void make_known(shmcore_segment *segment, struct slab_book *book, enum slab_state state)
+{
+    if (atomic_load(&book->state) == SLAB_SPARE)
+        segment->exports.spare_bytes -= memory_of(book);
+    if (atomic_load(&book->state) == SLAB_DRAINED)
+        book->ready = 0;
+    atomic_store(&book->state, state);
+}
+
 /* Its thread is about to use it. */
 static void claim(shmcore_segment *segment, struct slab_book *book)
 {
     atomic_store(&book->in_use, true);
-    if (LIKELY(atomic_load(&book->state) != SLAB_DRAINED))
+    if (LIKELY(atomic_load(&book->state) == SLAB_ACTIVE))
         return;
-    own_lock(segment); /* its memory is gone when we have it */
-    book->ready = 0;
-    atomic_store(&book->state, SLAB_ACTIVE);
+    own_lock(segment); /* then it is settled what has become of its memory */
+    make_known(segment, book, SLAB_ACTIVE);
     own_unlock(segment);
 }
 
@@ -242,7 +260,7 @@ static struct region_run let_go(shmcore_segment *segment, struct slab_book *book
     struct region_run run = {0, 0};
     ring_drop(book);
     atomic_store_explicit(&book->thread, 0, memory_order_relaxed);
-    atomic_store(&book->state, SLAB_FULL);
+    make_known(segment, book, SLAB_FULL);
     take_back(book);
     if (is_empty(book)) {
         run = remove_slab(segment, book);
@@ -343,21 +361,27 @@ static COLD void slab_changed(shmcore_segment *segment, struct slab_book *book, 
     errno = kept_errno;
 }
 
+/* With the heap locked. */
+static void keep_or_drain(shmcore_segment *segment, struct slab_book *book)
+{
+    atomic_store(&book->state, SLAB_SPARE);
+    segment->exports.spare_bytes += memory_of(book);
+    if (atomic_load(&book->in_use)) {
+        make_known(segment, book, SLAB_ACTIVE);
+    } else if (segment->exports.spare_bytes > SPARE_BYTES) {
+        make_known(segment, book, SLAB_DRAINED);
+        space_give_back(&segment->space, view_offset(&segment->file.view, book->data), memory_of(book));
+    }
+}
+
 /* Another thread's slab, perhaps with nothing alive in it: that thread may not come to look for long. */
-static COLD void drain(shmcore_segment *segment, struct slab_book *book, const void *pointer)
+static COLD void put_away(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
     const int kept_errno = errno;
     own_lock(segment);
     if (own_book(segment, view_offset(&segment->file.view, pointer)) == book &&
-        atomic_load(&book->state) == SLAB_ACTIVE && book_slab(book)->touched == 0 && is_empty(book)) {
-        atomic_store(&book->state, SLAB_DRAINED);
-        if (atomic_load(&book->in_use))
-            atomic_store(&book->state, SLAB_ACTIVE);
-        else
-            space_give_back(&segment->space,
-                            view_offset(&segment->file.view, book_slab(book)) + book->shape->data,
-                            (uint64_t)book->shape->slots * book->shape->slot_bytes);
-    }
+        atomic_load(&book->state) == SLAB_ACTIVE && book_slab(book)->touched == 0 && is_empty(book))
+        keep_or_drain(segment, book);
     own_unlock(segment);
     errno = kept_errno;
 }
@@ -368,5 +392,5 @@ COLD void own_slab_freed(shmcore_segment *segment, struct slab_book *book, const
     if (state != SLAB_ACTIVE)
         slab_changed(segment, book, pointer);
     else if (is_empty(book))
-        drain(segment, book, pointer);
+        put_away(segment, book, pointer);
 }

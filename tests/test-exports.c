@@ -304,6 +304,24 @@ static void drained_by_another(void **state)
     export_retire(segment, &source);
 }
 
+/* Where one thread allocates and another frees, a few slabs keep their memory. */
+static void a_few_stay(void **state)
+{
+    static void *block[3000]; /* four slabs */
+    struct export_source source = source_of("passed on");
+    struct batch batch = {.block = block, .count = COUNT_OF(block)};
+    (void)state;
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < COUNT_OF(block); i++)
+            memset(block[i] = make(&source, COUNT_OF(block) * round + i, 64), (int)i, 64);
+        const uint64_t filled = pages_of_file();
+        run(release_all, &batch);
+        assert_int_equal(batch.wrong, 0);
+        assert_int_equal(pages_of_file(), filled);
+    }
+    export_retire(segment, &source);
+}
+
 /* What another thread freed is used again before there is more. */
 static void freed_by_another(void **state)
 {
@@ -460,6 +478,7 @@ static int close_segment(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_few_stay),
         cmocka_unit_test(drained_by_another), /* first: later there is free memory that was used before */
         cmocka_unit_test(replace_at_random),
         cmocka_unit_test(memory_comes_back),
