@@ -214,8 +214,7 @@ static bool resolve_segments(struct parser *parser)
     if (table->policy.segment_count == 0)
         table->segments[table->policy.segment_count++] =
             (struct policy_segment){.name = POLICY_DEFAULT_SEGMENT};
-    for (size_t i = 0; i < table->wanted_count; i++) {
-        const struct wanted *wanted = &table->wanted[i];
+    for (const struct wanted *wanted = parser->wanted; wanted != NULL; wanted = wanted->next) {
         const struct policy_segment *segment = find_segment(table, wanted->name.text);
         if (!segment) {
             const char *names[POLICY_SEGMENTS_MAX + 1] = {NULL};
@@ -263,18 +262,28 @@ static bool fits(size_t length, size_t bytes, struct policy_error *error)
     return false;
 }
 
+/* How many rules can there be? Each ends with its line, with a semicolon or with the text. */
+static size_t rules_most(const char *text, size_t length)
+{
+    size_t most = 1;
+    for (size_t i = 0; i < length && most < POLICY_RULES_MAX; i++)
+        most += text[i] == ';' || text[i] == '\n';
+    return most;
+}
+
 const struct policy *policy_parse(const char *text, size_t length, void *memory, size_t bytes,
                                   struct policy_error *error)
 {
     if (!fits(length, bytes, error))
         return NULL;
     struct table *table = memory;
-    struct parser parser = {.error = error, .table = table, .free = table->strings};
+    struct parser parser = {.error = error, .table = table};
+    parser.free = (char *)&table->rules[rules_most(text, length)];
+    parser.last_wanted = &parser.wanted;
     table->policy = (struct policy){.rules = table->rules,
                                     .segments = table->segments,
                                     .programs = table->programs,
                                     .wrappers = table->wrappers};
-    table->wanted_count = 0;
     if (!scan_begin(&parser.scan, (struct text){text ? text : "", length}, error))
         return NULL;
     while (scan_directive(&parser.scan))

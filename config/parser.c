@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "config/parser.h"
 
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 const char *parser_keep(struct parser *parser, struct text text)
@@ -10,6 +12,14 @@ const char *parser_keep(struct parser *parser, struct text text)
     copy[text.length] = '\0';
     parser->free += text.length + 1;
     return copy;
+}
+
+void *parser_make(struct parser *parser, size_t bytes)
+{
+    const size_t each = _Alignof(max_align_t), odd = (uintptr_t)parser->free % each;
+    char *made = parser->free + (odd != 0 ? each - odd : 0);
+    parser->free = made + bytes;
+    return made;
 }
 
 bool parser_first_time(struct parser *parser, const struct word *word, unsigned bit)

@@ -61,7 +61,10 @@ static bool read_name(struct parser *parser, struct policy_rule *rule, const str
 
 static bool read_segment(struct parser *parser, struct policy_rule *rule, const struct word *word)
 {
-    parser->table->wanted[parser->table->wanted_count++] = (struct wanted){rule, word->value};
+    struct wanted *wanted = parser_make(parser, sizeof *wanted);
+    *wanted = (struct wanted){NULL, rule, word->value};
+    *parser->last_wanted = wanted;
+    parser->last_wanted = &wanted->next;
     return true;
 }
 
@@ -116,7 +119,7 @@ static bool read_stack(struct parser *parser, struct policy_rule *rule, const st
     size_t count;
     if (!value_stack(word->value, frames, POLICY_STACK_MAX, &count, parser->error))
         return false;
-    const char **stack = parser->table->stacks[rule - parser->table->rules];
+    const char **stack = parser_make(parser, count * sizeof *stack);
     for (size_t i = 0; i < count; i++)
         stack[i] = frames[i].at != NULL ? parser_keep(parser, frames[i]) : NULL;
     rule->stack = stack;
