@@ -34,6 +34,17 @@ static bool read_scope(struct parser *parser, struct policy_segment *segment, co
     return true;
 }
 
+/* Whether the system lets us is found out when the segment is made. */
+static bool read_numa(struct parser *parser, struct policy_segment *segment, const struct word *word)
+{
+    static const char *const words[] = {"local", "interleave", NULL};
+    size_t index;
+    if (!value_choice(word->value, words, "numa=local or numa=interleave", &index, parser->error))
+        return false;
+    segment->interleave = index == 1;
+    return true;
+}
+
 /* Whether there is a tmpfs is found out when the segment is opened. */
 static bool read_directory(struct parser *parser, struct policy_segment *segment, const struct word *word)
 {
@@ -54,6 +65,7 @@ static const struct segment_word segment_words[] = {
     {"size", "size=N", read_segment_size},
     {"scope", "scope=node, scope=socket or scope=numa", read_scope},
     {"dir", "dir=/DIRECTORY", read_directory},
+    {"numa", "numa=local or numa=interleave", read_numa},
 };
 enum { SEGMENT_WORDS = sizeof segment_words / sizeof segment_words[0] };
 
@@ -63,7 +75,7 @@ static bool unknown_segment_word(struct parser *parser, const struct word *word)
     for (unsigned i = 0; i < SEGMENT_WORDS; i++)
         keys[i] = segment_words[i].key;
     struct message message = error_begin(parser->error, word->whole.place);
-    message_add(&message, "expected size=, scope= or dir=, found ");
+    message_add(&message, "expected size=, scope=, dir= or numa=, found ");
     message_quote(&message, word->whole.text);
     message_suggest(&message, word->key.text, keys);
     return false;

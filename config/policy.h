@@ -68,6 +68,7 @@ struct policy_segment {
     enum policy_scope scope;
     size_t size;     /* 0: the default */
     const char *dir; /* NULL: the default */
+    bool interleave; /* pages are spread over NUMA nodes */
     unsigned line;   /* 0: not declared, the default segment */
 };
 

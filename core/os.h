@@ -96,6 +96,9 @@ int os_populate(void *address, uint64_t bytes);
 
 /* Huge pages are welcome there, where the file system gives them on request (huge=advise). */
 void os_welcome_huge(void *address, uint64_t bytes);
+/* Spreads the pages of a shared mapping over the NUMA nodes that this process may use, also those that are
+ * reserved, by this process or another: it is noted in the file, as long as that lives. */
+int os_interleave(void *address, uint64_t bytes);
 int os_reserve(int descriptor, uint64_t offset, uint64_t bytes);
 /* Takes the memory of a shared range away; it reads as zeros afterwards. */
 int os_punch(void *address, uint64_t bytes);

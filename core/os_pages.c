@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -275,4 +276,14 @@ int64_t os_read_memory(const void *from, size_t bytes, void *out)
 {
     const struct iovec here = {out, bytes}, there = {(void *)(uintptr_t)from, bytes};
     return ANSWER(process_vm_readv(getpid(), &here, 1, &there, 1, 0));
+}
+
+int os_interleave(void *address, uint64_t bytes)
+{
+    unsigned long nodes[1024 / 8 / sizeof(unsigned long)]; /* as many as a kernel can have */
+    const unsigned long most = sizeof nodes * 8;
+    int error = (int)ANSWER(syscall(SYS_get_mempolicy, NULL, nodes, most, NULL, MPOL_F_MEMS_ALLOWED));
+    if (error == 0)
+        error = (int)ANSWER(syscall(SYS_mbind, address, bytes, MPOL_INTERLEAVE, nodes, most, 0));
+    return error;
 }

@@ -202,7 +202,8 @@ static int make_locks(const struct view *view)
     return error;
 }
 
-static void write_header(const struct segment *segment, const struct segment_request *request, uint64_t base)
+static void write_header(const struct segment *segment, const struct segment_request *request, uint64_t base,
+                         bool interleaved)
 {
     struct header *header = segment->view.header;
     header->magic = LAYOUT_MAGIC;
@@ -215,6 +216,7 @@ static void write_header(const struct segment *segment, const struct segment_req
     header->pid_namespace = os_pid_namespace();
     header->uid = os_user();
     header->persist = request->persist;
+    header->interleave = interleaved;
     header->nonce = os_random();
     memcpy(header->name, segment->name, sizeof header->name);
     memcpy(header->job, segment->job, sizeof header->job);
@@ -254,6 +256,9 @@ static int create(struct segment *segment, int descriptor, const struct segment_
         os_unlink(segment->path);
         return -1;
     }
+    /* the file keeps it: for all processes, and for memory that is reserved as well */
+    const bool interleaved =
+        request->interleave && os_interleave(segment->view.base, segment->view.capacity) == 0;
     if (os_memory_left(segment->directory) < segment->view.eager_bytes)
         error = -ENOMEM;
     else
@@ -265,7 +270,7 @@ static int create(struct segment *segment, int descriptor, const struct segment_
     if (error != 0)
         return refuse_birth(segment, descriptor, error, capacity);
     pool_make(&segment->view);
-    write_header(segment, request, base);
+    write_header(segment, request, base, interleaved);
     segment->created = true;
     return 0;
 }

@@ -25,7 +25,7 @@ struct segment_request {
     const char *name, *directory, *job; /* job "": none */
     uint64_t size;                      /* 0: default, or what is there */
     uint32_t scope;
-    bool read_only, persist;
+    bool read_only, persist, interleave;
     bool must_exist; /* ENOENT instead of making it, as for read_only */
     uid_t uid;       /* whose segment; only root may name another user's, and only read_only */
 };

@@ -61,7 +61,9 @@ typedef struct shmcore_traits {
     enum shmcore_resource resource; /* SHMCORE_RESOURCE_SHARED */
     bool read_only;                 /* map for reading only: take no row, hold nothing, create nothing */
     bool persist;                   /* keep the segment when its last process has gone */
-    const char *dir;                /* directory on a tmpfs; NULL: /dev/shm */
+    bool interleave; /* spread pages over the NUMA nodes that the creator may use; else each lies near whoever
+                      * reserves or touches it first. Whoever creates the segment decides */
+    const char *dir; /* directory on a tmpfs; NULL: /dev/shm */
     const char *job; /* job id that keeps jobs apart; NULL: SHM_JOB, Slurm, PBS …, PMIx, MPICH
                       * as they stood in the environment when the process started */
 } shmcore_traits;
@@ -100,7 +102,8 @@ SHMCORE_API int shmcore_close(shmcore_segment *segment);
  * is free at once, processes that have it mapped keep it. ENOENT, EACCES. */
 SHMCORE_API int shmcore_remove(const char *name, const shmcore_traits *traits);
 
-/* The traits the segment was made with; `dir` and `job` live as long as the handle. */
+/* The traits the segment was made with; `dir` and `job` live as long as the handle. `interleave` says how it
+ * is: a system that does not let us (containers often do not) is no reason not to have the segment. */
 SHMCORE_API shmcore_traits shmcore_get_traits(const shmcore_segment *segment);
 
 /* With the domain, where the scope is not the node. */

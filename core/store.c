@@ -155,6 +155,7 @@ static int make_request(struct segment_request *request, const char *name, const
         .scope = (uint32_t)traits->scope,
         .read_only = traits->read_only,
         .persist = traits->persist,
+        .interleave = traits->interleave,
         .uid = os_user(),
     };
     return 0;
@@ -392,6 +393,7 @@ shmcore_traits shmcore_get_traits(const shmcore_segment *segment)
     traits.scope = (enum shmcore_scope)header->scope;
     traits.read_only = segment->file.read_only;
     traits.persist = header->persist != 0;
+    traits.interleave = header->interleave != 0;
     traits.dir = segment->file.directory;
     traits.job = segment->file.job;
     return traits;

@@ -53,6 +53,7 @@ static shmcore_segment *open_segment(uint32_t index)
     traits.size = wanted->size;
     traits.dir = wanted->dir;
     traits.scope = scopes[wanted->scope];
+    traits.interleave = wanted->interleave;
     shmcore_segment *segment = shmcore_open(wanted->name, &traits);
     if (segment == NULL) {
         char cause[160];
@@ -63,6 +64,14 @@ static shmcore_segment *open_segment(uint32_t index)
     }
     if (export_in_window(segment)) {
         log_say(SETTINGS_LOG_INFO, NULL, "attached segment '%s'", shmcore_segment_name(segment));
+        if (wanted->interleave && !shmcore_get_traits(segment).interleave)
+            log_say(SETTINGS_LOG_WARN, "numa",
+                    "segment '%s' is not spread over NUMA nodes: it was made without numa=interleave, or the "
+                    "system "
+                    "does not allow it (as in containers without CAP_SYS_NICE); its pages lie where they are "
+                    "used "
+                    "first",
+                    wanted->name);
         if (!shmcore_address_stable(segment))
             log_say(SETTINGS_LOG_WARN, "stable",
                     "segment '%s' is not at the address its processes agreed on: pointers inside shared "

@@ -95,6 +95,45 @@ test_numa() {
     has err "attached segment 'SHARED::a@numa[0-9]+'" "scope=numa: the domain is in the name"
 }
 
+# The mapping of the segment in a program that has a routed block: how the kernel finds pages for it.
+spread() { # spread POLICY [COMMAND…]: leaves that, or "other", in $work/out
+    LD_PRELOAD=$shim SHM_POLICY="program python3*; $1; export size>=4M" "${@:2}" python3 -c '
+block = bytearray(8 << 20)
+print(*[word for line in open("/proc/self/numa_maps") if "shmcore" in line for word in line.split()
+        if word.startswith("interleave")] or ["other"])' >"$work/out" 2>"$work/err" </dev/null
+    status=$?
+}
+
+why_no_interleaving() {
+    if [ ! -e /proc/self/numa_maps ]; then
+        printf 'the kernel does not know NUMA nodes'
+    elif ! python3 -c 'import ctypes, mmap, platform, sys
+mbind = {"x86_64": 237, "aarch64": 235}[platform.machine()]
+with mmap.mmap(-1, 4096) as page:
+    nodes = (ctypes.c_ulong * 16)(1)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    sys.exit(ctypes.CDLL(None).syscall(mbind, ctypes.c_void_p(address), 4096, 3, nodes, 1024, 0) != 0)' \
+        >"$work/mbind" 2>&1; then
+        printf 'mbind() is not allowed here'
+    fi
+}
+
+test_interleaving() {
+    new_job
+    spread 'segment SHARED::node numa=interleave'
+    exits 0 "numa=interleave"
+    has out '^interleave' "numa=interleave: the pages of the segment are spread"
+    equals "$(cat "$work/err")" '' "numa=interleave: nothing is said"
+    new_job
+    spread 'segment SHARED::node numa=local'
+    has out '^other' "numa=local: they are not"
+    new_job
+    spread 'segment SHARED::node numa=interleave' strace -f -o /dev/null -e inject=mbind:error=EPERM
+    exits 0 "numa=interleave that is not allowed"
+    has out '^other' "numa=interleave that is not allowed: the program has its block"
+    one_line "numa=interleave that is not allowed" "'SHARED::node' is not spread over NUMA nodes"
+}
+
 find_processors
 make_machine
 reason=$(why_no_machine)
@@ -108,5 +147,11 @@ if [ -e $cpus/cpu0/topology ]; then
     test_numa
 else
     skip "scope=numa" "the kernel tells nothing of processors here"
+fi
+reason=$(why_no_interleaving)
+if [ -n "$reason" ]; then
+    skip "numa=interleave" "$reason"
+else
+    test_interleaving
 fi
 tap_end

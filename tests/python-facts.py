@@ -73,7 +73,8 @@ def case_mapping():
         assert statistics.blocks == 2 and statistics.capacity == SIZE and statistics.used == segment.actual_size
         assert statistics.processes == 1 and statistics.used > 40100
         assert segment.name == "SHARED::node" and segment.address_stable is True
-        assert segment.traits == (SIZE, shmcore.Scope.NODE, False, False, "/dev/shm", os.environ["SHM_JOB"])
+        assert segment.traits == (SIZE, shmcore.Scope.NODE, False, False, "/dev/shm", os.environ["SHM_JOB"],
+                                  False)
         segment.deallocate(one)
         assert list(segment) == ["two é"]
 

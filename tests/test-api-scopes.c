@@ -3,7 +3,9 @@
  * Segments of a socket or a NUMA domain, through the shared library; and the identity of segments. Which
  * domain a process belongs to is decided in test-scope.c; here all run on one processor, so there is one.
  */
+#include <linux/mempolicy.h>
 #include <sched.h>
+#include <sys/syscall.h>
 
 #include "test-api.h"
 
@@ -169,6 +171,67 @@ static void identity(void **state)
     shmcore_close(fresh);
 }
 
+/* ---------------------------------------------------------------- NUMA nodes */
+
+/* By which policy the kernel finds a page for the address: -1 when it does not say. */
+static int policy_at(const void *address)
+{
+    int mode;
+    return syscall(SYS_get_mempolicy, &mode, NULL, 0, address, MPOL_F_ADDR) == 0 ? mode : -1;
+}
+
+/* A process that has not made the segment. */
+static void says_policy(const struct peer *parent)
+{
+    hear(parent);
+    shmcore_segment *segment = open_here(NODE, 0);
+    tell(parent, (uint64_t)policy_at(allocate(segment, "of the peer", 100000)));
+    tell(parent, shmcore_get_traits(segment).interleave);
+    hear(parent);
+}
+
+static void pages_are_spread(void **state)
+{
+    (void)state;
+    const struct peer peer = start_peer(says_policy);
+    shmcore_traits traits = traits_here(4 * MIB);
+    traits.interleave = true;
+    shmcore_segment *segment = shmcore_open(NODE, &traits);
+    assert_non_null(segment);
+    const bool spread = shmcore_get_traits(segment).interleave;
+    tell(&peer, 1);
+    const int policy = (int)hear(&peer);
+    assert_int_equal(hear(&peer), spread);
+    tell(&peer, 1);
+    peer_ends_well(&peer);
+    assert_int_equal(policy_at(allocate(segment, "small", 64)), policy);
+    shmcore_close(segment);
+    if (policy < 0 || !spread) {
+        assert_false(spread);
+        print_message("skipped: this system does not let a process spread its pages over nodes\n");
+        skip();
+    }
+    assert_int_equal(policy, MPOL_INTERLEAVE);
+}
+
+/* Nor does it become so when somebody asks for it who comes later. */
+static void pages_lie_where_they_are_used(void **state)
+{
+    (void)state;
+    shmcore_segment *segment = open_here(NODE, 4 * MIB);
+    assert_false(shmcore_get_traits(segment).interleave);
+    const int policy = policy_at(allocate(segment, "block", 64));
+    assert_true(policy == MPOL_DEFAULT || policy == -1);
+    shmcore_traits traits = traits_here(0);
+    traits.interleave = true;
+    traits.read_only = true;
+    shmcore_segment *viewed = shmcore_open(NODE, &traits);
+    assert_non_null(viewed);
+    assert_false(shmcore_get_traits(viewed).interleave);
+    shmcore_close(viewed);
+    shmcore_close(segment);
+}
+
 static void of_two_handles_the_one_for_writing(void **state)
 {
     (void)state;
@@ -197,6 +260,8 @@ int main(void)
         API_TEST(removing_one_of_a_domain),
         API_TEST(identity),
         API_TEST(of_two_handles_the_one_for_writing),
+        API_TEST(pages_are_spread),
+        API_TEST(pages_lie_where_they_are_used),
     };
     if (make_test_directory("scopes") != 0)
         return 1;

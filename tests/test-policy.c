@@ -58,8 +58,8 @@ static void every_part_of_a_rule_is_kept(void **state)
 {
     (void)state;
     const struct policy *policy =
-        parse("segment SHARED::a size=8G scope=node\n"
-              "segment SHARED::b dir='/mnt/a b'  scope=numa; segment SHARED::c scope=socket\n"
+        parse("segment SHARED::a size=8G scope=node numa=interleave\n"
+              "segment SHARED::b dir='/mnt/a b'  scope=numa; segment SHARED::c scope=socket numa=local\n"
               "# a remark\n"
               "  export func=grid_* module=lib?.so site=a!b!0xFf0 size=64K..4G "
               "call=malloc,new name=f/{func}#{seq} segment=SHARED::b full=fail "
@@ -70,6 +70,9 @@ static void every_part_of_a_rule_is_kept(void **state)
     assert_int_equal(policy->segments[0].scope, POLICY_SCOPE_NODE);
     assert_int_equal(policy->segments[1].scope, POLICY_SCOPE_NUMA);
     assert_int_equal(policy->segments[2].scope, POLICY_SCOPE_SOCKET);
+    assert_true(policy->segments[0].interleave);
+    assert_false(policy->segments[1].interleave);
+    assert_false(policy->segments[2].interleave);
     assert_true(policy->segments[0].size == (size_t)8 << 30);
     assert_null(policy->segments[0].dir);
     assert_int_equal(policy->segments[1].line, 2);

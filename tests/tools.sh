@@ -184,6 +184,12 @@ test_check() {
     json check "it['rules'][2]['segment'] == 'SHARED::b' and it['rules'][1]['size_min'] == 1 << 20"
     run "$tool" check 'export full=fail reserve=touch fork=overlay'
     has out ' full=fail reserve=touch fork=overlay$' "check: the options of a rule"
+    run "$tool" check 'segment SHARED::a scope=socket numa=interleave; export segment=SHARED::a'
+    has out 'SHARED::a, half of the file system, one for each socket, spread over the NUMA nodes$' \
+        "check shows what segments are like"
+    run "$tool" check --json 'segment SHARED::a scope=socket numa=interleave; segment SHARED::b dir=/x; export segment=SHARED::a'
+    json check "[(s['scope'], s['numa'], s.get('dir')) for s in it['segments']] == [
+        ('socket', 'interleave', None), ('node', 'local', '/x')]"
     run "$tool" check --json 'export fork=share; export'
     json check "[r['fork'] for r in it['rules']] == ['share', 'copy']"
     run "$tool" check 'merge func=init name=t; merge when=quiet:90000ms; merge when=quiet:1500ms; merge when=barrier'

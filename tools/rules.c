@@ -188,9 +188,9 @@ static void print_declarations(const struct policy *policy)
     for (size_t i = 0; i < policy->segment_count; i++) {
         const struct policy_segment *segment = &policy->segments[i];
         if (segment->line > 0)
-            printf("line %u: segment %s, %s%s\n", segment->line, segment->name,
+            printf("line %u: segment %s, %s%s%s\n", segment->line, segment->name,
                    segment->size ? display_policy_size(segment->size, size) : "half of the file system",
-                   scopes[segment->scope]);
+                   scopes[segment->scope], segment->interleave ? ", spread over the NUMA nodes" : "");
     }
     for (size_t i = 0; i < policy->program_count; i++)
         printf("only in programs that match %s\n", policy->programs[i]);
@@ -263,12 +263,18 @@ static struct json_object *rule_json(const struct policy *policy, const struct p
 
 static struct json_object *segments_json(const struct policy *policy)
 {
+    static const char *const scopes[] = {
+        [POLICY_SCOPE_NODE] = "node", [POLICY_SCOPE_SOCKET] = "socket", [POLICY_SCOPE_NUMA] = "numa"};
     struct json_object *array = json_new_array();
     for (size_t i = 0; i < policy->segment_count; i++) {
+        const struct policy_segment *segment = &policy->segments[i];
         struct json_object *object = json_new_object();
-        json_put_text(object, "name", policy->segments[i].name);
-        if (policy->segments[i].size > 0)
-            json_put_number(object, "size", policy->segments[i].size);
+        json_put_text(object, "name", segment->name);
+        if (segment->size > 0)
+            json_put_number(object, "size", segment->size);
+        json_put_text(object, "scope", scopes[segment->scope]);
+        json_put_text(object, "dir", segment->dir);
+        json_put_text(object, "numa", segment->interleave ? "interleave" : "local");
         json_append(array, object);
     }
     return array;

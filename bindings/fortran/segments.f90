@@ -25,7 +25,7 @@ module shmcore_segments
    type, bind(C) :: c_traits
       integer(c_size_t) :: size
       integer(c_int) :: scope, resource
-      logical(c_bool) :: read_only, persist
+      logical(c_bool) :: read_only, persist, interleave
       type(c_ptr) :: dir, job
    end type
 
@@ -145,11 +145,11 @@ contains
       if (present(text)) terminated = trim(text)//c_null_char
    end function
 
-   subroutine shmcore_open(name, segment, size, read_only, persist, directory, job, stat, errmsg)
+   subroutine shmcore_open(name, segment, size, read_only, persist, directory, job, stat, errmsg, interleave)
       character(*), intent(in) :: name
       type(shmcore_segment), intent(out) :: segment
       integer(int64), intent(in), optional :: size
-      logical, intent(in), optional :: read_only, persist
+      logical, intent(in), optional :: read_only, persist, interleave
       character(*), intent(in), optional :: directory, job
       integer, intent(out), optional :: stat
       character(*), intent(inout), optional :: errmsg
@@ -163,6 +163,7 @@ contains
       if (present(size)) traits%size = size
       if (present(read_only)) traits%read_only = read_only
       if (present(persist)) traits%persist = persist
+      if (present(interleave)) traits%interleave = interleave
       if (present(directory)) traits%dir = c_loc(c_directory)
       if (present(job)) traits%job = c_loc(c_job)
       segment%handle = c_open(c_name, traits)

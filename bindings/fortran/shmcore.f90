@@ -15,7 +15,7 @@
 ! A shape is an array of integers of any kind. After shmcore_deallocate and shmcore_close nothing may point there any more:
 ! Fortran cannot see that, and neither can this.
 !
-!   shmcore_open(name, segment [, size, read_only, persist, directory, job])
+!   shmcore_open(name, segment [, size, read_only, persist, directory, job, interleave])
 !   shmcore_close(segment)
 !   shmcore_remove(name [, directory, job])
 !   shmcore_allocate(segment, name, shape, array)   the block, of just that size; zeros when it is new

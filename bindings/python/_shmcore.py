@@ -81,6 +81,7 @@ class Traits(NamedTuple):
     persist: bool
     dir: str
     job: str
+    interleave: bool
 
 
 class SegmentInfo(NamedTuple):
@@ -108,8 +109,8 @@ class Collected(NamedTuple):
 
 class TraitsStructure(ctypes.Structure):
     _fields_ = [("size", ctypes.c_size_t), ("scope", ctypes.c_int), ("resource", ctypes.c_int),
-                ("read_only", ctypes.c_bool), ("persist", ctypes.c_bool), ("dir", ctypes.c_char_p),
-                ("job", ctypes.c_char_p)]
+                ("read_only", ctypes.c_bool), ("persist", ctypes.c_bool), ("interleave", ctypes.c_bool),
+                ("dir", ctypes.c_char_p), ("job", ctypes.c_char_p)]
 
 
 class StatisticsStructure(ctypes.Structure):

@@ -313,7 +313,7 @@ class Segment(Mapping):  # type: ignore[type-arg]
     def traits(self) -> Traits:
         traits = _shmcore.library.shmcore_get_traits(self._use().handle)
         return Traits(traits.size, Scope(traits.scope), traits.read_only, traits.persist, _shmcore.decode(traits.dir),
-                      _shmcore.decode(traits.job))
+                      _shmcore.decode(traits.job), traits.interleave)
 
     @property
     def handle(self) -> int:
@@ -358,18 +358,20 @@ class Segment(Mapping):  # type: ignore[type-arg]
 # ---------------------------------------------------------------- functions
 
 def _make_traits(size: int = 0, scope: Scope = Scope.NODE, read_only: bool = False, persist: bool = False,
-                 dir: str | None = None, job: str | None = None) -> _shmcore.TraitsStructure:
+                 dir: str | None = None, job: str | None = None, interleave: bool = False) -> _shmcore.TraitsStructure:
     traits = _shmcore.library.shmcore_default_traits()
+    traits.interleave = interleave
     traits.size, traits.scope, traits.read_only, traits.persist = _shmcore.count(size), scope, read_only, persist
     traits.dir, traits.job = _shmcore.encode(dir), _shmcore.encode(job)
     return traits
 
 
 def open(name: str = "SHARED::node", *, size: int = 0, scope: Scope = Scope.NODE, read_only: bool = False,
-         persist: bool = False, dir: str | None = None, job: str | None = None) -> Segment:
+         persist: bool = False, dir: str | None = None, job: str | None = None, interleave: bool = False) -> Segment:
     """Opens a segment, and makes it where there is none, but not with `read_only`. `size` 0: that of the one there,
-    or half of the file system. `dir` is on a tmpfs, /dev/shm if not given; `job` keeps jobs apart."""
-    return Segment(name, _make_traits(size, scope, read_only, persist, dir, job))
+    or half of the file system. `dir` is on a tmpfs, /dev/shm if not given; `job` keeps jobs apart;
+    with `interleave` whoever makes it spreads its pages over the NUMA nodes."""
+    return Segment(name, _make_traits(size, scope, read_only, persist, dir, job, interleave))
 
 
 def remove(name: str, *, dir: str | None = None, job: str | None = None) -> None:

@@ -122,8 +122,8 @@ FAULTS = {
     ]),
     "ready-first": ("segment.c", "as creator", [
         ("    pool_make(&segment->view);\n"
-         "    write_header(segment, request, base);\n",
-         "    write_header(segment, request, base);\n"
+         "    write_header(segment, request, base, interleaved);\n",
+         "    write_header(segment, request, base, interleaved);\n"
          "    pool_make(&segment->view);\n"),
     ]),
     "removed-by-name": ("segment.c", "as creator", [
