@@ -299,6 +299,63 @@ static void tables(void **state)
     unlink("/dev/shm/others");
 }
 
+/* ---------------------------------------------------------------- which pages have memory */
+
+/* What the range looks like page by page. */
+static bool all_have_memory(const bool *has, uint64_t first, uint64_t end)
+{
+    for (uint64_t page = first; page < end; page++)
+        if (!has[page])
+            return false;
+    return true;
+}
+
+/* Ranges of all lengths that begin and end anywhere in a word of the bitmap, against a page by page model. */
+static void ranges_of_pages(void **state)
+{
+    enum { PAGES = 400, ROUNDS = 3000 };
+    static bool has[PAGES];
+    uint64_t random = 1;
+    (void)state;
+    ON_ISLAND();
+    const uint64_t none = space_reserved(&view);
+    memset(has, 0, sizeof has);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        const uint64_t first = (random = hash_mix(random)) % PAGES,
+                       end = first + 1 + (random >> 32) % (PAGES - first);
+        const uint64_t offset = start() + first * PAGE_BYTES, bytes = (end - first) * PAGE_BYTES;
+        unsigned char *const from = view_at(&view, offset);
+        assert_int_equal(space_is_reserved(&view, offset, bytes), all_have_memory(has, first, end));
+        switch (random >> 60) {
+        case 0:
+            space_give_back(&space, offset, bytes);
+            memset(&has[first], 0, end - first);
+            break;
+        case 1: /* from the middle of one page to the middle of another */
+            for (uint64_t page = first; page < end; page++)
+                if (has[page])
+                    memset(from + (page - first) * PAGE_BYTES, 1, PAGE_BYTES);
+            if (bytes > PAGE_BYTES)
+                space_zero_old(&view, offset + 100, bytes - 200);
+            for (uint64_t page = first; page < end && bytes > PAGE_BYTES; page++)
+                for (uint64_t at = 0; has[page] && at < PAGE_BYTES; at += 50) {
+                    const uint64_t inside = (page - first) * PAGE_BYTES + at;
+                    assert_int_equal(from[inside], inside < 100 || inside >= bytes - 100);
+                }
+            break;
+        default:
+            if (random % 8 != 0)
+                break;
+            assert_int_equal(space_reserve(&space, offset, bytes), 0);
+            memset(&has[first], 1, end - first);
+        }
+        uint64_t pages = 0;
+        for (unsigned page = 0; page < PAGES; page++)
+            pages += has[page];
+        assert_int_equal(space_reserved(&view), none + pages * PAGE_BYTES);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, unmake)
 
 int main(void)
@@ -306,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(reserved_and_counted), TEST(full),       TEST(far_too_much), TEST(others_have_filled_it),
         TEST(old_bytes_are_zeroed), TEST(given_back), TEST(two_at_once),  TEST(tables),
+        TEST(ranges_of_pages),
     };
     return cmocka_run_group_tests_name("space", tests, land, NULL);
 }
