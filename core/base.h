@@ -28,6 +28,15 @@ GLANCES static inline void glance(void *out, const void *from, size_t bytes)
         ((unsigned char *)out)[i] = ((const volatile unsigned char *)from)[i];
 }
 
+/* Between two looks at a word that another processor is about to change. */
+#if defined(__x86_64__)
+#define LOOK_AGAIN_SOON() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define LOOK_AGAIN_SOON() __asm__ volatile("isb")
+#else
+#define LOOK_AGAIN_SOON() atomic_signal_fence(memory_order_seq_cst)
+#endif
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 #define KIBI ((uint64_t)1 << 10)

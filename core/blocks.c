@@ -28,9 +28,7 @@
 static void set_name(const struct heap *heap, struct shard *shard, const struct name_key *key,
                      struct record *record)
 {
-    if (!directory_name_is_long(key)) { /* the record is nobody's yet, but two of its words are the name */
-        undo_note(heap->transaction, record->name);
-        undo_note(heap->transaction, record->name + 8);
+    if (!directory_name_is_long(key)) {
         memcpy(record->name, key->text, key->length);
         return;
     }
@@ -43,7 +41,6 @@ static void set_name(const struct heap *heap, struct shard *shard, const struct 
     name->salt = key->salt;
     memcpy(name->text, key->text, key->length);
     const uint32_t reference = view_reference(heap->view, name);
-    undo_note(heap->transaction, record->name);
     memcpy(record->name, &reference, sizeof reference);
 }
 
@@ -64,12 +61,11 @@ static struct slot make_record(const struct work *work, const struct heap *heap,
     if (slot.slab == NULL)
         return slot;
     struct record *record = slab_slot_record(work->view, slot);
-    UNDO_SET(heap->transaction, &record->refs, 0);
-    UNDO_SET(heap->transaction, &record->rows, 0);
-    UNDO_SET(heap->transaction, &record->first_count, 0);
-    UNDO_PUBLISH(heap->transaction, &record->status, status);
+    /* Its slot is free again if we die, so what nothing else says needs no log: there is less to write, and
+     * of a log that other processes write to, too, each line is fetched from them. */
     set_name(heap, work->shard, key, record);
-    reference_add(heap, work->shard, work->number, record, work->segment->row, 1);
+    reference_begin(heap, work->number, record, work->segment->row);
+    UNDO_PUBLISH(heap->transaction, &record->status, status);
     directory_insert(heap, work->shard, key, record);
     UNDO_SET(heap->transaction, &work->shard->blocks, work->shard->blocks + 1);
     UNDO_SET(heap->transaction, &work->shard->used_bytes, work->shard->used_bytes + rounded);

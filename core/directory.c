@@ -206,8 +206,8 @@ void directory_insert(const struct heap *heap, struct shard *shard, const struct
         undo_damaged(heap->transaction);
         return;
     }
-    UNDO_SET(heap->transaction, &record->hash, hash);
-    UNDO_SET(heap->transaction, &record->next, *bucket);
+    record->hash = hash;
+    record->next = *bucket;
     UNDO_SET(heap->transaction, bucket, view_reference(heap->view, record));
     UNDO_SET(heap->transaction, &directory->entries, directory->entries + 1);
 }

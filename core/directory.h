@@ -42,7 +42,8 @@ uint32_t directory_wants(const struct shard *shard);
 /* Puts the (zeroed) piece in place. */
 void directory_extend(const struct heap *heap, struct shard *shard, uint32_t quantum);
 
-/* Links a record whose hash and name are set; splits one bucket when that is due. */
+/* Links a record that nothing leads to yet, whose name is set; splits one bucket when that is due. The
+ * record's own words are not noted in the log. */
 void directory_insert(const struct heap *heap, struct shard *shard, const struct name_key *key,
                       struct record *record);
 /* False: it is in no list. */

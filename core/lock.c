@@ -29,6 +29,10 @@ int lock_make(struct lock *lock)
     return -error;
 }
 
+/* Nobody keeps a lock for longer than it takes to make or drop a block: going to sleep, and being woken,
+ * takes many times as long as that. */
+#define LOOKS_MOST 100u
+
 /* The word of glibc's mutex that says which kind it is: at byte 16 on 64-bit machines since 2007. */
 static int32_t kind_of(const struct lock *lock)
 {
@@ -83,7 +87,12 @@ enum lock_result lock_acquire(const struct guarded *guarded, uint64_t patience)
         return LOCK_BUSY;
     pthread_mutex_t *mutex = mutex_of(guarded->lock);
     int error = pthread_mutex_trylock(mutex);
-    if (error == EBUSY) {
+    for (unsigned looks = 0; UNLIKELY(error == EBUSY) && looks < LOOKS_MOST; looks++) {
+        LOOK_AGAIN_SOON();
+        if (lock_is_free(guarded->lock))
+            error = pthread_mutex_trylock(mutex);
+    }
+    if (UNLIKELY(error == EBUSY)) {
         const struct timespec until = end_of(patience);
         error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
     }

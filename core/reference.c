@@ -49,6 +49,20 @@ bool reference_wants_slot(const struct view *view, const struct record *record, 
     return !first_takes(record, row, times) && slot_of_row(view, record, shard, row) == NULL;
 }
 
+void reference_begin(const struct heap *heap, uint32_t shard_number, struct record *record, uint32_t row)
+{
+    uint32_t *held = held_by(heap->view, shard_number, row);
+    if (UNLIKELY(*held == UINT32_MAX)) {
+        undo_damaged(heap->transaction);
+        return;
+    }
+    record->refs = 1;
+    record->rows = 0;
+    record->first_process = (uint16_t)row;
+    record->first_count = 1;
+    UNDO_SET(heap->transaction, held, *held + 1);
+}
+
 static bool add_slot(const struct heap *heap, struct shard *shard, struct record *record, uint32_t row,
                      uint32_t times)
 {

@@ -18,6 +18,10 @@ uint32_t reference_count(const struct view *view, const struct record *record, u
 bool reference_wants_slot(const struct view *view, const struct record *record, uint32_t shard, uint32_t row,
                           uint32_t times);
 
+/* The first one, to a record that is being made: nothing leads to it yet, and what is in it now means
+ * nothing. */
+void reference_begin(const struct heap *heap, uint32_t shard_number, struct record *record, uint32_t row);
+
 /* Adds `times` of them. False: no slot, or more references than can be counted. */
 bool reference_add(const struct heap *heap, struct shard *shard, uint32_t shard_number, struct record *record,
                    uint32_t row, uint32_t times);

@@ -30,11 +30,6 @@ static const char free_extent[] = "the extent is not a slab any more, so its wor
 static const struct {
     const char *function, *field, *reason;
 } needless[] = {
-    {"make_record", "&record->refs", free_slot},
-    {"make_record", "&record->first_count", free_slot},
-    {"set_name", "record->name", free_slot},
-    {"set_name", "record->name + 8", free_slot},
-    {"directory_insert", "&record->hash", free_slot},
     {"publish_here", "&extent->quantum", free_slot},
     {"publish_here", "&extent->bytes", free_slot},
     {"add_slot", "&added->next", free_slot},
@@ -235,6 +230,7 @@ static void commit_before_the_end(void)
     static const char *const ends[][2] = {
         {"make_record", "&work->shard->used_bytes"},
         {"free_block", "&work->shard->used_bytes"},
+        {"reference_begin", "held"},
         {"reference_add", "held"},
         {"reference_drop", "held"},
         {"directory_insert", "&directory->entries"},
