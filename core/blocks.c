@@ -65,7 +65,7 @@ static struct slot make_record(const struct work *work, const struct heap *heap,
      * of a log that other processes write to, too, each line is fetched from them. */
     set_name(heap, work->shard, key, record);
     reference_begin(heap, work->number, record, work->segment->row);
-    UNDO_PUBLISH(heap->transaction, &record->status, status);
+    atomic_store_explicit(&record->status, status, memory_order_release);
     directory_insert(heap, work->shard, key, record);
     UNDO_SET(heap->transaction, &work->shard->blocks, work->shard->blocks + 1);
     UNDO_SET(heap->transaction, &work->shard->used_bytes, work->shard->used_bytes + rounded);

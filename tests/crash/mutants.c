@@ -43,6 +43,7 @@ static const struct {
     {"process_take_row", "&row->reaper", free_row},
     {"process_take_row", "&row->read_by_children", free_row},
     {"process_take_row", "&row->fork_over", free_row},
+    {"process_take_row", "&row->entered", free_row},
     {"process_take_row", "&view->pool->rows_used", "rows beyond those in use may be looked at"},
     {"process_set_state", "&view->rows[row].since", "of a row whose process is dead the time means nothing"},
     {"sign_promise", "&row->reaper_start", free_row},
