@@ -24,8 +24,6 @@
 #define WARY_FOR      UINT64_C(10000000000)
 #define WARY_PATIENCE UINT64_C(200000000)
 
-#define LOG_LINES_EXPECTED 4u /* of most transactions */
-
 /* ---------------------------------------------------------------- logs */
 
 static bool lies_in(uint64_t offset, const struct view *view, const void *first, const void *end)
@@ -196,23 +194,12 @@ static COLD bool repair_shard(shmcore_segment *segment, uint32_t number, const s
     return !later;
 }
 
-/* What a transaction writes to, another process may have written to last: its lines are asked for all at
- * once, not one after the other as they come up. */
-static void expect_writing(const struct shard *shard)
-{
-    __builtin_prefetch(&shard->blocks, 1);
-    __builtin_prefetch(&shard->directory.piece[0], 1);
-    for (unsigned i = 0; i < LOG_LINES_EXPECTED; i++)
-        __builtin_prefetch((const unsigned char *)&shard->undo + i * 64, 1);
-}
-
 bool shard_enter(shmcore_segment *segment, uint32_t shard, struct guarded *guarded)
 {
     *guarded = guard_of_shard(segment, shard);
     if (LIKELY(segment->row != ROW_NONE))
         process_note_shard(&segment->file.view, segment->row, shard);
     const enum lock_result result = acquire(segment, guarded, shard);
-    expect_writing(&segment->file.view.shards[shard]);
     if (LIKELY(result == LOCK_OK && segment->file.view.shards[shard].loose.count == 0))
         return true;
     if (result == LOCK_OK || result == LOCK_RECOVERED)
