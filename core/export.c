@@ -137,7 +137,7 @@ static bool look_up(const shmcore_segment *segment, const struct quantum *quanta
     if (UNLIKELY(out->shape == NULL) || inside < out->shape->data)
         return false;
     out->slab = slab;
-    out->slot = export_slot_of(out->shape, inside - out->shape->data);
+    out->slot = export_slot_of(out->shape->inverse, inside - out->shape->data);
     return out->slot < out->shape->slots &&
            inside - out->shape->data == (uint64_t)out->slot * out->shape->slot_bytes &&
            export_slot_is_alive(slab, out->shape, out->slot);
@@ -244,7 +244,7 @@ bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes)
         return false;
     _Atomic uint32_t *info = export_info(found.slab, found.shape, found.slot);
     const uint64_t delta = export_info_delta(found.shape, atomic_load_explicit(info, memory_order_relaxed));
-    atomic_store_explicit(info, export_make_info(found.shape, delta, slot_bytes - bytes),
+    atomic_store_explicit(info, export_make_info(found.shape->slack_bits, delta, slot_bytes - bytes),
                           memory_order_relaxed);
     return true;
 }

@@ -14,7 +14,7 @@
 static inline void *export_take_slot(struct slab_book *book, uint32_t slot, uint64_t live, uint64_t delta,
                                      size_t bytes)
 {
-    const uint32_t info = (uint32_t)(delta << book->slack_bits | (book->slot_bytes - bytes));
+    const uint32_t info = export_make_info(book->slack_bits, delta, book->slot_bytes - bytes);
     atomic_store_explicit(&book->infos[slot], info, memory_order_relaxed);
     book_set_live(book, slot / 64, live | (uint64_t)1 << slot % 64);
     book->used++;

@@ -86,7 +86,7 @@ static inline uint64_t book_this_thread(void)
 static inline uint32_t book_slot_of(const struct slab_book *book, const void *pointer)
 {
     const uint64_t inside = (uint64_t)((const unsigned char *)pointer - book->data);
-    const uint32_t slot = (uint32_t)(inside * book->inverse >> EXPORT_INVERSE_SHIFT);
+    const uint32_t slot = export_slot_of(book->inverse, inside); /* if inside is no such thing, any number */
     return LIKELY(slot < book->slots && (uint64_t)slot * book->slot_bytes == inside) ? slot : book->slots;
 }
 

@@ -56,9 +56,9 @@ static inline uint64_t export_window(const struct export_shape *shape)
     return UINT64_C(1) << (32 - shape->slack_bits);
 }
 
-static inline uint32_t export_make_info(const struct export_shape *shape, uint64_t delta, uint64_t slack)
+static inline uint32_t export_make_info(uint32_t slack_bits, uint64_t delta, uint64_t slack)
 {
-    return (uint32_t)(delta << shape->slack_bits | slack);
+    return (uint32_t)(delta << slack_bits | slack);
 }
 
 static inline uint64_t export_info_delta(const struct export_shape *shape, uint32_t info)
@@ -74,9 +74,9 @@ static inline uint32_t export_info_slack(const struct export_shape *shape, uint3
 /* The slot that lies so many bytes behind the first one, by multiplication: exact as long as that and the
  * size of a slot have 20 bits each (Granlund and Montgomery, Division by Invariant Integers using
  * Multiplication, 1994). */
-static inline uint32_t export_slot_of(const struct export_shape *shape, uint64_t inside)
+static inline uint32_t export_slot_of(uint64_t inverse, uint64_t inside)
 {
-    return (uint32_t)(inside * shape->inverse >> EXPORT_INVERSE_SHIFT);
+    return (uint32_t)(inside * inverse >> EXPORT_INVERSE_SHIFT);
 }
 
 #endif

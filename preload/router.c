@@ -23,7 +23,7 @@
 static struct {
     const struct policy *policy;
     bool checks;  /* for `shmpreload check`: nothing is served */
-    bool records; /* every call is to be seen */
+    bool records; /* every call is to be seen: none takes the short way */
     const char *program;
     bool child;    /* of a fork: leaves the last word to the parent */
     bool adopting; /* the parent has a part in its segments: it is no child of _Fork itself */
@@ -129,7 +129,7 @@ bool router_allocate(const struct request *request, void **out)
 void *router_take_further_on(const void *caller, enum policy_call call, size_t bytes)
 {
     const struct thread_shortcut *shortcut = shortcut_for(caller, call, bytes);
-    if (shortcut == NULL || !router_is_at_ease())
+    if (shortcut == NULL || thread_self.occupied != 0 || !standing_is_adopted())
         return NULL;
     router_enter();
     void *pointer = export_take_further_on(shortcut->in_use, shortcut->sequence, bytes);
@@ -411,6 +411,7 @@ void router_begin(const struct policy *policy, const struct settings *settings, 
     verdict_begin(policy, settings->rank);
     private_set_hold((unsigned)settings->hold);
     router.program = program;
+    router.records = settings->record_file != NULL;
     standing_begin();
     router.policy = policy;
 }

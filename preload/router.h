@@ -89,12 +89,6 @@ static inline void *router_settled(void *pointer)
     return LIKELY(!router_has_deferred()) ? pointer : router_settle(pointer);
 }
 
-/* Is nothing in the way of what can be done at once? */
-static inline bool router_is_at_ease(void)
-{
-    return LIKELY(thread_self.occupied == 0 && standing_is_usual());
-}
-
 /* As router_allocate(), in a moment, for a request like one that was decided before (shortcut.h); its bytes
  * are as they are. NULL: ask router_take_further_on(); else the pointer is to be router_settled().
  *
@@ -103,7 +97,7 @@ static inline __attribute__((always_inline)) void *router_take(const void *calle
                                                                size_t bytes)
 {
     const struct thread_shortcut *shortcut = shortcut_for(caller, call, bytes);
-    if (UNLIKELY(shortcut == NULL || !router_is_at_ease()))
+    if (UNLIKELY(shortcut == NULL || thread_self.occupied != 0 || !standing_is_adopted()))
         return NULL;
     router_enter_first();
     void *pointer = export_take(shortcut->in_use, shortcut->sequence, bytes);
@@ -117,7 +111,7 @@ void *router_take_further_on(const void *caller, enum policy_call call, size_t b
 /* As router_free(), in a moment, for what lies in slabs of this thread's. To be router_given() then. */
 static inline __attribute__((always_inline)) enum export_given router_give(const void *pointer)
 {
-    if (UNLIKELY(!router_is_at_ease()))
+    if (UNLIKELY(thread_self.occupied != 0 || !standing_is_usual()))
         return EXPORT_REFUSED;
     router_enter_first();
     const enum export_given given = export_give(pointer);

@@ -201,6 +201,14 @@ test_policy() {
     unchanged 'with a policy'
     says r.one 'with a policy: the same is noted' 'sorted((s["calls"], s["frees"]) for s in every("plain_make", "counts"))' \
         '[(3, 2), (10, 10)]'
+    last='record of small blocks under a policy'
+    rm -f "$work"/r.*
+    SHM_RECORD=$work/r.one SHM_RECORD_SIZE=0 SHM_POLICY='export func=plain_make' LD_PRELOAD=$shim "$victim" counts \
+        >"$work/out" 2>"$work/err"
+    status=$?
+    unchanged 'small blocks with a policy'
+    says r.one 'with a policy: small blocks that are routed again and again are noted each time' \
+        'sorted((s["calls"], s["frees"]) for s in every("plain_make", "counts"))' '[(3, 2), (5, 5), (10, 10)]'
 }
 
 test_full() {
