@@ -14,6 +14,7 @@
 #include "config/scan.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 /* What segment= said in a rule: a segment may be declared after it is used. */
 struct wanted {
@@ -34,7 +35,7 @@ struct table {
  * added than there are bytes. */
 static_assert(sizeof(struct table) + 4 * POLICY_TEXT_MAX +
                       POLICY_RULES_MAX * (sizeof(struct policy_rule) + sizeof(struct wanted) +
-                                          (POLICY_STACK_MAX + 2) * sizeof(char *)) <=
+                                          POLICY_STACK_MAX * sizeof(char *) + 2 * _Alignof(max_align_t)) <=
                   POLICY_MEMORY,
               "any text fits");
 

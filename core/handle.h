@@ -2,19 +2,21 @@
  *
  * What the files of the façade behind shmcore.h share: the handle, and how to get into a shard or the pool.
  *
- *   store.c    handles: open, close, statistics
- *   enter.c    into a shard or the pool; repair after a death
- *   regions.c  regions between the pool and their owners
- *   blocks.c   named blocks: allocate, join, find
- *   release.c  named blocks: deallocate, one or all of a process
- *   export.c   blocks of one process, visible to all; export_extent.c, export_slab.c, and its slots in
- *              export_slot.c, which export_at_once.h is a part of; what this process alone knows of its
- * slabs: export_book.c forked.c   what a fork does to all of these; forked_run.c   to a run of exported
- * blocks; inherited.c what it left in a child reap.c     what dead processes held is given back visit.c
- * reading: for_each, block_of, find among exported blocks collect.c  segments as files: list, collect, remove
- *   naming.c   shmcore_shim_*
+ *   store.c     handles: open, close, statistics
+ *   enter.c     into a shard or the pool; repair after a death
+ *   regions.c   regions between the pool and their owners
+ *   blocks.c    named blocks: allocate, join, find
+ *   release.c   named blocks: deallocate, one or all of a process
+ *   export.c    blocks of one process, visible to all: export_extent.c, export_slab.c, export_slot.c
+ *   export_book.c  what this process alone knows of its slabs
+ *   forked.c    what a fork does to all of these; forked_run.c to a run of exported blocks
+ *   inherited.c what it left in a child
+ *   reap.c      what dead processes held is given back
+ *   visit.c     reading: for_each, block_of, find among exported blocks
+ *   collect.c   segments as files: list, collect, remove
+ *   naming.c    shmcore_shim_*
  *
- * Nobody else includes this header; the preload uses shmcore.h and export.h.
+ * Nobody else includes this header; the preload uses shmcore.h, export.h and export_at_once.h.
  *
  * Lock order: handles (of this process) → file → registry → heap of exports (of this process) → one shard
  * → pool.

@@ -29,8 +29,8 @@ int lock_make(struct lock *lock)
     return -error;
 }
 
-/* Nobody keeps a lock for longer than it takes to make or drop a block: going to sleep, and being woken,
- * takes many times as long as that. */
+/* Hardly anybody keeps a lock for longer than it takes to make or drop a block: going to sleep, and being
+ * woken, takes many times as long as that. */
 #define LOOKS_MOST 100u
 
 /* The word of glibc's mutex that says which kind it is: at byte 16 on 64-bit machines since 2007. */

@@ -3,7 +3,8 @@
  * What a dead process held is given back: an ordinary detach of everything its row has.
  *
  *   ALIVE, FORKING, EXITING → REAPING(by me)   nobody else starts
- *   its references, shard by shard              each drop is a transaction; repeating is harmless
+ *   its references, in each shard that it has   each drop is a transaction; repeating is harmless
+ *   been in, as its row says
  *   canonical copies that it held               likewise
  *   its regions' memory and quanta              nobody else writes there; not while forked children read them
  *   REAPING → FREE, regions to the pool         or PINNED while forked children have private pages over them

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The undo log: every store of a transaction goes through here.
+ * The undo log: every store of a transaction goes through here, but for those into what is free again when
+ * the transaction is taken back, and then means nothing.
  *
  * Before a word is changed its old value is written to the log, then the count goes up, then the
  * word is stored; commit is count = 0. Recovery stores the old values back, newest first; it can

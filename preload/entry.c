@@ -170,7 +170,7 @@ static NEVER_INLINE void recorded_free(void *pointer, const void *caller)
 
 static NEVER_INLINE void unready_free(enum export_given given, void *pointer, const void *caller)
 {
-    if (router_given(given, pointer))
+    if (router_finish_giving(given, pointer))
         return;
     if (runtime.recording)
         recorded_free(pointer, caller);

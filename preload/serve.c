@@ -66,10 +66,9 @@ static shmcore_segment *open_segment(uint32_t index)
         log_say(SETTINGS_LOG_INFO, NULL, "attached segment '%s'", shmcore_segment_name(segment));
         if (wanted->interleave && !shmcore_get_traits(segment).interleave)
             log_say(SETTINGS_LOG_WARN, "numa",
-                    "segment '%s' is not spread over NUMA nodes: it was made without numa=interleave, or the "
-                    "system "
-                    "does not allow it (as in containers without CAP_SYS_NICE); its pages lie where they are "
-                    "used "
+                    "segment '%s' is not spread over NUMA nodes, for it was made without numa=interleave, or "
+                    "mbind() "
+                    "is not allowed (in a container: --cap-add SYS_NICE); its pages lie where they are used "
                     "first",
                     wanted->name);
         if (!shmcore_address_stable(segment))

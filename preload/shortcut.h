@@ -6,10 +6,10 @@
  * info.
  *
  * A shortcut is kept when a request has gone the long way and the next one would end in the same source. Each
- * return address has one place, which several may have to share. They go with the thread's sources, at its
- * end and in a forked child, and hold until some module is unloaded.
+ * return address has one place for each kind of call, which several may have to share. They go with the
+ * thread's sources, at its end and in a forked child, and hold until some module is unloaded.
  *
- * Not for rules that look at the stack, nor in a process that is only checked.
+ * Not for rules that look at the stack, nor in a process that is only checked or makes a record.
  */
 #ifndef SHM_SHORTCUT_H
 #define SHM_SHORTCUT_H

@@ -3,8 +3,8 @@
 
 #include "os.h"
 
-static uint32_t unforked =
-    STANDING_NONE; /* where there is no page for it, no child is told from its parent */
+/* Where there is no page for it; then no child is told from its parent. */
+static uint32_t unforked = STANDING_NONE;
 const volatile uint32_t *standing_word = &unforked;
 
 static struct {

@@ -65,9 +65,8 @@ struct thread_shortcut {
 struct thread {
     union {
         struct {
-            uint32_t inside; /* > 0: in the shim: allocations go to the next allocator */
-            uint32_t
-                pass_next; /* the next malloc is libstdc++'s own, for a `new` that was looked at already */
+            uint32_t inside;    /* > 0: in the shim: allocations go to the next allocator */
+            uint32_t pass_next; /* the next malloc is the inside of a `new` that was looked at already */
         };
         /* One look says that both are 0. It waits for a store of a half of it to reach the cache, so who is
          * in a hurry stores both, too. */
