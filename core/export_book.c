@@ -86,7 +86,9 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
         return NULL;
     struct slab_book *book = exports->free_books[kind];
     exports->free_books[kind] = book->next;
-    memset(book->live, 0, bytes_of(kind) - sizeof *book);
+    for (uint32_t word = 0; word < 2 * words_of(kind);
+         word++) /* who freed a block of another's may still look */
+        atomic_store_explicit(&book->live[word], 0, memory_order_relaxed);
     book->hint = book->used = book->ready = 0;
     book->source = NULL;
     book->shape = shape;

@@ -161,12 +161,17 @@ static struct region_run remove_slab(shmcore_segment *segment, struct slab_book 
 
 /* ---------------------------------------------------------------- slots */
 
-static bool is_empty(struct slab_book *book)
+static bool no_bits(struct slab_book *book, uint32_t words)
 {
-    for (uint32_t word = 0; word < book->shape->words; word++)
+    for (uint32_t word = 0; word < words; word++)
         if ((atomic_load(&book->live[word]) & ~atomic_load(&book->gone[word])) != 0)
             return false;
     return true;
+}
+
+static bool is_empty(struct slab_book *book)
+{
+    return no_bits(book, book->shape->words);
 }
 
 /* Folds in what others have freed. By the slab's thread, or with the heap's lock when it has none. */
@@ -386,11 +391,11 @@ static COLD void put_away(shmcore_segment *segment, struct slab_book *book, cons
     errno = kept_errno;
 }
 
-COLD void own_slab_freed(shmcore_segment *segment, struct slab_book *book, const void *pointer,
-                         uint32_t state)
+COLD void own_slab_freed(shmcore_segment *segment, struct slab_book *book, const struct export_shape *shape,
+                         const void *pointer, uint32_t state)
 {
     if (state != SLAB_ACTIVE)
         slab_changed(segment, book, pointer);
-    else if (is_empty(book))
+    else if (no_bits(book, shape->words)) /* of the book's shape nothing can be said by now */
         put_away(segment, book, pointer);
 }

@@ -86,15 +86,17 @@ void export_emptied(const void *pointer)
 }
 
 /* The slab's own gone bit is set before the book's, and cleared before it. As soon as the book's is set the
- * slot may be folded in and taken again. */
+ * slot may be folded in and taken again, and the slab may be gone and its book another one's: from then on
+ * only what is atomic is read of it, and may be wrong. */
 static bool give_to_another(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
     uint32_t slot;
     if (UNLIKELY(!own_slot_is_alive(book, pointer, &slot)))
         return false;
+    const struct export_shape *shape = book->shape;
     const uint32_t word = slot / 64;
     const uint64_t bit = (uint64_t)1 << slot % 64;
-    atomic_fetch_or(export_gone_word(book_slab(book), book->shape, word), bit);
+    atomic_fetch_or(export_gone_word(book_slab(book), shape, word), bit);
     const uint64_t gone = atomic_fetch_or(&book->gone[word], bit);
     const uint64_t live = atomic_load(&book->live[word]);
     if (UNLIKELY((gone & bit) != 0))
@@ -102,7 +104,7 @@ static bool give_to_another(shmcore_segment *segment, struct slab_book *book, co
     const uint32_t state = atomic_load(&book->state);
     const bool is_last = (gone | bit) == live; /* of the word */
     if (state == SLAB_ACTIVE ? is_last && !atomic_load(&book->in_use) : state == SLAB_FULL || is_last)
-        own_slab_freed(segment, book, pointer, state);
+        own_slab_freed(segment, book, shape, pointer, state);
     return true;
 }
 
