@@ -152,14 +152,18 @@ static bool read_segment_directive(struct parser *parser, const struct word *dir
 
 static bool read_program_directive(struct parser *parser, const struct word *directive)
 {
-    struct policy *policy = &parser->table->policy;
+    struct table *table = parser->table;
+    struct policy *policy = &table->policy;
     do {
         struct word glob;
         if (!read_needed_word(parser, directive, &glob))
             return false;
         if (policy->program_count == POLICY_PROGRAMS_MAX)
             return error_too_many(parser->error, glob.value.place, POLICY_PROGRAMS_MAX, "programs");
-        parser->table->programs[policy->program_count++] = parser_keep(parser, glob.value.text);
+        if (policy->program_count == 0)
+            policy->programs = table->programs =
+                parser_make(parser, POLICY_PROGRAMS_MAX * sizeof *table->programs);
+        table->programs[policy->program_count++] = parser_keep(parser, glob.value.text);
     } while (scan_more(&parser->scan));
     return true;
 }
@@ -182,11 +186,15 @@ static bool read_wrapper_word(struct parser *parser, struct policy_wrapper *wrap
 
 static bool read_wrapper_directive(struct parser *parser, const struct word *directive)
 {
-    struct policy *policy = &parser->table->policy;
+    struct table *table = parser->table;
+    struct policy *policy = &table->policy;
     const struct place place = directive->whole.place;
     if (policy->wrapper_count == POLICY_WRAPPERS_MAX)
         return error_too_many(parser->error, place, POLICY_WRAPPERS_MAX, "wrappers");
-    struct policy_wrapper *wrapper = &parser->table->wrappers[policy->wrapper_count++];
+    if (policy->wrapper_count == 0)
+        policy->wrappers = table->wrappers =
+            parser_make(parser, POLICY_WRAPPERS_MAX * sizeof *table->wrappers);
+    struct policy_wrapper *wrapper = &table->wrappers[policy->wrapper_count++];
     *wrapper = (struct policy_wrapper){.line = place.line};
     while (scan_more(&parser->scan)) {
         struct word word;
@@ -261,19 +269,6 @@ static void summarise(struct policy *policy)
     }
 }
 
-static bool fits(size_t length, size_t bytes, struct policy_error *error)
-{
-    bool too_long = length > POLICY_TEXT_MAX;
-    if (!too_long && bytes >= POLICY_MEMORY)
-        return true;
-    struct message message = error_begin(error, (struct place){1, 1});
-    message_add(&message, too_long ? "expected a policy of at most " : "expected memory of at least ");
-    message_number(&message, too_long ? POLICY_TEXT_MAX : POLICY_MEMORY);
-    message_add(&message, " bytes, found ");
-    message_number(&message, too_long ? length : bytes);
-    return false;
-}
-
 /* How many rules can there be? Each ends with its line, with a semicolon or with the text. */
 static size_t rules_most(const char *text, size_t length)
 {
@@ -283,19 +278,40 @@ static size_t rules_most(const char *text, size_t length)
     return most;
 }
 
+size_t policy_memory(const char *text, size_t length)
+{
+    if (length > POLICY_TEXT_MAX)
+        return POLICY_MEMORY;
+    const struct text whole = {text != NULL ? text : "", length};
+    return sizeof(struct table) + length * PARSER_BYTES_EACH + rules_most(text, length) * PARSER_RULE +
+           (text_contains(whole, "program") ? PARSER_PROGRAMS : 0) +
+           (text_contains(whole, "wrapper") ? PARSER_WRAPPERS : 0);
+}
+
+static bool fits(const char *text, size_t length, size_t bytes, struct policy_error *error)
+{
+    const bool too_long = length > POLICY_TEXT_MAX;
+    const size_t needed = too_long ? POLICY_TEXT_MAX : policy_memory(text, length);
+    if (!too_long && bytes >= needed)
+        return true;
+    struct message message = error_begin(error, (struct place){1, 1});
+    message_add(&message, too_long ? "expected a policy of at most " : "expected memory of at least ");
+    message_number(&message, needed);
+    message_add(&message, " bytes, found ");
+    message_number(&message, too_long ? length : bytes);
+    return false;
+}
+
 const struct policy *policy_parse(const char *text, size_t length, void *memory, size_t bytes,
                                   struct policy_error *error)
 {
-    if (!fits(length, bytes, error))
+    if (!fits(text, length, bytes, error))
         return NULL;
     struct table *table = memory;
     struct parser parser = {.error = error, .table = table};
     parser.free = (char *)&table->rules[rules_most(text, length)];
     parser.last_wanted = &parser.wanted;
-    table->policy = (struct policy){.rules = table->rules,
-                                    .segments = table->segments,
-                                    .programs = table->programs,
-                                    .wrappers = table->wrappers};
+    table->policy = (struct policy){.rules = table->rules, .segments = table->segments};
     if (!scan_begin(&parser.scan, (struct text){text ? text : "", length}, error))
         return NULL;
     while (scan_directive(&parser.scan))

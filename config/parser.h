@@ -3,9 +3,8 @@
  * What reading a policy works on: where the text is read, and the table that comes of it.
  *
  * The first error ends the reading. The caller's memory holds one `struct table`, then as many rules as the
- * text may have at the most, and behind them, end to end, what the rules point to, copies of strings above
- * all: the text itself is not needed afterwards. So a short policy lies in one page, which each process of
- * the user's touches.
+ * text may have at the most, and behind them, end to end, what those point to, copies of strings above all:
+ * the text itself is not needed afterwards. So a short policy takes less than a page of each process.
  */
 #ifndef SHM_PARSER_H
 #define SHM_PARSER_H
@@ -26,16 +25,19 @@ struct wanted {
 struct table {
     struct policy policy;
     struct policy_segment segments[POLICY_SEGMENTS_MAX];
-    const char *programs[POLICY_PROGRAMS_MAX];
-    struct policy_wrapper wrappers[POLICY_WRAPPERS_MAX];
+    const char **programs;           /* POLICY_PROGRAMS_MAX, made for the first one */
+    struct policy_wrapper *wrappers; /* likewise */
     struct policy_rule rules[];
 };
 
-/* A byte of the text is kept at most twice, in a rule's text and in a value, and no more NULs are
- * added than there are bytes. */
-static_assert(sizeof(struct table) + 4 * POLICY_TEXT_MAX +
-                      POLICY_RULES_MAX * (sizeof(struct policy_rule) + sizeof(struct wanted) +
-                                          POLICY_STACK_MAX * sizeof(char *) + 2 * _Alignof(max_align_t)) <=
+/* What policy_memory() counts. A byte of the text is kept at most twice, in a rule's text and in a value, and
+ * no more NULs are added than there are bytes; a frame of a stack takes two bytes of text at least. */
+#define PARSER_BYTES_EACH (4 + sizeof(char *) / 2)
+#define PARSER_RULE       (sizeof(struct policy_rule) + sizeof(struct wanted) + 2 * _Alignof(max_align_t))
+#define PARSER_PROGRAMS   (POLICY_PROGRAMS_MAX * sizeof(char *) + _Alignof(max_align_t))
+#define PARSER_WRAPPERS   (POLICY_WRAPPERS_MAX * sizeof(struct policy_wrapper) + _Alignof(max_align_t))
+static_assert(sizeof(struct table) + PARSER_BYTES_EACH * POLICY_TEXT_MAX + POLICY_RULES_MAX * PARSER_RULE +
+                      PARSER_PROGRAMS + PARSER_WRAPPERS <=
                   POLICY_MEMORY,
               "any text fits");
 

@@ -120,7 +120,7 @@ struct policy_site {
     size_t frame_count; /* 0: there is no DWARF */
 };
 
-/* The most text policy_parse() takes, and the memory it needs for any such text. */
+/* The most text policy_parse() takes, and the memory that is enough for any such text. */
 #define POLICY_TEXT_MAX        ((size_t)64 << 10)
 #define POLICY_MEMORY          ((size_t)1 << 20)
 #define POLICY_RULES_MAX       256
@@ -132,7 +132,10 @@ struct policy_site {
 #define POLICY_DEFAULT_NAME    "{module}:{func}+{offset}#{seq}"
 #define POLICY_DEFAULT_QUIET   UINT64_C(2000000000)
 
-/* Parses `length` bytes of `text` (no NUL needed) into `memory`, `bytes` >= POLICY_MEMORY, aligned
+/* Bytes of memory that are enough for this text; POLICY_MEMORY for one that is too long to be parsed. */
+size_t policy_memory(const char *text, size_t length);
+
+/* Parses `length` bytes of `text` (no NUL needed) into `memory`, `bytes` >= policy_memory() of it, aligned
  * to 16. Returns the policy, which lies in `memory`, or NULL with *error filled in. Empty text, or
  * comments only, is a policy without rules. Linear in the text. */
 const struct policy *policy_parse(const char *text, size_t length, void *memory, size_t bytes,

@@ -327,8 +327,10 @@ int os_first_environment(struct os_variable *wanted, size_t count)
     const int descriptor = (int)ANSWER(open("/proc/self/environ", O_RDONLY | O_CLOEXEC));
     if (descriptor < 0)
         return descriptor == -ENOENT ? -ESRCH : descriptor; /* no /proc */
-    while ((got = ANSWER(read(descriptor, buffer, sizeof buffer))) > 0)
-        read_environment(&reader, buffer, (size_t)got, wanted, count);
+    do {
+        got = ANSWER(read(descriptor, buffer, sizeof buffer));
+        read_environment(&reader, buffer, got > 0 ? (size_t)got : 0, wanted, count);
+    } while (got == sizeof buffer); /* less is the end */
     os_close(descriptor);
     for (size_t i = 0; i < count; i++)
         if (wanted[i].length >= 0)

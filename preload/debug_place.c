@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "debug_place.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -11,8 +12,9 @@
 #include "elf_image.h"
 #include "error.h"
 
-#define NAMES_BYTES   2048u /* of a file's sections; most have a few hundred */
-#define SECTIONS_EACH 32u
+#define NAMES_BYTES   1088u /* of a file's sections; most have a few hundred */
+#define BEFORE_BYTES  1216u
+#define SECTIONS_EACH 32u /* all in all it takes no more than a page of the stack */
 #define PATH_BYTES    1024u
 
 bool debug_place_of_build(const struct os_module *module, char out[DEBUG_PLACE_BYTES])
@@ -40,43 +42,85 @@ struct sections {
     char link[256]; /* what .gnu_debuglink names; "": nothing */
 };
 
+/* The end of the file, as linkers write it: the names of the sections and .gnu_debuglink, and then the table,
+ * all of which one call reads. The rest of a long table comes with further ones. */
+struct tail {
+    uint64_t from, bytes; /* what of the file lies in `before` */
+    char before[BEFORE_BYTES];
+    elf_section section[SECTIONS_EACH];
+};
+static_assert(offsetof(struct tail, section) == offsetof(struct tail, before) + BEFORE_BYTES, "read at once");
+
 static bool read_at(int descriptor, void *out, size_t bytes, uint64_t offset)
 {
     return offset <= INT64_MAX && pread(descriptor, out, bytes, (off_t)offset) == (ssize_t)bytes;
 }
 
-static void read_link(int descriptor, const elf_section *section, struct sections *out)
+static bool read_tail(int descriptor, const ElfW(Ehdr) * header, struct tail *tail)
+{
+    const uint64_t count = header->e_shnum < SECTIONS_EACH ? header->e_shnum : SECTIONS_EACH;
+    tail->bytes = header->e_shoff < BEFORE_BYTES ? 0 : BEFORE_BYTES;
+    tail->from = header->e_shoff - tail->bytes;
+    return read_at(descriptor, tail->before + (BEFORE_BYTES - tail->bytes),
+                   tail->bytes + count * sizeof tail->section[0], tail->from);
+}
+
+/* A piece of the file that may lie in its tail. */
+static bool read_piece(int descriptor, const struct tail *tail, void *out, size_t bytes, uint64_t offset)
+{
+    if (offset < tail->from || bytes > tail->bytes || offset - tail->from > tail->bytes - bytes)
+        return read_at(descriptor, out, bytes, offset);
+    memmove(out, tail->before + (offset - tail->from), bytes);
+    return true;
+}
+
+static bool read_names(int descriptor, const ElfW(Ehdr) * header, const struct tail *tail, char *names,
+                       size_t *bytes)
+{
+    elf_section strings;
+    if (header->e_shstrndx < SECTIONS_EACH)
+        strings = tail->section[header->e_shstrndx];
+    else if (!read_at(descriptor, &strings, sizeof strings,
+                      header->e_shoff + header->e_shstrndx * sizeof strings))
+        return false;
+    *bytes = strings.sh_size < NAMES_BYTES ? strings.sh_size : NAMES_BYTES;
+    names[*bytes] = '\0';
+    return read_piece(descriptor, tail, names, *bytes, strings.sh_offset);
+}
+
+static void read_link(int descriptor, const struct tail *tail, const elf_section *section,
+                      struct sections *out)
 {
     const size_t bytes = section->sh_size < sizeof out->link ? section->sh_size : sizeof out->link;
-    if (!read_at(descriptor, out->link, bytes, section->sh_offset) ||
+    if (!read_piece(descriptor, tail, out->link, bytes, section->sh_offset) ||
         memchr(out->link, '\0', bytes) == NULL || strchr(out->link, '/') != NULL)
         out->link[0] = '\0';
 }
 
-static void look_at_section(int descriptor, const elf_section *section, const char *name,
-                            struct sections *out)
+static void look_at_section(int descriptor, const struct tail *tail, const elf_section *section,
+                            const char *name, struct sections *out)
 {
     if (strcmp(name, ".debug_info") == 0 || strcmp(name, ".zdebug_info") == 0)
         out->has_lines = true;
     else if (strcmp(name, ".gnu_debugdata") == 0)
         out->has_packed_symbols = true;
     else if (strcmp(name, ".gnu_debuglink") == 0)
-        read_link(descriptor, section, out);
+        read_link(descriptor, tail, section, out);
 }
 
 /* Names that are too many to be read might be any. */
-static void look_at_sections(int descriptor, const ElfW(Ehdr) * header, const char *names, size_t names_bytes,
-                             struct sections *out)
+static void look_at_sections(int descriptor, const ElfW(Ehdr) * header, struct tail *tail, const char *names,
+                             size_t names_bytes, struct sections *out)
 {
-    elf_section section[SECTIONS_EACH];
+    elf_section *section = tail->section;
     for (unsigned from = 0; from < header->e_shnum; from += SECTIONS_EACH) {
         const unsigned left = header->e_shnum - from, count = left < SECTIONS_EACH ? left : SECTIONS_EACH;
-        if (!read_at(descriptor, section, count * sizeof section[0],
-                     header->e_shoff + from * sizeof section[0]))
+        if (from != 0 && !read_at(descriptor, section, count * sizeof section[0],
+                                  header->e_shoff + from * sizeof section[0]))
             return;
         for (unsigned i = 0; i < count; i++)
             if (section[i].sh_type == SHT_PROGBITS && section[i].sh_name < names_bytes)
-                look_at_section(descriptor, &section[i], names + section[i].sh_name, out);
+                look_at_section(descriptor, tail, &section[i], names + section[i].sh_name, out);
             else if (section[i].sh_type == SHT_PROGBITS && names_bytes == NAMES_BYTES)
                 out->has_lines = out->has_packed_symbols = true;
     }
@@ -85,17 +129,13 @@ static void look_at_sections(int descriptor, const ElfW(Ehdr) * header, const ch
 static void look_at_file(int descriptor, struct sections *out)
 {
     ElfW(Ehdr) header;
-    elf_section strings;
+    struct tail tail;
     char names[NAMES_BYTES + 1];
-    if (!read_at(descriptor, &header, sizeof header, 0) || !elf_image_begins(&header) ||
-        header.e_shstrndx >= header.e_shnum ||
-        !read_at(descriptor, &strings, sizeof strings, header.e_shoff + header.e_shstrndx * sizeof strings))
-        return;
-    const size_t bytes = strings.sh_size < NAMES_BYTES ? strings.sh_size : NAMES_BYTES;
-    if (!read_at(descriptor, names, bytes, strings.sh_offset))
-        return;
-    names[bytes] = '\0';
-    look_at_sections(descriptor, &header, names, bytes, out);
+    size_t bytes;
+    if (read_at(descriptor, &header, sizeof header, 0) && elf_image_begins(&header) &&
+        header.e_shstrndx < header.e_shnum && read_tail(descriptor, &header, &tail) &&
+        read_names(descriptor, &header, &tail, names, &bytes))
+        look_at_sections(descriptor, &header, &tail, names, bytes, out);
 }
 
 static bool read_sections(const char *path, struct sections *out)

@@ -67,31 +67,41 @@ static void begin_sites(const struct policy *policy, bool recording)
         site_begin(policy, recording);
 }
 
+/* NULL, with *error filled in: there is none. */
+static const struct policy *parse(const struct settings *settings, struct policy_error *error)
+{
+    size_t bytes = policy_memory(settings->policy, settings->policy_length);
+    void *memory = runtime.policy;
+    if (bytes <= sizeof runtime.policy)
+        return policy_parse(settings->policy, settings->policy_length, memory, bytes, error);
+    bytes = align_up(bytes, PAGE_BYTES);
+    *error = (struct policy_error){.line = 1, .column = 1, .message = "no memory for the policy"};
+    if (os_map_private(bytes, &memory) != 0)
+        return NULL;
+    const struct policy *policy =
+        policy_parse(settings->policy, settings->policy_length, memory, bytes, error);
+    if (policy == NULL)
+        os_unmap(memory, bytes);
+    return policy;
+}
+
 /* NULL when there is nothing to do, for whatever reason. */
 static const struct policy *read_policy(struct settings *settings)
 {
-    void *memory;
+    static NEEDED_LATER char text[POLICY_TEXT_MAX]; /* of a file */
     struct policy_error error;
-    if (os_map_private(POLICY_TEXT_MAX + POLICY_MEMORY, &memory) != 0)
-        return NULL;
-    settings_read(settings, memory, POLICY_TEXT_MAX);
+    settings_read(settings, text, sizeof text);
     log_begin(settings);
     if (settings->problem[0] != '\0')
         log_say(SETTINGS_LOG_WARN, settings->problem, "%s", settings->problem);
-    const struct policy *policy = NULL;
-    if (settings->policy != NULL) {
-        policy = policy_parse(settings->policy, settings->policy_length,
-                              (unsigned char *)memory + POLICY_TEXT_MAX, POLICY_MEMORY, &error);
-        if (policy == NULL)
-            log_say(SETTINGS_LOG_WARN, error.message, "%s:%u:%u: %s; the program runs on without a policy",
-                    settings->policy_file != NULL ? settings->policy_file : "SHM_POLICY", error.line,
-                    error.column, error.message);
-    }
-    if (policy == NULL || policy->size_floor == SIZE_MAX) {
-        os_unmap(memory, POLICY_TEXT_MAX + POLICY_MEMORY);
+    if (settings->policy == NULL)
         return NULL;
-    }
-    return policy;
+    const struct policy *policy = parse(settings, &error);
+    if (policy == NULL)
+        log_say(SETTINGS_LOG_WARN, error.message, "%s:%u:%u: %s; the program runs on without a policy",
+                settings->policy_file != NULL ? settings->policy_file : "SHM_POLICY", error.line,
+                error.column, error.message);
+    return policy != NULL && policy->size_floor != SIZE_MAX ? policy : NULL;
 }
 
 static void seal(const struct policy *policy, const struct settings *settings, bool recording)

@@ -7,7 +7,10 @@
 
 #include "base.h"
 
-/* All that every allocation looks at. Lies on a page of its own, which is read-only once it is filled in. */
+#define RUNTIME_POLICY 4032u
+
+/* All that every allocation looks at, and a policy that is not a long one: more would be another page that
+ * each process touches. Lies on a page of its own, which is read-only once it is filled in. */
 struct runtime {
     _Alignas(4096)
         size_t floor; /* a request below it matches no rule: the one comparison that unrouted calls pay */
@@ -16,6 +19,7 @@ struct runtime {
     size_t rule_floor;                     /* the floor of the rules alone */
     bool active;                           /* some rule may match some day */
     bool recording;
+    _Alignas(16) unsigned char policy[RUNTIME_POLICY];
 };
 
 extern struct runtime runtime;

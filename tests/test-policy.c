@@ -17,10 +17,14 @@ static _Alignas(16) char memory[POLICY_MEMORY];
 static const struct policy *parse_bytes(const char *text, size_t length)
 {
     struct policy_error error = {0};
+    const size_t bytes = policy_memory(text, length);
+    assert_true(bytes <= sizeof memory);
     memset(memory, 0xa5, sizeof memory); /* the parser must not count on zeros */
-    const struct policy *policy = policy_parse(text, length, memory, sizeof memory, &error);
+    const struct policy *policy = policy_parse(text, length, memory, bytes, &error);
     if (!policy)
         fail_msg("refused at %u:%u: %s\n%s", error.line, error.column, error.message, text);
+    for (size_t i = bytes; i < sizeof memory && i < bytes + 4096; i++)
+        assert_int_equal((unsigned char)memory[i], 0xa5);
     return policy;
 }
 
@@ -319,6 +323,23 @@ static void a_full_text_stays_within_its_memory(void **state)
     assert_true(end < memory + sizeof memory);
 }
 
+/* The texts that take the most memory for their length. */
+static void dense_texts_stay_within_their_memory(void **state)
+{
+    static const char *const dense[] = {"pass;", "export segment=SHARED::a;",
+                                        "pass stack=a<-b<-c<-d<-e<-f<-g<-h<-i<-j<-k<-l<-m<-n<-o<-p;"};
+    static char text[POLICY_TEXT_MAX] = "segment SHARED::a;";
+    const size_t begin = strlen(text);
+    (void)state;
+    for (size_t i = 0; i < sizeof dense / sizeof dense[0]; i++)
+        for (size_t rules = 1; rules <= POLICY_RULES_MAX; rules += 5) {
+            text[begin] = '\0';
+            for (size_t k = 0; k < rules; k++)
+                strcat(text, dense[i]);
+            assert_int_equal(parse(text)->rule_count, rules);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +357,7 @@ int main(void)
         cmocka_unit_test(the_size_floor_is_that_of_the_rules_that_route),
         cmocka_unit_test(functions_are_needed_for_matches_and_names),
         cmocka_unit_test(a_full_text_stays_within_its_memory),
+        cmocka_unit_test(dense_texts_stay_within_their_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

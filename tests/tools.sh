@@ -188,8 +188,7 @@ test_check() {
     has out 'SHARED::a, half of the file system, one for each socket, spread over the NUMA nodes$' \
         "check shows what segments are like"
     run "$tool" check --json 'segment SHARED::a scope=socket numa=interleave; segment SHARED::b dir=/x; export segment=SHARED::a'
-    json check "[(s['scope'], s['numa'], s.get('dir')) for s in it['segments']] == [
-        ('socket', 'interleave', None), ('node', 'local', '/x')]"
+    json check "[(s['scope'], s['numa'], s.get('dir')) for s in it['segments']] == [('socket', 'interleave', None), ('node', 'local', '/x')]"
     run "$tool" check --json 'export fork=share; export'
     json check "[r['fork'] for r in it['rules']] == ['share', 'copy']"
     run "$tool" check 'merge func=init name=t; merge when=quiet:90000ms; merge when=quiet:1500ms; merge when=barrier'

@@ -12,8 +12,9 @@
 #include "config/policy.h"
 #include "feeding.h"
 
-/* Given back as bytes of 0xff in each run. */
+/* Made anew, of bytes of 0xff, in each run. */
 static char *memory;
+static size_t memory_bytes;
 
 static void check(bool good, const char *what)
 {
@@ -26,8 +27,6 @@ static void check(bool good, const char *what)
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc, (void)argv;
-    memory = aligned_alloc(16, POLICY_MEMORY);
-    check(memory != NULL, "no memory");
     return 0;
 }
 
@@ -71,10 +70,10 @@ static void check_string(const char *string, bool may_be_missing)
     if (string == NULL)
         return check(may_be_missing, "a string is missing");
     if (string == strstr(string, POLICY_DEFAULT_SEGMENT) &&
-        (string < memory || string >= memory + POLICY_MEMORY))
+        (string < memory || string >= memory + memory_bytes))
         return; /* the parser's own */
-    check(string >= memory && string < memory + POLICY_MEMORY, "a string outside the memory");
-    check(memchr(string, '\0', (size_t)(memory + POLICY_MEMORY - string)) != NULL, "a string without an end");
+    check(string >= memory && string < memory + memory_bytes, "a string outside the memory");
+    check(memchr(string, '\0', (size_t)(memory + memory_bytes - string)) != NULL, "a string without an end");
     check(is_printable(string) || strchr(string, '\t') != NULL, "a string with control bytes");
 }
 
@@ -120,7 +119,7 @@ static void ask_rule(const struct policy_rule *rule)
 static void ask(const struct policy *policy)
 {
     static const char *const paths[] = {"./solver", "/opt/solver/bin/mpirun", "a", "", "/", "//a//"};
-    check((const char *)policy >= memory && (const char *)policy < memory + POLICY_MEMORY,
+    check((const char *)policy >= memory && (const char *)policy < memory + memory_bytes,
           "a policy elsewhere");
     check(policy->rule_count <= POLICY_RULES_MAX && policy->program_count <= POLICY_PROGRAMS_MAX, "too many");
     check(policy->segment_count >= 1 && policy->segment_count <= POLICY_SEGMENTS_MAX,
@@ -174,14 +173,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = malloc(size != 0 ? size : 1);
     check(text != NULL, "no memory");
     memcpy(text, data, size);
-    memset(memory, 0xff, sizeof(struct policy) + 4096);
+    memory_bytes = policy_memory(text, size); /* and not a byte more: AddressSanitizer sees to it */
+    memory = malloc(memory_bytes);
+    check(memory != NULL && memory_bytes <= POLICY_MEMORY, "no memory");
+    memset(memory, 0xff, memory_bytes);
     memset(&error, 0xff, sizeof error);
-    const struct policy *policy = policy_parse(text, size, memory, POLICY_MEMORY, &error);
+    const struct policy *policy = policy_parse(text, size, memory, memory_bytes, &error);
     if (policy != NULL)
         ask(policy);
     else
         check_error(&error, text, size);
     compare_globs(text, size);
+    free(memory);
     free(text);
     return 0;
 }
