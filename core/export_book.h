@@ -75,7 +75,7 @@ static inline struct export_slab *book_slab(const struct slab_book *book)
 
 /* A number that no other thread has or had; BOOK_NO_MARK: the thread has never taken a slot. */
 #define BOOK_NO_MARK UINT64_C(1)
-extern _Thread_local uint64_t book_mark;
+extern INTERNAL _Thread_local uint64_t book_mark;
 uint64_t book_make_mark(void);
 static inline uint64_t book_this_thread(void)
 {
@@ -105,7 +105,7 @@ struct book_shelf {
     _Atomic uintptr_t bytes;            /* of the segment; 0: there are no books. Stored last */
     _Atomic(struct slab_book *) *books; /* [quantum] */
 };
-extern struct book_shelf book_shelf;
+extern INTERNAL struct book_shelf book_shelf;
 
 /* The book of the slab there that the pointer lies in; NULL: it lies in none of this process's. */
 static inline struct slab_book *book_at_once(const void *pointer)

@@ -129,7 +129,7 @@ bool segment_is_usable(const shmcore_segment *segment, bool writing);
 
 /* Handle number `index` when it is open, NULL when not, until `index` is STORE_HANDLES. */
 #define STORE_HANDLES 16u
-extern shmcore_segment segment_handles[STORE_HANDLES];
+extern INTERNAL shmcore_segment segment_handles[STORE_HANDLES];
 shmcore_segment *segment_handle(uint32_t index);
 
 /* The open segment whose mapping holds the pointer, or NULL. */

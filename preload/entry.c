@@ -36,7 +36,7 @@
  * caller. */
 static inline bool is_watched(size_t bytes, const void *caller)
 {
-    return UNLIKELY(bytes >= runtime.floor) && !site_passes(caller);
+    return UNLIKELY(bytes >= runtime.floor && !site_passes(caller));
 }
 
 /* What is looked at goes on in functions of its own, by a jump: so their frames are those of the entry

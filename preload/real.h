@@ -17,6 +17,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base.h"
+
 struct real_allocator {
     void *(*malloc)(size_t bytes);
     void *(*calloc)(size_t count, size_t bytes);
@@ -42,7 +44,7 @@ struct real_allocator {
                           void *argument);
 };
 
-extern struct real_allocator real;
+extern INTERNAL struct real_allocator real;
 
 /* Looks everything up now; called at bring-up, harmless to repeat. */
 void real_resolve(void);

@@ -21,7 +21,7 @@ struct record_file {
     struct record_site *sites;
     struct record_page *pages;
 };
-extern struct record_file record_file;
+extern INTERNAL struct record_file record_file;
 
 /* At bring-up. `name` may hold %p, %h and %r; `rank` may be NULL. What is relative is so to where the program
  * is now. */

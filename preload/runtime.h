@@ -22,6 +22,6 @@ struct runtime {
     _Alignas(16) unsigned char policy[RUNTIME_POLICY];
 };
 
-extern struct runtime runtime;
+extern INTERNAL struct runtime runtime;
 
 #endif

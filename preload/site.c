@@ -33,6 +33,12 @@ static NEEDED_LATER struct code seen_code[FRAMES_MOST];
 /* By return address. An entry's origin is the build of the module it was made for. */
 _Atomic(struct site_table *) site_addresses = &site_table_empty;
 NEEDED_LATER _Atomic uintptr_t site_passing[SITE_PASSING];
+
+/* Keys of stacks of two frames where nothing matches: eight to a cache line, while their entries in the table
+ * lie on one each. */
+#define PASSING_STACKS 1024u
+static NEEDED_LATER _Atomic uint64_t passing_stacks[PASSING_STACKS];
+
 _Atomic uint64_t site_generation = 1;
 
 /* ---------------------------------------------------------------- by return address */
@@ -245,15 +251,15 @@ static void note_stack(struct site_stack *known, const struct site *direct, cons
 
 /* Where two frames tell stacks apart, the second one's address mostly lies at the same distance from the
  * first one's stack pointer: then no walk is needed. */
-static bool find_by_hop(struct site *direct, const struct os_frame *start, uint64_t generation,
-                        struct site **site)
+static bool key_by_hop(struct site *direct, const struct os_frame *start, uint64_t generation, uint64_t *key)
 {
     const uint32_t hop = atomic_load_explicit(&direct->hop, memory_order_relaxed);
     if (hop == 0 || atomic_load_explicit(&direct->depth, memory_order_relaxed) != 2 ||
         UNLIKELY(start->place != direct->address || generation == 0))
         return false;
     const uintptr_t frame[] = {direct->address, stack_beyond(start, hop)};
-    return site_table_find(&sites.stacks, hash_of(frame, 2, generation), site);
+    *key = hash_of(frame, 2, generation);
+    return true;
 }
 
 bool site_passes_on_stack(struct site *direct, const void *frame)
@@ -261,7 +267,16 @@ bool site_passes_on_stack(struct site *direct, const void *frame)
     const uint64_t generation = atomic_load_explicit(&site_generation, memory_order_relaxed);
     struct os_frame start;
     struct site *site;
-    return os_frame_of(frame, &start) && find_by_hop(direct, &start, generation, &site) && site == NULL;
+    uint64_t key;
+    if (UNLIKELY(!os_frame_of(frame, &start)) || !key_by_hop(direct, &start, generation, &key))
+        return false;
+    _Atomic uint64_t *place = &passing_stacks[key % PASSING_STACKS];
+    if (LIKELY(atomic_load_explicit(place, memory_order_relaxed) == key))
+        return true;
+    if (!site_table_find(&sites.stacks, key, &site) || site != NULL)
+        return false;
+    atomic_store_explicit(place, key, memory_order_relaxed);
+    return true;
 }
 
 struct site *site_on_stack(struct site *direct, const void *frame, struct site_stack *known)
@@ -272,7 +287,8 @@ struct site *site_on_stack(struct site *direct, const void *frame, struct site_s
     if (UNLIKELY(frame == NULL || !os_frame_of(frame, &start)))
         return resolve(direct, frame);
     const uint64_t generation = atomic_load_explicit(&site_generation, memory_order_relaxed);
-    if (find_by_hop(direct, &start, generation, &found))
+    uint64_t key;
+    if (key_by_hop(direct, &start, generation, &key) && site_table_find(&sites.stacks, key, &found))
         return found;
     if (UNLIKELY(known == NULL))
         return find_on_stack(direct, frame, &start, generation, NULL);

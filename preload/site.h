@@ -40,7 +40,7 @@ static inline bool site_known(const void *return_address, struct site **site)
 /* Is it known that no rule can match there? True for most callers of which that is so; a look into one place.
  */
 #define SITE_PASSING 1024u
-extern _Atomic uintptr_t site_passing[SITE_PASSING];
+extern INTERNAL _Atomic uintptr_t site_passing[SITE_PASSING];
 static inline bool site_passes(const void *return_address)
 {
     const uintptr_t address = (uintptr_t)return_address;
@@ -49,7 +49,7 @@ static inline bool site_passes(const void *return_address)
 
 /* Of the modules that are loaded: what was found out about an address holds as long as this is the same. 0
  * while modules are unloaded: nothing holds then. */
-extern _Atomic uint64_t site_generation;
+extern INTERNAL _Atomic uint64_t site_generation;
 
 /* The site, or NULL when no rule can match there. Finds it out at the first look-up; may allocate, so the
  * caller is inside the shim. */

@@ -61,7 +61,7 @@ static inline bool site_table_find(const _Atomic(struct site_table *) *place, ui
 }
 
 /* What a place holds that has no table yet: nothing. The first that is put there makes one. */
-extern struct site_table site_table_empty;
+extern INTERNAL struct site_table site_table_empty;
 
 /* Makes room for one more, and puts it there; of stale entries it keeps none when it moves. False: there is
  * no memory, and nothing more is remembered. */

@@ -17,7 +17,7 @@ enum standing {
     STANDING_USUAL = 0x616c6976
 };
 
-extern const volatile uint32_t *standing_word;
+extern INTERNAL const volatile uint32_t *standing_word;
 
 static inline bool standing_is_adopted(void)
 {

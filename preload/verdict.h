@@ -17,7 +17,7 @@
 void verdict_begin(const struct policy *policy, const char *rank);
 
 /* The rule has just matched. Called by the way of each request: a look, but for the first time. */
-extern _Atomic bool verdict_matched[POLICY_RULES_MAX];
+extern INTERNAL _Atomic bool verdict_matched[POLICY_RULES_MAX];
 void verdict_note(uint16_t rule);
 static inline void verdict_match(uint16_t rule)
 {
