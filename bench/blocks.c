@@ -7,8 +7,8 @@
  *
  *   pair      free(malloc(64)), in the one thread there is
  *   replace   a random one of LIVE blocks (10 000) is freed and allocated anew, likewise
- *   threads   both in two threads at a time, and how much more that gets done than one thread of the same
- * kind does handoff   one thread allocates, another one frees
+ *   threads   both in two threads at a time, and how much more than one thread they get done
+ *   handoff   one thread allocates, another one frees
  *
  * Each is the best of several repeats; of many short ones where two threads must have had a core each.
  */

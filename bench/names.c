@@ -4,14 +4,21 @@
  * Names are made beforehand: what is timed is the library. bench/names_boost.cpp does the same with
  * Boost.Interprocess.
  *
- *     bench-names live LIVE ROUNDS        with LIVE blocks in the segment:
- *         pair     a block is deallocated and allocated again
- *         find     the address of a name is asked for
- *         attach   another process allocates what is there
- *         miss     one load that depends on the one before and misses the caches: a walk through a table that
- * is as large as the blocks and what belongs to them, on pages of 4 KiB bench-names together LIVE ROUNDS
- * pairs in one process, and in two of them, each with names of its own: one      nanoseconds a pair both
- * nanoseconds until both together have done one scaling  how much more both get done
+ *     bench-names live LIVE ROUNDS
+ *
+ * with LIVE blocks in the segment:
+ *   pair     a block is deallocated and allocated again
+ *   find     the address of a name is asked for
+ *   attach   another process allocates what is there
+ *   miss     one load that waits for the one before and misses the caches: a walk through a table that is
+ *            as large as the blocks and what belongs to them, on pages of 4 KiB
+ *
+ *     bench-names together LIVE ROUNDS
+ *
+ * pairs in one process, and in two of them, each with names of its own:
+ *   one      nanoseconds a pair
+ *   both     nanoseconds until both together have done one
+ *   scaling  how much more both get done
  */
 #include <shmcore.h>
 
