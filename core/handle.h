@@ -121,7 +121,8 @@ static inline struct heap shard_heap(const shmcore_segment *segment, uint32_t sh
     return (struct heap){.view = &segment->file.view,
                          .bins = &segment->file.view.shards[shard].bins,
                          .transaction = transaction,
-                         .owner = OWNER_SHARD + shard};
+                         .owner = OWNER_SHARD + shard,
+                         .turn = heap_turn(segment->row)};
 }
 
 /* Checks a handle; false with error_set(EINVAL) or, when `writing`, EROFS. */

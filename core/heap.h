@@ -24,7 +24,15 @@ struct heap {
     struct heap_bins *bins;
     struct transaction *transaction;
     uint32_t owner;
+    uint32_t turn; /* where in a slab a free slot is looked for first: so many parts of 2^32; heap_turn() */
 };
+
+/* That of the process in a row. Twice the lesser part of the golden section: the first few are far apart, and
+ * each further one lies where there is most room between them. */
+static inline uint32_t heap_turn(uint32_t row)
+{
+    return row * UINT32_C(0xc3910c8d);
+}
 
 struct extent {
     uint32_t first, count; /* quanta; count 0: none */

@@ -76,12 +76,19 @@ static void list_drop(const struct heap *heap, struct shard *shard, struct slab 
     UNDO_SET(heap->transaction, &slab->listed, 0);
 }
 
-/* First free slot, or the number of slots. */
-static uint32_t free_slot(const struct slab *slab, uint32_t slots)
+/* The first free slot after the process's turn, or before it, or the number of slots. What processes take
+ * lies apart as long as there is room: a cache line that two of them write to is a slow one. */
+static uint32_t free_slot(const struct slab *slab, uint32_t slots, uint32_t turn)
 {
-    for (uint32_t word = 0; word * 64 < slots; word++)
-        if (slab->live[word] != UINT64_MAX)
-            return word * 64 + (uint32_t)__builtin_ctzll(~slab->live[word]);
+    const uint32_t words = (slots + 63) / 64, begin = (uint32_t)((uint64_t)turn * words >> 32);
+    uint32_t word = begin;
+    do {
+        const uint64_t vacant = ~slab->live[word];
+        const uint32_t slot = word * 64 + (vacant != 0 ? (uint32_t)__builtin_ctzll(vacant) : slots);
+        if (LIKELY(slot < slots)) /* the last word has too many bits */
+            return slot;
+        word = word + 1 < words ? word + 1 : 0;
+    } while (word != begin);
     return slots;
 }
 
@@ -92,7 +99,8 @@ struct slot slab_take(const struct heap *heap, struct shard *shard, uint32_t sla
     if (quantum == 0)
         return (struct slot){NULL, 0};
     struct slab *slab = slab_at(heap->view, quantum, heap->owner);
-    const uint32_t index = slab != NULL && slab->slab_class == slab_class ? free_slot(slab, slots) : slots;
+    const uint32_t index =
+        slab != NULL && slab->slab_class == slab_class ? free_slot(slab, slots, heap->turn) : slots;
     if (UNLIKELY(index >= slots)) { /* what is listed has room */
         undo_damaged(heap->transaction);
         return (struct slot){NULL, 0};

@@ -218,6 +218,41 @@ static void whole_slab(void **state)
     }
 }
 
+/* Each process begins at its turn, in words of bits, and gets all slots in the end. */
+static void turns(void **state)
+{
+    (void)state;
+    struct transaction transaction = PLAIN_TRANSACTION(&plain);
+    struct heap heap = plain_heap(&plain, 0, &transaction);
+    for (uint32_t row = 0; row < 5; row++)
+        for (uint32_t c = 0; c < SLAB_CLASSES; c += 3) {
+            const uint32_t slots = plain.view.shapes[c].slots, words = (slots + 63) / 64;
+            heap.turn = heap_turn(row);
+            slab_begin(&heap, shard(), plain_carve(&heap), c);
+            struct slab *slab = view_slab(&plain.view, shard()->partial[c]), *empty;
+            const uint32_t begin = (uint32_t)((uint64_t)heap.turn * words >> 32) * 64;
+            for (uint32_t i = begin; i < slots; i++)
+                assert_slot(slab_take(&heap, shard(), c), (struct slot){slab, i});
+            for (uint32_t i = 0; i < begin; i++)
+                assert_slot(slab_take(&heap, shard(), c), (struct slot){slab, i});
+            assert_null(slab_take(&heap, shard(), c).slab);
+            slab_give(&heap, shard(), (struct slot){slab, slots - 1}, &empty);
+            assert_slot(slab_take(&heap, shard(), c), (struct slot){slab, slots - 1});
+            assert_int_equal(shard()->partial[c], 0);
+        }
+}
+
+/* The first few processes are in different cache lines of bits, where there are so many. */
+static void turns_apart(void **state)
+{
+    (void)state;
+    for (uint32_t words = 16; words <= 64; words++)
+        for (uint32_t row = 0; row < words / 16; row++)
+            for (uint32_t other = 0; other < row; other++)
+                assert_int_not_equal(((uint64_t)heap_turn(row) * words >> 32) / 8,
+                                     ((uint64_t)heap_turn(other) * words >> 32) / 8);
+}
+
 static void abandoned_steps(void **state)
 {
     (void)state;
@@ -283,8 +318,8 @@ static void damaged_slabs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(data_classes), TEST(name_classes),    TEST(random_steps),
-        TEST(whole_slab),   TEST(abandoned_steps), TEST(damaged_slabs),
+        TEST(data_classes),    TEST(name_classes),  TEST(random_steps), TEST(whole_slab),
+        TEST(abandoned_steps), TEST(damaged_slabs), TEST(turns),        TEST(turns_apart),
     };
     return cmocka_run_group_tests_name("slab", tests, NULL, NULL);
 }
