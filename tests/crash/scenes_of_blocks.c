@@ -38,12 +38,18 @@ static void hold_and_leave_room(void)
     drop(large);
 }
 
-/* The free slot that is taken next has old bytes in it. */
-static void hold_and_leave_slot(void)
+/* The free slot that is taken next has old bytes in it, wherever a process begins to look for one. */
+static void hold_and_leave_slots(void)
 {
+    static void *left[SLAB_BYTES / 128];
+    char name[32];
     hold_small();
-    void *small = make("f/left", 100);
-    drop(small);
+    for (unsigned i = 0; i < COUNT_OF(left); i++) {
+        snprintf(name, sizeof name, "f/left %u", i);
+        left[i] = make(name, 100);
+    }
+    for (unsigned i = 0; i < COUNT_OF(left); i++)
+        drop(left[i]);
 }
 
 /* So much is free that the next large block to go takes regions with it. */
@@ -374,7 +380,7 @@ const struct scene scenes_of_blocks[] = {
           .operate = allocate_small, FRESH(100)),
     SCENE("allocate new: a slab has room", SMALL, 0, .survivor = hold_small, .operate = allocate_small,
           FRESH(100)),
-    SCENE("allocate new: slot with old bytes", SMALL, 0, .survivor = hold_and_leave_slot,
+    SCENE("allocate new: slot with old bytes", SMALL, 0, .survivor = hold_and_leave_slots,
           .operate = allocate_small, FRESH(100)),
     SCENE("allocate new: slab from the shard's room", SMALL, 0, .survivor = hold_and_leave_room,
           .operate = allocate_other_class, FRESH(1000)),
