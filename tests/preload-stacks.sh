@@ -96,7 +96,16 @@ test_threads() {
     silent 'four threads'
 }
 
+# Of more callers than are remembered side by side each is told from the others, also when it comes again.
+test_many_callers() {
+    in_new_job 'wrapper func=wrapper; export func=taken_*' "$victims/callers"
+    exits 0 'very many callers of a wrapper'
+    equals "$(uniq <"$work/out")" '0 and 512' 'very many callers: those whose rule it is, and no others'
+    silent 'very many callers'
+}
+
 test_stacks
+test_many_callers
 test_never
 test_wrappers
 test_names
