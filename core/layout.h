@@ -31,7 +31,7 @@
 #include "base.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x45524f434d48530a) /* "\nSHMCORE" */
-#define LAYOUT_VERSION 4u
+#define LAYOUT_VERSION 5u
 #define LAYOUT_READY   UINT32_C(0x52454459)
 
 #define QUANTUM_SHIFT      14u
@@ -331,8 +331,9 @@ struct header {
     uint64_t nonce; /* of this segment */
     char name[96];
     char job[64];
-    uint32_t interleave; /* its pages are spread over NUMA nodes */
-    char unused[3860];
+    uint32_t interleave;      /* its pages are spread over NUMA nodes */
+    _Atomic uint32_t unlocks; /* how often the file's lock was given back: who waits for it sleeps on this */
+    char unused[3856];
 };
 
 static_assert(sizeof(struct undo_entry) == 16, "layout");

@@ -219,16 +219,21 @@ uint64_t os_random(void)
     return value;
 }
 
-void os_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t patience)
+int os_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t patience)
 {
     const struct timespec timeout = {.tv_sec = (time_t)(patience / 1000000000u),
                                      .tv_nsec = (long)(patience % 1000000000u)};
-    (void)ANSWER(syscall(SYS_futex, word, FUTEX_WAIT, seen, &timeout, NULL, 0));
+    return (int)ANSWER(syscall(SYS_futex, word, FUTEX_WAIT, seen, &timeout, NULL, 0));
 }
 
 void os_wake(_Atomic uint32_t *word)
 {
     (void)ANSWER(syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0));
+}
+
+bool os_wake_one(_Atomic uint32_t *word)
+{
+    return ANSWER(syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0)) > 0;
 }
 
 void os_pause(uint64_t nanoseconds)

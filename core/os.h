@@ -298,9 +298,11 @@ int os_processors(uint64_t *bits, size_t bytes);
 /* The process that made a pair of connected sockets, of which the descriptor is one; -errno: it is none. */
 int32_t os_socket_maker(int descriptor);
 
-/* Waits until *word is not `seen`, at most `patience` ns. Shared between processes. */
-void os_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t patience);
+/* Waits until *word is not `seen`, at most `patience` ns. Shared between processes. 0 or -errno: -EFAULT when
+ * there is no memory, and nothing was waited for. */
+int os_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t patience);
 void os_wake(_Atomic uint32_t *word);
+bool os_wake_one(_Atomic uint32_t *word); /* false: nobody was waiting */
 void os_pause(uint64_t nanoseconds);
 
 #endif

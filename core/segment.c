@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "file_lock.h"
 #include "lock.h"
 #include "os.h"
 #include "pool.h"
@@ -377,11 +378,12 @@ int segment_open(struct segment *segment, const struct segment_request *request,
             os_close(descriptor);
             return -1;
         }
-        if (!request->read_only && os_lock_file(descriptor, LOCK_FILE_PATIENCE) != 0) {
+        if (!request->read_only && file_lock(descriptor, LOCK_FILE_PATIENCE) != 0) {
             os_close(descriptor);
             return error_set(EBUSY, "%s has been locked for too long by a process that opens or closes it",
                              segment->path);
         }
+        struct header *header = NULL; /* where it can be written */
         int result = 1;
         if (os_stat_file(descriptor, &file) == 0 && name_leads_to(segment->path, &file)) {
             result = open_locked(segment, descriptor, &file, request);
@@ -389,8 +391,10 @@ int segment_open(struct segment *segment, const struct segment_request *request,
                 segment_unmap(segment);
                 result = -1;
             }
+            if (result == 0 && !request->read_only)
+                header = segment->view.header;
         }
-        os_unlock_file(descriptor);
+        (void)file_unlock(descriptor, header);
         os_close(descriptor);
         if (result <= 0)
             return result;
@@ -405,7 +409,7 @@ void segment_leave(const struct segment *segment, bool (*nobody_left)(struct seg
     const int descriptor = os_open_file(segment->path, OS_WRITE);
     if (descriptor < 0)
         return;
-    if (os_lock_file(descriptor, LOCK_FILE_PATIENCE) == 0) {
+    if (file_lock(descriptor, LOCK_FILE_PATIENCE) == 0) {
         if (os_stat_file(descriptor, &file) == 0 && file.inode == segment->inode &&
             file.device == segment->device && name_leads_to(segment->path, &file)) {
             struct segment copy = *segment;
@@ -414,7 +418,9 @@ void segment_leave(const struct segment *segment, bool (*nobody_left)(struct seg
                 registry_tidy(false);
             }
         }
-        os_unlock_file(descriptor);
+        const bool is_mapped =
+            segment->view.base != NULL && !segment->read_only; /* it may have gone just now */
+        (void)file_unlock(descriptor, is_mapped ? segment->view.header : NULL);
     }
     os_close(descriptor);
 }

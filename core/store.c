@@ -116,18 +116,16 @@ static void set_up_space(shmcore_segment *segment)
                                     .credit = &segment->credit};
 }
 
-/* Runs under the file's lock. */
+/* Runs under the file's lock, which at the start of a job all its processes want: what can be done before or
+ * afterwards is. */
 static int attach(struct segment *file, void *argument)
 {
     shmcore_segment *segment = ((struct attachment *)argument)->handle;
     segment->file = *file;
     set_up_space(segment);
-    segment->self = process_identify();
     if (file->owns_mapping) /* else the other row of this pid is another copy of the library, not a past life
                              */
         reap_former_selves(segment);
-    reap_vanished(segment, ROWS_MOST);
-    reap_some(segment, 2);
     if (take_row(segment) == 0)
         return 0;
     return errno == EUSERS && reap_some(segment, ROWS_MOST) > 0 ? take_row(segment) : -1;
@@ -233,6 +231,7 @@ static shmcore_segment *open_or_share(const struct segment_request *request)
         return NULL;
     segment->row = segment->child_row = ROW_NONE;
     segment->forked_file = -1;
+    segment->self = process_identify();
     pthread_mutex_init(&segment->exports.lock, NULL);
     struct attachment attachment = {.handle = segment};
     struct segment file;
@@ -242,6 +241,10 @@ static shmcore_segment *open_or_share(const struct segment_request *request)
     set_up_space(segment);
     segment->asked_size = request->size;
     segment->opens = 1;
+    if (!request->read_only) {
+        reap_vanished(segment, ROWS_MOST);
+        reap_some(segment, 2);
+    }
     return segment;
 }
 

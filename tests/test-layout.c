@@ -136,6 +136,7 @@ static void offsets_of_segments(void **state)
         FIELD(header, name, 72),
         FIELD(header, job, 168),
         FIELD(header, interleave, 232),
+        FIELD(header, unlocks, 236),
     };
     compare(pinned, COUNT_OF(pinned));
 }
@@ -145,9 +146,9 @@ static void constants(void **state)
     (void)state;
     const uint64_t magic = LAYOUT_MAGIC;
     assert_memory_equal(&magic, "\nSHMCORE", 8);
-    assert_int_equal(LAYOUT_VERSION, 4);
+    assert_int_equal(LAYOUT_VERSION, 5);
     assert_int_equal(LAYOUT_READY, 0x52454459);
-    assert_int_equal(LAYOUT_FINGERPRINT, 0x8ffa4);
+    assert_int_equal(LAYOUT_FINGERPRINT, 0x9ffa5);
     static const struct pinned pinned[] = {
         {"QUANTUM_BYTES", QUANTUM_BYTES, 16384},
         {"SLAB_BYTES", SLAB_BYTES, 65536},

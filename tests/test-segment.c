@@ -382,6 +382,32 @@ static void attach_fails(void **state)
     segment_unmap(&segment);
 }
 
+/* Who waits for the file's lock is told each time when it is given back, but not where the mapping has gone,
+ * or may not be written to. */
+static void waiters_are_told(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    struct segment segment = must_open(), second, gone;
+    struct segment_request request = wish();
+    const struct header *header = segment.view.header;
+    assert_int_equal(header->unlocks, 1);
+    assert_int_equal(open_it(&second, &request), 0);
+    assert_int_equal(header->unlocks, 2);
+    segment_leave(&second, no, NULL);
+    assert_int_equal(header->unlocks, 3);
+    gone = second;
+    segment_unmap(&gone);
+    gone.view.base = NULL;
+    segment_leave(&gone, no, NULL);
+    request.read_only = true;
+    assert_int_equal(segment_open(&second, &request, NULL, NULL), 0);
+    segment_leave(&second, no, NULL);
+    segment_unmap(&second);
+    assert_int_equal(header->unlocks, 3);
+    segment_unmap(&segment);
+}
+
 static void left(void **state)
 {
     (void)state;
@@ -474,6 +500,7 @@ int main(int count, char **arguments)
         TEST(address_taken),
         TEST(read_only),
         TEST(attach_fails),
+        TEST(waiters_are_told),
         TEST(left),
         TEST(too_large_for_the_files),
         TEST(half_born),

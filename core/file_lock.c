@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#include "file_lock.h"
+
+#include <errno.h>
+
+#include "os.h"
+
+/* Somebody who was woken may have died before he could wake the next. */
+#define SLEEP_MOST  UINT64_C(5000000)
+#define PAUSE_FIRST UINT64_C(50000)
+#define PAUSE_MOST  UINT64_C(5000000)
+
+static bool read_unlocks(int descriptor, uint32_t *unlocks)
+{
+    return os_read_at(descriptor, unlocks, sizeof *unlocks, offsetof(struct header, unlocks)) ==
+           sizeof *unlocks;
+}
+
+/* What it has grown to is read before the lock is tried: so it is not missed that the lock is given back. */
+static COLD int wait_for_lock(int descriptor, uint64_t patience)
+{
+    const uint64_t end = os_clock() + patience;
+    uint64_t pause = PAUSE_FIRST;
+    void *memory = NULL;
+    int error;
+    if (os_map_file(descriptor, sizeof(struct header), false, &memory) != 0)
+        memory = NULL;
+    do {
+        uint32_t unlocks;
+        const bool may_sleep = memory != NULL && read_unlocks(descriptor, &unlocks);
+        error = os_lock_file(descriptor, 0);
+        if (error != -EBUSY)
+            break;
+        if (may_sleep && os_wait(&((struct header *)memory)->unlocks, unlocks, SLEEP_MOST) != -EFAULT)
+            continue;
+        os_pause(pause);
+        pause = least(pause * 2, PAUSE_MOST);
+    } while (os_clock() < end);
+    if (memory != NULL)
+        os_unmap(memory, sizeof(struct header));
+    return error;
+}
+
+int file_lock(int descriptor, uint64_t patience)
+{
+    const int error = os_lock_file(descriptor, 0);
+    return LIKELY(error != -EBUSY) || patience == 0 ? error : wait_for_lock(descriptor, patience);
+}
+
+bool file_unlock(int descriptor, struct header *header)
+{
+    if (header != NULL)
+        atomic_fetch_add(&header->unlocks, 1);
+    os_unlock_file(descriptor);
+    return header != NULL && os_wake_one(&header->unlocks);
+}
