@@ -86,8 +86,8 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
         return NULL;
     struct slab_book *book = exports->free_books[kind];
     exports->free_books[kind] = book->next;
-    for (uint32_t word = 0; word < 2 * words_of(kind);
-         word++) /* who freed a block of another's may still look */
+    /* Who freed a block of the slab before may still look at them. */
+    for (uint32_t word = 0; word < 2 * words_of(kind); word++)
         atomic_store_explicit(&book->live[word], 0, memory_order_relaxed);
     book->hint = book->used = book->ready = 0;
     book->source = NULL;

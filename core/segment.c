@@ -418,8 +418,8 @@ void segment_leave(const struct segment *segment, bool (*nobody_left)(struct seg
                 registry_tidy(false);
             }
         }
-        const bool is_mapped =
-            segment->view.base != NULL && !segment->read_only; /* it may have gone just now */
+        /* the mapping may have gone just now */
+        const bool is_mapped = segment->view.base != NULL && !segment->read_only;
         (void)file_unlock(descriptor, is_mapped ? segment->view.header : NULL);
     }
     os_close(descriptor);

@@ -231,7 +231,8 @@ static shmcore_segment *open_or_share(const struct segment_request *request)
         return NULL;
     segment->row = segment->child_row = ROW_NONE;
     segment->forked_file = -1;
-    segment->self = process_identify();
+    if (!request->read_only)
+        segment->self = process_identify();
     pthread_mutex_init(&segment->exports.lock, NULL);
     struct attachment attachment = {.handle = segment};
     struct segment file;

@@ -26,18 +26,16 @@ void *wrapper(size_t bytes)
     return block;
 }
 
-/* DO(kind, number) for each number of three octal digits. */
-#define ONES(DO, kind, n)                                                                                    \
-    DO(kind, n##0)                                                                                           \
-    DO(kind, n##1) DO(kind, n##2) DO(kind, n##3) DO(kind, n##4) DO(kind, n##5) DO(kind, n##6) DO(kind, n##7)
-#define EIGHTS(DO, kind, n)                                                                                  \
-    ONES(DO, kind, n##0)                                                                                     \
-    ONES(DO, kind, n##1) ONES(DO, kind, n##2) ONES(DO, kind, n##3) ONES(DO, kind, n##4) ONES(DO, kind, n##5) \
-        ONES(DO, kind, n##6) ONES(DO, kind, n##7)
-#define ALL(DO, kind)                                                                                        \
-    EIGHTS(DO, kind, 0)                                                                                      \
-    EIGHTS(DO, kind, 1) EIGHTS(DO, kind, 2) EIGHTS(DO, kind, 3) EIGHTS(DO, kind, 4) EIGHTS(DO, kind, 5)      \
-        EIGHTS(DO, kind, 6) EIGHTS(DO, kind, 7)
+/* DO(kind, number) for each number of nine binary digits. */
+#define ONE(DO, kind, n)   DO(kind, n##0) DO(kind, n##1)
+#define TWO(DO, kind, n)   ONE(DO, kind, n##0) ONE(DO, kind, n##1)
+#define THREE(DO, kind, n) TWO(DO, kind, n##0) TWO(DO, kind, n##1)
+#define FOUR(DO, kind, n)  THREE(DO, kind, n##0) THREE(DO, kind, n##1)
+#define FIVE(DO, kind, n)  FOUR(DO, kind, n##0) FOUR(DO, kind, n##1)
+#define SIX(DO, kind, n)   FIVE(DO, kind, n##0) FIVE(DO, kind, n##1)
+#define SEVEN(DO, kind, n) SIX(DO, kind, n##0) SIX(DO, kind, n##1)
+#define EIGHT(DO, kind, n) SEVEN(DO, kind, n##0) SEVEN(DO, kind, n##1)
+#define ALL(DO, kind)      EIGHT(DO, kind, 0) EIGHT(DO, kind, 1)
 
 #define DEFINE(kind, number)                                                                                 \
     static void *kind##_##number(size_t bytes)                                                               \
