@@ -8,9 +8,12 @@
 #include "os.h"
 
 /* Smaller copies are made without asking how much memory there is: the question costs more. */
-#define ASKED_FROM MEBI
+#define ASKED_FROM     MEBI
 /* What is left to others on the node. */
-#define MARGIN     (16 * MEBI)
+#define MARGIN         (16 * MEBI)
+#define HUGE_BYTES     (2 * MEBI)
+#define HUGE_FROM      (4 * MEBI)
+#define POPULATED_FROM (64 * KIBI)
 
 #define VIEW_UNSAID 3u /* of what holds no block */
 
@@ -82,6 +85,8 @@ static void copy_range(const shmcore_segment *segment, uint64_t from, uint64_t t
 {
     for (uint64_t bytes; from < to; from += bytes, copy += bytes) {
         bytes = least(to - from, GIBI); /* one read has a limit */
+        if (bytes >= POPULATED_FROM)
+            (void)os_populate(copy, bytes); /* with one call, where a write would fault for each page */
         if (segment->forked_file < 0 || os_read_at(segment->forked_file, copy, bytes, from) != (int64_t)bytes)
             memcpy(copy, view_at(&segment->file.view, from), bytes);
     }
@@ -176,6 +181,40 @@ static uint64_t bytes_to_copy(const struct forked_run *run)
     return bytes;
 }
 
+/* Is nearly all of it copied? Then huge pages, where there are such, take no more than it does; and a fault
+ * for each page of a copy costs far more than the copying. */
+static bool is_nearly_full(const shmcore_segment *segment, const struct forked_run *run)
+{
+    uint64_t full = 0;
+    const uint32_t end = run->inherited.first + run->inherited.count;
+    for (uint32_t q = run->inherited.first; q < end;) {
+        const struct piece extent = extent_at(run, q);
+        const uint64_t from = piece_offset(extent), to = from + piece_bytes(extent);
+        for (uint64_t at = from; extent.view == FORK_COPY && at < to; at += PAGE_BYTES)
+            full += space_is_reserved(&segment->file.view, at, PAGE_BYTES) ? PAGE_BYTES : 0;
+        q += extent.count;
+    }
+    return run->length - full <= least(run->length / 16, MARGIN / 2);
+}
+
+/* Fresh memory that lies as the run does, so that huge pages can be moved there as they are. */
+static int map_huge(const shmcore_segment *segment, const struct forked_run *run, void **memory)
+{
+    void *place;
+    const int error = os_map_private(run->length + HUGE_BYTES, &place);
+    if (error != 0)
+        return error;
+    const uintptr_t target = (uintptr_t)view_at(&segment->file.view, run->offset);
+    const uint64_t before = (target - (uintptr_t)place) % HUGE_BYTES;
+    unsigned char *start = (unsigned char *)place + before;
+    if (before != 0)
+        os_unmap(place, before);
+    os_unmap(start + run->length, HUGE_BYTES - before);
+    os_welcome_huge(start, run->length);
+    *memory = start;
+    return 0;
+}
+
 /* False: there is no memory for it. */
 static bool copy_run(const shmcore_segment *segment, struct forked_run *run, uint64_t *left)
 {
@@ -187,7 +226,8 @@ static bool copy_run(const shmcore_segment *segment, struct forked_run *run, uin
         *left = os_private_memory_left();
     if (*left != UINT64_MAX && *left < bytes + MARGIN)
         return false;
-    if (os_map_private(run->length, &memory) != 0)
+    const bool huge = bytes >= HUGE_FROM && is_nearly_full(segment, run);
+    if ((huge ? map_huge(segment, run, &memory) : os_map_private(run->length, &memory)) != 0)
         return false;
     *left -= *left != UINT64_MAX ? bytes : 0;
     run->memory = memory;

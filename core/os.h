@@ -94,7 +94,8 @@ int os_allow(void *address, uint64_t bytes);
  * through the file. */
 int os_populate(void *address, uint64_t bytes);
 
-/* Huge pages are welcome there, where the file system gives them on request (huge=advise). */
+/* Huge pages are welcome there, where there are such on request: of a file system with huge=advise, and for
+ * private memory where they are not turned off. */
 void os_welcome_huge(void *address, uint64_t bytes);
 /* Spreads the pages of a shared mapping over the NUMA nodes that this process may use, also those that are
  * reserved, by this process or another: it is noted in the file, as long as that lives. */

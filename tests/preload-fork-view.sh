@@ -36,6 +36,21 @@ test_side_by_side() {
     done
 }
 
+# Copies of large blocks are in huge pages, where the system gives them, but take no more memory for it.
+test_huge() {
+    local how
+    if ! grep -qE '\[(madvise|always)\]' /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null; then
+        skip 'copies in huge pages' 'transparent huge pages are turned off here'
+        return
+    fi
+    for how in huge holes; do
+        VICTIM_ROUTED=1 in_new_job 'export size>=1M' "$victims/fork-huge" $how
+        exits 0 "copies in huge pages: $how"
+        lacks out '^NO' "copies in huge pages: $how: all facts hold"
+        silent "copies in huge pages: $how"
+    done
+}
+
 # The parents are gone, and the child still reads their pages.
 test_orphans() {
     local view what
@@ -108,6 +123,7 @@ test_small_group() {
 
 test_view
 test_side_by_side
+test_huge
 test_orphans 2>/dev/null # the shell says who was killed
 test_no_addresses
 test_small_group

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Victim: blocks side by side, and a child that has copies of them. `fork-huge huge`: the copies are in huge
+ * pages; `fork-huge holes`: every other block was freed before, and they are not, or the copies would take
+ * twice as much.
+ */
+#include "child.h"
+
+enum { BLOCKS = 12 };
+
+#define BLOCK_BYTES ((size_t)3 << 20)
+
+static unsigned char *block[BLOCKS];
+
+/* Of all private memory of this process, in KiB. */
+static unsigned long huge_pages(void)
+{
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    char line[512];
+    unsigned long sum = 0, here;
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
+        if (sscanf(line, "AnonHugePages: %lu kB", &here) == 1)
+            sum += here;
+    if (maps != NULL)
+        fclose(maps);
+    return sum;
+}
+
+static bool all_are(unsigned seed)
+{
+    for (unsigned i = 0; i < BLOCKS; i++)
+        if (block[i] != NULL && !is_filled(block[i], BLOCK_BYTES, seed + i))
+            return false;
+    return true;
+}
+
+static void write_all(unsigned seed)
+{
+    for (unsigned i = 0; i < BLOCKS; i++)
+        if (block[i] != NULL)
+            fill(block[i], BLOCK_BYTES, seed + i);
+}
+
+static int in_child(bool huge)
+{
+    const unsigned long found = huge_pages();
+    const bool good = all_are(1);
+    write_all(100);
+    return !good || !all_are(100) ? 1 : huge != (found >= BLOCKS / 2 * BLOCK_BYTES / 1024) ? 2 : 0;
+}
+
+int main(int count, char **arguments)
+{
+    const bool huge = count == 2 && strcmp(arguments[1], "huge") == 0;
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        block[i] = malloc(BLOCK_BYTES);
+        check_routed(block[i], "the block is routed");
+    }
+    for (unsigned i = 0; !huge && i < BLOCKS; i += 2) {
+        free(block[i]);
+        block[i] = NULL;
+    }
+    write_all(1);
+    const pid_t child = checked_fork();
+    if (child == 0)
+        return in_child(huge);
+    int status = 0;
+    check(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) != 1,
+          "neither sees what the other writes");
+    check(status == 0, "as many huge pages as there should be");
+    check(all_are(1), "the parent's are as they were");
+    for (unsigned i = 0; i < BLOCKS; i++)
+        free(block[i]);
+    return verdict();
+}
