@@ -7,8 +7,8 @@
 
 /* Somebody who was woken may have died before he could wake the next. */
 #define SLEEP_MOST  UINT64_C(5000000)
-#define PAUSE_FIRST UINT64_C(50000)
-#define PAUSE_MOST  UINT64_C(5000000)
+/* Then it is seen whether there is a header by now. */
+#define PAUSES_MOST UINT64_C(10000000)
 
 static bool read_unlocks(int descriptor, uint32_t *unlocks)
 {
@@ -20,7 +20,6 @@ static bool read_unlocks(int descriptor, uint32_t *unlocks)
 static COLD int wait_for_lock(int descriptor, uint64_t patience)
 {
     const uint64_t end = os_clock() + patience;
-    uint64_t pause = PAUSE_FIRST;
     void *memory = NULL;
     int error;
     if (os_map_file(descriptor, sizeof(struct header), false, &memory) != 0)
@@ -29,13 +28,10 @@ static COLD int wait_for_lock(int descriptor, uint64_t patience)
         uint32_t unlocks;
         const bool may_sleep = memory != NULL && read_unlocks(descriptor, &unlocks);
         error = os_lock_file(descriptor, 0);
-        if (error != -EBUSY)
-            break;
-        if (may_sleep && os_wait(&((struct header *)memory)->unlocks, unlocks, SLEEP_MOST) != -EFAULT)
-            continue;
-        os_pause(pause);
-        pause = least(pause * 2, PAUSE_MOST);
-    } while (os_clock() < end);
+        if (error == -EBUSY &&
+            (!may_sleep || os_wait(&((struct header *)memory)->unlocks, unlocks, SLEEP_MOST) == -EFAULT))
+            error = os_lock_file(descriptor, least(patience, PAUSES_MOST));
+    } while (error == -EBUSY && os_clock() < end);
     if (memory != NULL)
         os_unmap(memory, sizeof(struct header));
     return error;

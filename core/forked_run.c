@@ -169,32 +169,37 @@ static void copy_extents(const shmcore_segment *segment, const struct forked_run
     }
 }
 
-static uint64_t bytes_to_copy(const struct forked_run *run)
+/* What is to be copied, and how much of the run is memory of blocks that are copied whole: of slabs some
+ * pages are. */
+struct amount {
+    uint64_t bytes, whole;
+};
+
+static struct amount to_copy(const shmcore_segment *segment, const struct forked_run *run)
 {
-    uint64_t bytes = 0;
+    struct amount amount = {0, 0};
     const uint32_t end = run->inherited.first + run->inherited.count;
     for (uint32_t q = run->inherited.first; q < end;) {
         const struct piece extent = extent_at(run, q);
-        bytes += extent.view == FORK_COPY ? piece_bytes(extent) : 0;
+        const struct quantum *entry = &run->inherited.quanta[q - run->inherited.first];
+        const uint64_t from = piece_offset(extent), to = from + piece_bytes(extent);
         q += extent.count;
+        if (extent.view != FORK_COPY)
+            continue;
+        amount.bytes += to - from;
+        if (atomic_load_explicit(&entry->kind, memory_order_relaxed) != QUANTUM_EXPORT)
+            continue;
+        for (uint64_t at = from; at < to; at += PAGE_BYTES)
+            amount.whole += space_is_reserved(&segment->file.view, at, PAGE_BYTES) ? PAGE_BYTES : 0;
     }
-    return bytes;
+    return amount;
 }
 
-/* Is nearly all of it copied? Then huge pages, where there are such, take no more than it does; and a fault
- * for each page of a copy costs far more than the copying. */
-static bool is_nearly_full(const shmcore_segment *segment, const struct forked_run *run)
+/* Would huge pages, where there are such, take hardly more than is copied? A fault for each page of a copy
+ * costs far more than the copying. */
+static bool suits_huge_pages(const struct forked_run *run, struct amount amount)
 {
-    uint64_t full = 0;
-    const uint32_t end = run->inherited.first + run->inherited.count;
-    for (uint32_t q = run->inherited.first; q < end;) {
-        const struct piece extent = extent_at(run, q);
-        const uint64_t from = piece_offset(extent), to = from + piece_bytes(extent);
-        for (uint64_t at = from; extent.view == FORK_COPY && at < to; at += PAGE_BYTES)
-            full += space_is_reserved(&segment->file.view, at, PAGE_BYTES) ? PAGE_BYTES : 0;
-        q += extent.count;
-    }
-    return run->length - full <= least(run->length / 16, MARGIN / 2);
+    return amount.bytes >= HUGE_FROM && run->length - amount.whole <= least(run->length / 16, MARGIN / 2);
 }
 
 /* Fresh memory that lies as the run does, so that huge pages can be moved there as they are. */
@@ -218,7 +223,8 @@ static int map_huge(const shmcore_segment *segment, const struct forked_run *run
 /* False: there is no memory for it. */
 static bool copy_run(const shmcore_segment *segment, struct forked_run *run, uint64_t *left)
 {
-    const uint64_t bytes = bytes_to_copy(run);
+    const struct amount amount = to_copy(segment, run);
+    const uint64_t bytes = amount.bytes;
     void *memory;
     if (bytes == 0)
         return true;
@@ -226,8 +232,8 @@ static bool copy_run(const shmcore_segment *segment, struct forked_run *run, uin
         *left = os_private_memory_left();
     if (*left != UINT64_MAX && *left < bytes + MARGIN)
         return false;
-    const bool huge = bytes >= HUGE_FROM && is_nearly_full(segment, run);
-    if ((huge ? map_huge(segment, run, &memory) : os_map_private(run->length, &memory)) != 0)
+    if ((suits_huge_pages(run, amount) ? map_huge(segment, run, &memory)
+                                       : os_map_private(run->length, &memory)) != 0)
         return false;
     *left -= *left != UINT64_MAX ? bytes : 0;
     run->memory = memory;

@@ -12,9 +12,12 @@
 #include "elf_image.h"
 #include "error.h"
 
-#define NAMES_BYTES   1088u /* of a file's sections; most have a few hundred */
+#define NAMES_BYTES   2048u /* of a file's sections; most have a few hundred */
+/* With these nearly all files are done with a page of the stack: another would cost more than a few more
+ * calls. */
+#define NAMES_FEW     1088u
 #define BEFORE_BYTES  1216u
-#define SECTIONS_EACH 32u /* all in all it takes no more than a page of the stack */
+#define SECTIONS_EACH 32u
 #define PATH_BYTES    1024u
 
 bool debug_place_of_build(const struct os_module *module, char out[DEBUG_PLACE_BYTES])
@@ -74,18 +77,14 @@ static bool read_piece(int descriptor, const struct tail *tail, void *out, size_
     return true;
 }
 
-static bool read_names(int descriptor, const ElfW(Ehdr) * header, const struct tail *tail, char *names,
-                       size_t *bytes)
+/* The section that holds the names of all. */
+static bool find_names(int descriptor, const ElfW(Ehdr) * header, const struct tail *tail, elf_section *names)
 {
-    elf_section strings;
-    if (header->e_shstrndx < SECTIONS_EACH)
-        strings = tail->section[header->e_shstrndx];
-    else if (!read_at(descriptor, &strings, sizeof strings,
-                      header->e_shoff + header->e_shstrndx * sizeof strings))
-        return false;
-    *bytes = strings.sh_size < NAMES_BYTES ? strings.sh_size : NAMES_BYTES;
-    names[*bytes] = '\0';
-    return read_piece(descriptor, tail, names, *bytes, strings.sh_offset);
+    if (header->e_shstrndx >= SECTIONS_EACH)
+        return read_at(descriptor, names, sizeof *names,
+                       header->e_shoff + header->e_shstrndx * sizeof *names);
+    *names = tail->section[header->e_shstrndx];
+    return true;
 }
 
 static void read_link(int descriptor, const struct tail *tail, const elf_section *section,
@@ -126,16 +125,37 @@ static void look_at_sections(int descriptor, const ElfW(Ehdr) * header, struct t
     }
 }
 
+/* `names` has a byte more than it has room. */
+static void look_with_names(int descriptor, const ElfW(Ehdr) * header, struct tail *tail,
+                            const elf_section *strings, char *names, size_t room, struct sections *out)
+{
+    const size_t bytes = strings->sh_size < room ? strings->sh_size : room;
+    names[bytes] = '\0';
+    if (read_piece(descriptor, tail, names, bytes, strings->sh_offset))
+        look_at_sections(descriptor, header, tail, names, bytes, out);
+}
+
+static NEVER_INLINE void look_with_many_names(int descriptor, const ElfW(Ehdr) * header, struct tail *tail,
+                                              const elf_section *strings, struct sections *out)
+{
+    char names[NAMES_BYTES + 1];
+    look_with_names(descriptor, header, tail, strings, names, NAMES_BYTES, out);
+}
+
 static void look_at_file(int descriptor, struct sections *out)
 {
     ElfW(Ehdr) header;
+    elf_section strings;
     struct tail tail;
-    char names[NAMES_BYTES + 1];
-    size_t bytes;
-    if (read_at(descriptor, &header, sizeof header, 0) && elf_image_begins(&header) &&
-        header.e_shstrndx < header.e_shnum && read_tail(descriptor, &header, &tail) &&
-        read_names(descriptor, &header, &tail, names, &bytes))
-        look_at_sections(descriptor, &header, &tail, names, bytes, out);
+    char names[NAMES_FEW + 1];
+    if (!read_at(descriptor, &header, sizeof header, 0) || !elf_image_begins(&header) ||
+        header.e_shstrndx >= header.e_shnum || !read_tail(descriptor, &header, &tail) ||
+        !find_names(descriptor, &header, &tail, &strings))
+        return;
+    if (strings.sh_size <= NAMES_FEW)
+        look_with_names(descriptor, &header, &tail, &strings, names, NAMES_FEW, out);
+    else
+        look_with_many_names(descriptor, &header, &tail, &strings, out);
 }
 
 static bool read_sections(const char *path, struct sections *out)

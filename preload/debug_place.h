@@ -5,7 +5,7 @@
  *
  * Nothing is opened here that is not the module's own file: what lies elsewhere is only seen to be there.
  * Whoever reads it makes sure that it is of the same build. Of the module's file no more is read than the
- * table of its sections; it is not mapped, since that costs more.
+ * table of its sections and what lies close before it; it is not mapped, since that costs more.
  */
 #ifndef SHM_DEBUG_PLACE_H
 #define SHM_DEBUG_PLACE_H

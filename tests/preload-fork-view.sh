@@ -43,8 +43,8 @@ test_huge() {
         skip 'copies in huge pages' 'transparent huge pages are turned off here'
         return
     fi
-    for how in huge holes; do
-        VICTIM_ROUTED=1 in_new_job 'export size>=1M' "$victims/fork-huge" $how
+    for how in huge holes slabs; do
+        VICTIM_ROUTED=1 in_new_job 'export module=exe size>=2000' "$victims/fork-huge" $how
         exits 0 "copies in huge pages: $how"
         lacks out '^NO' "copies in huge pages: $how: all facts hold"
         silent "copies in huge pages: $how"

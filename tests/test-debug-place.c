@@ -151,6 +151,8 @@ static void many_names(void **state)
     (void)state;
     for (enum place names = CLOSE; names <= BEHIND; names++) {
         struct shape shape = {.sections = 40, .names = names, .marked = 7};
+        for (shape.names_padding = 0; shape.names_padding < 1700; shape.names_padding += 50)
+            assert_int_equal(look(&shape), 0);
         shape.names_padding = 3000;
         assert_int_equal(look(&shape), DEBUG_PLACE_LINES | DEBUG_PLACE_SYMBOLS);
     }

@@ -2,15 +2,15 @@
  *
  * Victim: blocks side by side, and a child that has copies of them. `fork-huge huge`: the copies are in huge
  * pages; `fork-huge holes`: every other block was freed before, and they are not, or the copies would take
- * twice as much.
+ * twice as much; `fork-huge slabs`: small blocks, of which most were freed; nor are these, of which few pages
+ * are copied.
  */
 #include "child.h"
 
-enum { BLOCKS = 12 };
+enum { LARGE = 12, SMALL = 24000, KEPT = 16 /* one of so many small ones */ };
 
-#define BLOCK_BYTES ((size_t)3 << 20)
-
-static unsigned char *block[BLOCKS];
+static size_t blocks = LARGE, block_bytes = (size_t)3 << 20;
+static unsigned char *block[SMALL];
 
 /* Of all private memory of this process, in KiB. */
 static unsigned long huge_pages(void)
@@ -28,17 +28,17 @@ static unsigned long huge_pages(void)
 
 static bool all_are(unsigned seed)
 {
-    for (unsigned i = 0; i < BLOCKS; i++)
-        if (block[i] != NULL && !is_filled(block[i], BLOCK_BYTES, seed + i))
+    for (unsigned i = 0; i < blocks; i++)
+        if (block[i] != NULL && !is_filled(block[i], block_bytes, seed + i))
             return false;
     return true;
 }
 
 static void write_all(unsigned seed)
 {
-    for (unsigned i = 0; i < BLOCKS; i++)
+    for (unsigned i = 0; i < blocks; i++)
         if (block[i] != NULL)
-            fill(block[i], BLOCK_BYTES, seed + i);
+            fill(block[i], block_bytes, seed + i);
 }
 
 static int in_child(bool huge)
@@ -46,20 +46,28 @@ static int in_child(bool huge)
     const unsigned long found = huge_pages();
     const bool good = all_are(1);
     write_all(100);
-    return !good || !all_are(100) ? 1 : huge != (found >= BLOCKS / 2 * BLOCK_BYTES / 1024) ? 2 : 0;
+    if (!good || !all_are(100))
+        return 1;
+    return (huge ? found < LARGE / 2 * block_bytes / 1024 : found != 0) ? 2 : 0;
 }
 
 int main(int count, char **arguments)
 {
-    const bool huge = count == 2 && strcmp(arguments[1], "huge") == 0;
-    for (unsigned i = 0; i < BLOCKS; i++) {
-        block[i] = malloc(BLOCK_BYTES);
+    const char *how = count == 2 ? arguments[1] : "huge";
+    const bool huge = strcmp(how, "huge") == 0, slabs = strcmp(how, "slabs") == 0;
+    if (slabs) {
+        blocks = SMALL;
+        block_bytes = 2000;
+    }
+    for (unsigned i = 0; i < blocks; i++) {
+        block[i] = malloc(block_bytes);
         check_routed(block[i], "the block is routed");
     }
-    for (unsigned i = 0; !huge && i < BLOCKS; i += 2) {
-        free(block[i]);
-        block[i] = NULL;
-    }
+    for (unsigned i = 0; !huge && i < blocks; i++)
+        if (slabs ? i % KEPT != 0 : i % 2 == 0) {
+            free(block[i]);
+            block[i] = NULL;
+        }
     write_all(1);
     const pid_t child = checked_fork();
     if (child == 0)
@@ -69,7 +77,7 @@ int main(int count, char **arguments)
           "neither sees what the other writes");
     check(status == 0, "as many huge pages as there should be");
     check(all_are(1), "the parent's are as they were");
-    for (unsigned i = 0; i < BLOCKS; i++)
+    for (unsigned i = 0; i < blocks; i++)
         free(block[i]);
     return verdict();
 }
