@@ -72,11 +72,12 @@ over_vader() {
     over "vader with $1" "${@:2}"
 }
 
-# What UCX 1.13 gets or puts in pieces, of 512 KiB, is not all there when the fence, or the flush, has returned: plain MPI
-# shows it, with nothing of ours, where there are more ranks than processors.
+# Of what UCX 1.13 gets, or puts by way of a queue of 64 messages of 8 KiB, not all is there when the fence, or the flush,
+# has returned if the queue was full meanwhile: plain MPI shows it, with nothing of ours, where there are more ranks than
+# processors (107 of 60 000 puts of 400 000 bytes, 32 of 180 000 of 280 000 bytes, none of 960 000 of 120 000 bytes).
 no_pieces() {
     without=(no-pieces)
-    skip "$kind, UCX: MPI_Get, and windows with more than 512 KiB at once" \
+    skip "$kind, UCX: MPI_Get, and windows with more than 120 000 bytes at once" \
         'UCX itself completes them before their bytes have come'
 }
 

@@ -93,7 +93,7 @@ static bool accumulate(struct exchange *exchange, MPI_Win window)
  * the window's blocks, and its incoming block is that. */
 static bool all_kinds(MPI_Win window, enum kind on, unsigned round)
 {
-    const size_t sizes[] = {8, 4000, 70000, pieces_are_right ? 1200000 : 400000};
+    const size_t sizes[] = {8, 4000, 70000, pieces_are_right ? 1200000 : 120000};
     bool good = true;
     for (enum kind from = (on + round) % 2; from < KINDS; from += 2) {
         struct exchange exchange = {
