@@ -71,6 +71,10 @@ static inline enum export_given export_give(const void *pointer)
     return export_give_to(book, pointer);
 }
 
+/* To a slab of this process that has another thread, or none. EXPORT_GIVEN or EXPORT_REFUSED; errno is kept.
+ */
+enum export_given export_give_to_another(const void *pointer);
+
 /* A slot elsewhere in the slab in use. NULL: ask export_allocate(). */
 void *export_take_further_on(struct slab_book *const *in_use, uint64_t *sequence, size_t bytes);
 

@@ -97,6 +97,7 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
     book->slot_bytes = shape->slot_bytes;
     book->slots = (uint16_t)shape->slots;
     book->slack_bits = (uint8_t)shape->slack_bits;
+    book->words = (uint8_t)shape->words;
     return book;
 }
 

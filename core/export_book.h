@@ -28,11 +28,11 @@ struct slab_book {
     uint64_t inverse;        /* of slot_bytes, see export_slot_of() */
     _Atomic uint64_t thread; /* book_this_thread() of the one that takes slots; 0: none */
     _Atomic uint64_t *gone;  /* words of bits behind the live ones: what the slab's are copies of, too */
-    _Atomic uint64_t *shown; /* the slab's live bits, which are copies */
+    _Atomic uint64_t *shown; /* the slab's live bits, and behind them its gone bits, which are copies */
     _Atomic uint32_t *infos; /* the slab's */
     uint32_t slot_bytes;
     uint16_t slots;
-    uint8_t slack_bits;
+    uint8_t slack_bits, words;
     _Atomic uint32_t state; /* enum slab_state */
     uint32_t label;
     /* Another one, for the slab's thread. */
@@ -49,7 +49,8 @@ struct slab_book {
     _Atomic uint64_t live[];
 };
 static_assert(sizeof(struct slab_book) == 128, "two cache lines");
-static_assert(EXPORT_SLOTS_MOST <= UINT16_MAX, "slots");
+static_assert(EXPORT_SLOTS_MOST <= UINT16_MAX && EXPORT_SLOTS_MOST / 64 <= UINT8_MAX, "slots and words");
+static_assert(offsetof(struct slab_book, base) == 64, "what is written begins another cache line");
 
 /* By the slab's thread, or with the heap's lock when it has none. */
 static inline uint64_t book_live_now(struct slab_book *book, uint32_t word)

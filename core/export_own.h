@@ -51,11 +51,18 @@ bool own_make_ready(shmcore_segment *segment, struct slab_book *book, uint32_t s
 /* The calling thread's own slab, perhaps with nothing alive in it, and another one is in use. */
 void own_slab_emptied(shmcore_segment *segment, struct slab_book *book);
 /* Another one: all slots of a word are gone, or it was FULL; `state` was seen after the slot was gone. */
-void own_slab_freed(shmcore_segment *segment, struct slab_book *book, const struct export_shape *shape,
-                    const void *pointer, uint32_t state);
+void own_slab_freed(struct slab_book *book, uint32_t words, const void *pointer, uint32_t state);
 
 /* Of a pointer into a slab of ours. False: no live block begins there. */
-bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot);
+static inline bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot)
+{
+    const uint32_t at = *slot = book_slot_of(book, pointer);
+    if (at >= book->slots)
+        return false;
+    const uint32_t word = at / 64;
+    return (atomic_load(&book->live[word]) & ~atomic_load(&book->gone[word]) & (uint64_t)1 << at % 64) != 0;
+}
+
 bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer);
 
 void own_retire(shmcore_segment *segment, struct export_source *source);

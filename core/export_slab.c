@@ -174,7 +174,9 @@ static bool is_empty(struct slab_book *book)
     return no_bits(book, book->shape->words);
 }
 
-/* Folds in what others have freed. By the slab's thread, or with the heap's lock when it has none. */
+/* Folds in what others have freed. By the slab's thread, or with the heap's lock when it has none. The slab's
+ * gone bits are cleared after the book's: who had composed a word of them before sees by the book's that he
+ * has to compose it anew, or was done before these are cleared. */
 static void take_back(struct slab_book *book)
 {
     for (uint32_t word = 0; word < book->shape->words; word++) {
@@ -182,8 +184,8 @@ static void take_back(struct slab_book *book)
         if (gone == 0)
             continue;
         book_set_live(book, word, live & ~gone);
-        atomic_fetch_and(export_gone_word(book_slab(book), book->shape, word), ~gone);
         atomic_fetch_and(&book->gone[word], ~gone);
+        atomic_fetch_and(export_gone_word(book_slab(book), book->shape, word), ~gone);
         book->used -= (uint32_t)__builtin_popcountll(live & gone);
         book->hint = word;
     }
@@ -391,11 +393,13 @@ static COLD void put_away(shmcore_segment *segment, struct slab_book *book, cons
     errno = kept_errno;
 }
 
-COLD void own_slab_freed(shmcore_segment *segment, struct slab_book *book, const struct export_shape *shape,
-                         const void *pointer, uint32_t state)
+COLD void own_slab_freed(struct slab_book *book, uint32_t words, const void *pointer, uint32_t state)
 {
+    shmcore_segment *segment = segment_of_pointer(pointer);
+    if (segment == NULL)
+        return;
     if (state != SLAB_ACTIVE)
         slab_changed(segment, book, pointer);
-    else if (no_bits(book, shape->words)) /* of the book's shape nothing can be said by now */
+    else if (no_bits(book, words)) /* of the book nothing but that can be said by now */
         put_away(segment, book, pointer);
 }

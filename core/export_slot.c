@@ -67,15 +67,6 @@ void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, 
 
 /* ---------------------------------------------------------------- giving back */
 
-bool own_slot_is_alive(struct slab_book *book, const void *pointer, uint32_t *slot)
-{
-    const uint32_t at = *slot = book_slot_of(book, pointer);
-    if (at >= book->slots)
-        return false;
-    const uint32_t word = at / 64;
-    return (atomic_load(&book->live[word]) & ~atomic_load(&book->gone[word]) & (uint64_t)1 << at % 64) != 0;
-}
-
 void export_emptied(const void *pointer)
 {
     shmcore_segment *segment = segment_of_pointer(pointer);
@@ -85,33 +76,51 @@ void export_emptied(const void *pointer)
         own_slab_emptied(segment, book);
 }
 
-/* The slab's own gone bit is set before the book's, and cleared before it. As soon as the book's is set the
- * slot may be folded in and taken again, and the slab may be gone and its book another one's: from then on
- * only what is atomic is read of it, and may be wrong. */
-static bool give_to_another(shmcore_segment *segment, struct slab_book *book, const void *pointer)
+/* Sets the gone bit, the slab's before the book's: with one atomic operation, since that is what it costs to
+ * free. A word of the slab's that was composed of bits that have changed is composed anew. *gone: the bits of
+ * the word that were set before. False: another thread was first. */
+static bool set_gone(struct slab_book *book, uint32_t word, uint64_t bit, uint64_t *gone)
+{
+    *gone = atomic_load_explicit(&book->gone[word], memory_order_relaxed);
+    do {
+        if (UNLIKELY((*gone & bit) != 0))
+            return false;
+        atomic_store_explicit(&book->shown[book->words + word], *gone | bit, memory_order_relaxed);
+    } while (UNLIKELY(!atomic_compare_exchange_weak(&book->gone[word], gone, *gone | bit)));
+    return true;
+}
+
+/* As soon as the book's bit is set the slot may be folded in and taken again, and the slab may be gone and
+ * its book another one's: from then on only what is atomic is read of it, and may be wrong. The line that the
+ * slab's thread writes is not read. */
+static bool give_to_another(struct slab_book *book, const void *pointer)
 {
     uint32_t slot;
+    uint64_t gone;
     if (UNLIKELY(!own_slot_is_alive(book, pointer, &slot)))
         return false;
-    const struct export_shape *shape = book->shape;
-    const uint32_t word = slot / 64;
+    const uint32_t words = book->words, word = slot / 64;
     const uint64_t bit = (uint64_t)1 << slot % 64;
-    atomic_fetch_or(export_gone_word(book_slab(book), shape, word), bit);
-    const uint64_t gone = atomic_fetch_or(&book->gone[word], bit);
+    if (UNLIKELY(!set_gone(book, word, bit, &gone)))
+        return false;
     const uint64_t live = atomic_load(&book->live[word]);
-    if (UNLIKELY((gone & bit) != 0))
-        return false; /* another thread was first */
     const uint32_t state = atomic_load(&book->state);
     const bool is_last = (gone | bit) == live; /* of the word */
     if (state == SLAB_ACTIVE ? is_last && !atomic_load(&book->in_use) : state == SLAB_FULL || is_last)
-        own_slab_freed(segment, book, shape, pointer, state);
+        own_slab_freed(book, words, pointer, state);
     return true;
+}
+
+enum export_given export_give_to_another(const void *pointer)
+{
+    struct slab_book *book = book_at_once(pointer);
+    return LIKELY(book != NULL && give_to_another(book, pointer)) ? EXPORT_GIVEN : EXPORT_REFUSED;
 }
 
 bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
     if (atomic_load_explicit(&book->thread, memory_order_relaxed) != book_mark)
-        return give_to_another(segment, book, pointer);
+        return give_to_another(book, pointer);
     const enum export_given given = export_give_to(book, pointer);
     if (UNLIKELY(given == EXPORT_GIVEN_LAST))
         own_slab_emptied(segment, book);

@@ -7,6 +7,10 @@
  * when slots are wanted again, by the thread or with the heap's lock. So a block is alive whose slot is live
  * and not gone.
  *
+ * Whether it is, the process itself knows by bits of its own (export_book.h), of which these are copies. A
+ * word of gone bits is composed of those and stored: while one thread is about to, and slots of that word are
+ * folded in and taken again before it does, a reader may miss a block there for that moment.
+ *
  * An info is 32 bits: how many bytes of the slot were not asked for, and the sequence, counted from the
  * slab's base. A slab whose window of sequences is over takes no more blocks until it is empty, and then gets
  * another base.

@@ -301,8 +301,21 @@ COLD void *router_settle(void *pointer)
     return pointer;
 }
 
+/* As router_give(), in slabs of other threads'. */
+static enum export_given give_to_another(const void *pointer)
+{
+    if (UNLIKELY(thread_self.occupied != 0 || !standing_is_usual()))
+        return EXPORT_REFUSED;
+    router_enter_first();
+    const enum export_given given = export_give_to_another(pointer);
+    router_leave_last();
+    return given;
+}
+
 bool router_finish_giving(enum export_given given, const void *pointer)
 {
+    if (given == EXPORT_REFUSED)
+        given = give_to_another(pointer);
     if (given == EXPORT_GIVEN_LAST) {
         router_enter();
         if (LIKELY(standing_is_adopted()))
