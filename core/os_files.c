@@ -134,14 +134,15 @@ int os_unlink(const char *path)
 /* Tries again with growing pauses: a blocking flock() could wait for a stopped process for ever. */
 int os_lock_file(int descriptor, uint64_t patience)
 {
-    const uint64_t end = os_clock() + patience;
-    uint64_t pause = 50000;
+    uint64_t pause = 50000, end = 0; /* not asked for when there is nothing to wait for */
     for (;;) {
         const int error = (int)ANSWER(flock(descriptor, LOCK_EX | LOCK_NB));
         if (error != -EWOULDBLOCK && error != -EINTR)
             return error;
-        if (os_clock() >= end)
+        if (patience == 0 || (end != 0 && os_clock() >= end))
             return -EBUSY;
+        if (end == 0)
+            end = os_clock() + patience;
         os_pause(pause);
         pause = least(pause * 2, 5000000);
     }

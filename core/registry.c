@@ -8,6 +8,7 @@
 #include "os.h"
 
 #define ENTRIES  128u
+#define AT_ONCE  8u /* entries that are read with one call */
 #define PATIENCE UINT64_C(2000000000)
 
 enum entry_kind { ENTRY_FREE, ENTRY_BASE, ENTRY_SAID };
@@ -21,7 +22,8 @@ struct entry {
     uint64_t key;   /* SAID */
     uint64_t start; /* SAID: the speaker's start time */
     uint64_t since; /* SAID: when, since boot */
-    char path[456]; /* BASE */
+    char path[452]; /* BASE */
+    int32_t heir;   /* SAID: 0: none is known */
 };
 
 static_assert(sizeof(struct entry) == 512, "a registry entry");
@@ -31,35 +33,34 @@ static void registry_path(char out[64])
     error_format(out, 64, "/dev/shm/shmcore-%u.registry", os_user());
 }
 
-static bool is_ours(const struct os_file *file, const char *path)
+static bool is_ours(int descriptor, const char *path)
 {
-    struct os_file named;
-    return file->regular && file->uid == os_user() && (file->mode & 077) == 0 && file->links == 1 &&
-           os_stat_path(path, &named) == 0 && named.inode == file->inode && named.device == file->device;
+    struct os_file file, named;
+    return os_stat_file(descriptor, &file) == 0 && file.regular && file.uid == os_user() &&
+           (file.mode & 077) == 0 && file.links == 1 && os_stat_path(path, &named) == 0 &&
+           named.inode == file.inode && named.device == file.device;
 }
 
 struct registry registry_open(bool create)
 {
     struct registry registry = {.descriptor = -1};
     char path[64];
-    struct os_file file;
     registry_path(path);
     for (int tries = 0; tries < 8; tries++) {
         const int descriptor = os_open_file(path, create ? OS_CREATE : OS_WRITE);
         if (descriptor < 0)
             return registry;
-        /* not ours: then anybody may hold its lock */
-        if (os_stat_file(descriptor, &file) != 0 || !is_ours(&file, path)) {
-            os_close(descriptor);
-            continue;
-        }
-        const int error = os_lock_file(descriptor, PATIENCE);
-        if (error == 0 && os_stat_file(descriptor, &file) == 0 && is_ours(&file, path)) {
+        int error = os_lock_file(descriptor, 0);
+        const bool worth_waiting =
+            error != 0 && is_ours(descriptor, path); /* else anybody may hold its lock */
+        if (worth_waiting)
+            error = os_lock_file(descriptor, PATIENCE);
+        if (error == 0 && is_ours(descriptor, path)) {
             registry.descriptor = descriptor;
             return registry;
         }
-        os_close(descriptor); /* removed between open and lock, or not ours at all */
-        if (error != 0)       /* its holder is stopped: to wait again is no better */
+        os_close(descriptor);            /* removed between open and lock, or not ours at all */
+        if (error != 0 && worth_waiting) /* its holder is stopped: to wait again is no better */
             return registry;
     }
     return registry;
@@ -74,12 +75,38 @@ void registry_close(struct registry *registry)
     registry->descriptor = -1;
 }
 
-static bool read_entry(const struct registry *registry, uint32_t index, struct entry *out)
+/* The entries, some at a time. What is written is not read again. */
+struct reader {
+    const struct registry *registry;
+    uint32_t first, count; /* of those at hand */
+    struct entry entry[AT_ONCE];
+};
+
+static struct reader read_from(const struct registry *registry)
 {
-    if (os_read_at(registry->descriptor, out, sizeof *out, index * sizeof *out) != sizeof *out)
-        return false;
-    out->path[sizeof out->path - 1] = '\0';
-    return true;
+    struct reader reader;
+    reader.registry = registry;
+    reader.first = reader.count = 0;
+    return reader;
+}
+
+/* NULL: there are no more. */
+static const struct entry *entry_at(struct reader *reader, uint32_t index)
+{
+    const bool is_end = reader->count % AT_ONCE != 0 && index == reader->first + reader->count;
+    if (index >= ENTRIES || is_end)
+        return NULL;
+    if (index - reader->first >= reader->count) {
+        const int64_t got = os_read_at(reader->registry->descriptor, reader->entry, sizeof reader->entry,
+                                       index * sizeof *reader->entry);
+        reader->first = index;
+        reader->count = got > 0 ? (uint32_t)((size_t)got / sizeof *reader->entry) : 0;
+    }
+    if (index - reader->first >= reader->count)
+        return NULL;
+    struct entry *entry = &reader->entry[index - reader->first];
+    entry->path[sizeof entry->path - 1] = '\0';
+    return entry;
 }
 
 static void write_entry(const struct registry *registry, uint32_t index, const struct entry *entry)
@@ -109,24 +136,24 @@ static bool is_stale(const struct entry *entry)
 }
 
 /* The first entry from there on that may be written over; ENTRIES when all are in use. */
-static uint32_t free_entry(const struct registry *registry, uint32_t from)
+static uint32_t free_entry(struct reader *reader, uint32_t from)
 {
-    struct entry entry;
-    for (uint32_t i = from; i < ENTRIES; i++)
-        if (!read_entry(registry, i, &entry) || is_stale(&entry))
-            return i;
-    return ENTRIES;
+    const struct entry *entry;
+    while ((entry = entry_at(reader, from)) != NULL && !is_stale(entry))
+        from++;
+    return from;
 }
 
 uint64_t registry_free_base(const struct registry *registry, uint64_t from, uint64_t bytes)
 {
-    struct entry entry;
+    struct reader reader = read_from(registry);
+    const struct entry *entry;
     uint64_t base = align_up(most(from, WINDOW_BASE), WINDOW_SLOT);
-    for (uint32_t i = 0; registry->descriptor >= 0 && i < ENTRIES && read_entry(registry, i, &entry);) {
-        const bool clash = entry.kind == ENTRY_BASE && entry.base < base + bytes &&
-                           base < entry.base + entry.bytes && !is_stale(&entry);
-        if (clash && entry.bytes < WINDOW_END - WINDOW_BASE) {
-            base = align_up(entry.base + entry.bytes, WINDOW_SLOT);
+    for (uint32_t i = 0; registry->descriptor >= 0 && (entry = entry_at(&reader, i)) != NULL;) {
+        const bool clash = entry->kind == ENTRY_BASE && entry->base < base + bytes &&
+                           base < entry->base + entry->bytes && !is_stale(entry);
+        if (clash && entry->bytes < WINDOW_END - WINDOW_BASE) {
+            base = align_up(entry->base + entry->bytes, WINDOW_SLOT);
             i = 0; /* the new place may clash with an earlier entry */
         } else {
             i++;
@@ -141,7 +168,8 @@ void registry_note_base(const struct registry *registry, uint64_t base, uint64_t
     struct os_file file;
     if (registry->descriptor < 0 || strlen(path) >= sizeof entry.path || os_stat_path(path, &file) != 0)
         return;
-    const uint32_t index = free_entry(registry, 0);
+    struct reader reader = read_from(registry);
+    const uint32_t index = free_entry(&reader, 0);
     if (index == ENTRIES)
         return;
     entry.inode = file.inode;
@@ -159,13 +187,14 @@ static bool is_of_use(const struct entry *entry, bool to_the_last)
 void registry_tidy(bool to_the_last)
 {
     struct registry registry = registry_open(false);
-    struct entry entry;
+    struct reader reader = read_from(&registry);
+    const struct entry *entry;
     char path[64];
     if (registry.descriptor < 0)
         return;
     bool used = false;
-    for (uint32_t i = 0; i < ENTRIES && read_entry(&registry, i, &entry) && !used; i++)
-        used = is_of_use(&entry, to_the_last);
+    for (uint32_t i = 0; !used && (entry = entry_at(&reader, i)) != NULL; i++)
+        used = is_of_use(entry, to_the_last);
     registry_path(path);
     if (!used)
         os_unlink(path);
@@ -186,42 +215,51 @@ static struct entry said_now(void)
 static void compare(struct registry_sentence *sentence, const struct entry *entry, uint32_t index)
 {
     const bool same = entry->key == sentence->key;
-    if (sentence->again && same)
+    if (sentence->again && same) {
         sentence->place = index;
+        sentence->heir = entry->heir;
+    }
     if (sentence->again || (!same && (sentence->unless == 0 || entry->key != sentence->unless)) ||
         !speaker_counts(entry))
         return;
     sentence->first = false;
+    sentence->heir = entry->heir;
     sentence->excused |= !same;
 }
 
 void registry_say_all(struct registry_sentence *sentences, uint32_t count)
 {
-    struct entry entry;
+    const struct entry *entry;
     for (uint32_t i = 0; i < count; i++) {
         sentences[i].first = !sentences[i].again;
         sentences[i].excused = false;
+        sentences[i].heir = 0;
         sentences[i].place = ENTRIES;
     }
     struct registry registry = registry_open(true);
     if (registry.descriptor < 0)
         return;
-    for (uint32_t index = 0; index < ENTRIES && read_entry(&registry, index, &entry); index++)
-        for (uint32_t i = 0; entry.kind == ENTRY_SAID && i < count; i++)
-            compare(&sentences[i], &entry, index);
+    struct reader reader = read_from(&registry);
+    for (uint32_t index = 0; (entry = entry_at(&reader, index)) != NULL; index++)
+        for (uint32_t i = 0; entry->kind == ENTRY_SAID && i < count; i++)
+            compare(&sentences[i], entry, index);
     struct entry said = {.kind = ENTRY_FREE};
     uint32_t next = 0;
+    int32_t parent = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t place = sentences[i].place;
         if (!sentences[i].again && !sentences[i].first)
             continue;
-        if (place == ENTRIES && (place = free_entry(&registry, next)) < ENTRIES)
+        if (place == ENTRIES && (place = free_entry(&reader, next)) < ENTRIES)
             next = place + 1;
         if (place == ENTRIES)
             continue;
-        if (said.kind == ENTRY_FREE)
+        if (said.kind == ENTRY_FREE) {
             said = said_now();
+            parent = os_parent();
+        }
         said.key = sentences[i].key;
+        said.heir = sentences[i].heir == parent ? parent : 0;
         write_entry(&registry, place, &said);
     }
     registry_close(&registry);
@@ -232,4 +270,20 @@ bool registry_first_to_say(uint64_t key)
     struct registry_sentence sentence = {.key = key};
     registry_say_all(&sentence, 1);
     return sentence.first;
+}
+
+void registry_leave_to(int32_t heir)
+{
+    struct registry registry = registry_open(false);
+    struct reader reader = read_from(&registry);
+    const struct entry *entry;
+    const int32_t self = os_process();
+    for (uint32_t i = 0; registry.descriptor >= 0 && (entry = entry_at(&reader, i)) != NULL; i++) {
+        if (entry->kind != ENTRY_SAID || entry->pid != self)
+            continue;
+        struct entry left = *entry;
+        left.heir = heir;
+        write_entry(&registry, i, &left);
+    }
+    registry_close(&registry);
 }

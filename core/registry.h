@@ -43,6 +43,7 @@ struct registry_sentence {
                  * those who outlive it want to know. */
     bool first; /* answer: nobody has said it, the caller is to */
     bool excused;   /* answer: `unless` was said */
+    int32_t heir;   /* answer: of whoever said it before, see registry_leave_to(); 0: none */
     uint32_t place; /* the registry's own */
 };
 
@@ -51,5 +52,9 @@ void registry_say_all(struct registry_sentence *sentences, uint32_t count);
 
 /* The same for one. */
 bool registry_first_to_say(uint64_t key);
+
+/* What this process has said is of use to that one, which tidies to the last when it ends: its children need
+ * not find out about it again. */
+void registry_leave_to(int32_t heir);
 
 #endif

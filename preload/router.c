@@ -18,7 +18,6 @@
 #include "private.h"
 #include "real.h"
 #include "thread.h"
-#include "verdict.h"
 
 static struct {
     const struct policy *policy;
@@ -456,15 +455,17 @@ void router_fork_child(void)
     router_leave();
 }
 
-bool router_end(void)
+enum verdict_left router_end(void)
 {
     if (router.policy == NULL || !standing_is_adopted())
-        return false;
+        return VERDICT_NOTHING;
     router_enter();
     pending_drain(release_pending);
     const bool is_last = !router.child && !router.checks; /* who has the last word */
-    bool spoke = code_was_blind();                        /* then a rule without a match need not be wrong */
-    spoke |= verdict_end(is_last && !spoke);
+    const bool was_blind = code_was_blind(); /* and said so: a rule without a match need not be wrong */
+    const enum verdict_left left = verdict_end(is_last && !was_blind);
     router_leave();
-    return is_last && spoke;
+    if (!is_last)
+        return VERDICT_NOTHING;
+    return was_blind ? VERDICT_SOMETHING : left;
 }

@@ -17,6 +17,7 @@
 #include "shortcut.h"
 #include "standing.h"
 #include "thread.h"
+#include "verdict.h"
 
 /* True: the answer is in *out (NULL: out of memory, errno is set). False: the next allocator is to serve it.
  */
@@ -134,9 +135,9 @@ void router_fork_prepare(void);
 void router_fork_parent(void);
 void router_fork_child(void);
 
-/* Names, at the end of the program, the rules that never matched. True when this process has left something
- * in the registry that can go with it. Forked children leave the last word to the parent, and the MPI ranks
- * of a job to the first. */
-bool router_end(void);
+/* Names, at the end of the program, the rules that never matched. What there is in the registry then can go
+ * with this process. Forked children leave the last word to the parent, and the MPI ranks of a job to the
+ * first. */
+enum verdict_left router_end(void);
 
 #endif

@@ -26,6 +26,7 @@
 #include "os.h"
 #include "real.h"
 #include "recorder.h"
+#include "registry.h"
 #include "router.h"
 #include "standing.h"
 #include "steps.h"
@@ -193,8 +194,10 @@ static __attribute__((destructor(101))) void bring_down(void)
 {
     if (runtime.recording)
         recorder_end();
-    if (!runtime.active || !router_end())
+    if (!runtime.active || router_end() != VERDICT_SOMETHING)
         return;
-    if (!parent_is_shimmed())
+    if (parent_is_shimmed())
+        registry_leave_to(os_parent());
+    else
         export_forget_said();
 }

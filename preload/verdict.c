@@ -7,6 +7,7 @@
 #include "error.h"
 #include "export.h"
 #include "log.h"
+#include "os.h"
 #include "registry.h"
 #include "site.h"
 
@@ -57,34 +58,40 @@ static bool sentence_about(size_t index, bool complains, struct registry_sentenc
     return true;
 }
 
-/* The last word about so many rules. True: something was said, or said again. */
-static bool speak_of(size_t first, size_t end, bool complains)
+/* The last word about so many rules. */
+static enum verdict_left speak_of(size_t first, size_t end, bool complains, int32_t parent)
 {
     struct registry_sentence sentence[SENTENCES_EACH];
     uint16_t about[SENTENCES_EACH];
     uint32_t count = 0;
-    bool spoke = false;
+    enum verdict_left left = VERDICT_NOTHING;
     for (size_t i = first; i < end; i++)
         if (sentence_about(i, complains, &sentence[count]))
             about[count++] = (uint16_t)i;
     if (count == 0)
-        return false;
+        return left;
     registry_say_all(sentence, count);
     for (uint32_t i = 0; i < count; i++) {
         const struct policy_rule *rule = &verdict.policy->rules[about[i]];
-        spoke |= !sentence[i].excused;
+        const enum verdict_left of_it = sentence[i].heir == parent ? VERDICT_PARENTS : VERDICT_SOMETHING;
+        if (!sentence[i].excused && of_it > left)
+            left = of_it;
         if (sentence[i].first)
             log_say(SETTINGS_LOG_WARN, NULL, "the rule in line %u of the policy never matched: %s",
                     rule->line, rule->text);
     }
-    return spoke;
+    return left;
 }
 
-bool verdict_end(bool complains)
+enum verdict_left verdict_end(bool complains)
 {
     const size_t count = verdict.policy->rule_count;
-    bool spoke = false;
-    for (size_t first = 0; log_wants(SETTINGS_LOG_WARN) && first < count; first += SENTENCES_EACH)
-        spoke |= speak_of(first, least(first + SENTENCES_EACH, count), complains && !verdict.follows);
-    return spoke;
+    const int32_t parent = os_parent();
+    enum verdict_left left = VERDICT_NOTHING;
+    for (size_t first = 0; log_wants(SETTINGS_LOG_WARN) && first < count; first += SENTENCES_EACH) {
+        const enum verdict_left here =
+            speak_of(first, least(first + SENTENCES_EACH, count), complains && !verdict.follows, parent);
+        left = here > left ? here : left;
+    }
+    return left;
 }

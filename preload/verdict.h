@@ -25,8 +25,14 @@ static inline void verdict_match(uint16_t rule)
         verdict_note(rule);
 }
 
-/* At the end. `complains`: this process has the last word. True when something of it stays in the registry.
- */
-bool verdict_end(bool complains);
+/* What stays in the registry of what was said here, or elsewhere in the job. */
+enum verdict_left {
+    VERDICT_NOTHING,
+    VERDICT_PARENTS, /* something that the parent is known to remove: it carries the shim, too */
+    VERDICT_SOMETHING
+};
+
+/* At the end. `complains`: this process has the last word. */
+enum verdict_left verdict_end(bool complains);
 
 #endif

@@ -290,6 +290,46 @@ static void several_sentences_at_once(void **state)
     assert_false(registry_first_to_say(3));
 }
 
+enum { TO_NOBODY, TO_MY_PARENT, TO_ANOTHER };
+
+static int say_again(struct child *self, void *argument)
+{
+    struct registry_sentence sentence = {.key = 1, .again = true};
+    (void)self, (void)argument;
+    registry_say_all(&sentence, 1);
+    return sentence.heir == 0 ? TO_NOBODY : sentence.heir == getppid() ? TO_MY_PARENT : TO_ANOTHER;
+}
+
+static int say_and_leave(struct child *self, void *argument)
+{
+    const int left = say_again(self, argument);
+    registry_leave_to(getppid());
+    return left;
+}
+
+static int have_a_child_say(struct child *self, void *argument)
+{
+    (void)self;
+    struct child grandchild = child_start(say_again, argument);
+    return child_end(&grandchild);
+}
+
+/* What is left to a parent its other children leave to it as well, and nobody else's do. */
+static void left_to_an_heir(void **state)
+{
+    static const struct {
+        int (*body)(struct child *self, void *argument);
+        int left;
+    } steps[] = {{say_and_leave, TO_NOBODY}, {say_again, TO_MY_PARENT},      {say_again, TO_MY_PARENT},
+                 {say_again, TO_MY_PARENT},  {have_a_child_say, TO_ANOTHER}, {say_again, TO_NOBODY}};
+    (void)state;
+    ON_ISLAND();
+    for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
+        struct child child = child_start(steps[i].body, NULL);
+        assert_int_equal(child_end(&child), steps[i].left);
+    }
+}
+
 static int say_and_tidy(struct child *self, void *argument)
 {
     (void)self, (void)argument;
@@ -444,6 +484,7 @@ int main(void)
         TEST(said_a_moment_ago),
         TEST(silence),
         TEST(several_sentences_at_once),
+        TEST(left_to_an_heir),
         TEST(tidied_to_the_last),
         TEST(damaged),
         TEST(others_may_write),
