@@ -307,6 +307,7 @@ uint64_t export_key(const char *sentence)
 
 void export_learn_job(void)
 {
+    segment_learn_job();
     (void)company();
 }
 

@@ -315,14 +315,39 @@ static void read_environment(struct environment_reader *reader, const char *byte
     }
 }
 
+/* False: nothing is to be found. */
+static bool begin_reading(struct os_variable *wanted, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        wanted[i].length = -ENOENT;
+    return getauxval(AT_SECURE) == 0;
+}
+
+static void end_reading(struct os_variable *wanted, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (wanted[i].length >= 0)
+            wanted[i].out[wanted[i].length] = '\0';
+}
+
+int os_environment(struct os_variable *wanted, size_t count)
+{
+    if (!begin_reading(wanted, count))
+        return 0;
+    for (char **variable = environ; variable != NULL && *variable != NULL; variable++) {
+        struct environment_reader reader = {.in_name = true};
+        read_environment(&reader, *variable, strlen(*variable), wanted, count);
+    }
+    end_reading(wanted, count);
+    return 0;
+}
+
 int os_first_environment(struct os_variable *wanted, size_t count)
 {
     char buffer[1024]; /* a page more of the stack would cost more than a few more calls */
     struct environment_reader reader = {.in_name = true};
     int64_t got;
-    for (size_t i = 0; i < count; i++)
-        wanted[i].length = -ENOENT;
-    if (getauxval(AT_SECURE) != 0)
+    if (!begin_reading(wanted, count))
         return 0;
     const int descriptor = (int)ANSWER(open("/proc/self/environ", O_RDONLY | O_CLOEXEC));
     if (descriptor < 0)
@@ -332,9 +357,7 @@ int os_first_environment(struct os_variable *wanted, size_t count)
         read_environment(&reader, buffer, got > 0 ? (size_t)got : 0, wanted, count);
     } while (got == sizeof buffer); /* less is the end */
     os_close(descriptor);
-    for (size_t i = 0; i < count; i++)
-        if (wanted[i].length >= 0)
-            wanted[i].out[wanted[i].length] = '\0';
+    end_reading(wanted, count);
     return 0;
 }
 

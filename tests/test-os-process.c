@@ -196,25 +196,33 @@ static int look_up(struct child *self, void *argument)
 }
 
 /* One of several that are asked for. */
-static int64_t first_environment(const char *name, char *out, size_t bytes)
+static int64_t look_in(int (*read)(struct os_variable *, size_t), const char *name, char *out, size_t bytes)
 {
     char other[4];
     struct os_variable wanted[] = {{.name = "none of these", .out = other, .bytes = sizeof other},
                                    {.name = name, .out = out, .bytes = bytes},
                                    {.name = "IN", .out = other, .bytes = sizeof other}};
-    const int error = os_first_environment(wanted, COUNT_OF(wanted));
+    const int error = read(wanted, COUNT_OF(wanted));
     return error != 0 ? error : wanted[1].length;
 }
 
-/* In the program started again. By now the environment has been changed; what counts is how it began. */
+static int64_t first_environment(const char *name, char *out, size_t bytes)
+{
+    return look_in(os_first_environment, name, out, bytes);
+}
+
+/* In the program started again. By now the environment has been changed; what counts is how it began, as it
+ * did when it had not been. */
 static int answer_look_up(const char *name)
 {
-    char out[30001];
+    static char out[30001], before[30001];
+    const int64_t length_before = look_in(os_environment, name, before, sizeof before);
     setenv("FIRST", "changed", 1);
     setenv("ADDED", "later", 1);
     unsetenv("LAST");
     const int64_t length = first_environment(name, out, sizeof out);
-    if (length >= 0 && (size_t)length != strlen(out))
+    if (length != length_before ||
+        (length >= 0 && ((size_t)length != strlen(out) || strcmp(out, before) != 0)))
         return 1;
     return printf("%s", length >= 0 ? out : length == -ENOENT ? "(none)" : "(error)") < 0;
 }
@@ -251,6 +259,23 @@ static void environment(void **state)
     assert_found("LONGER", longer_value + 7);
 }
 
+static void environment_now(void **state)
+{
+    char out[16];
+    (void)state;
+    setenv("ADDED", "now", 1);
+    assert_int_equal(look_in(os_environment, "ADDED", out, sizeof out), 3);
+    assert_string_equal(out, "now");
+    assert_int_equal(look_in(os_environment, "ADDED", out, 3), 2);
+    assert_string_equal(out, "no");
+    unsetenv("ADDED");
+    assert_int_equal(look_in(os_environment, "ADDED", out, sizeof out), -ENOENT);
+    char **kept = environ;
+    environ = NULL;
+    assert_int_equal(look_in(os_environment, "PATH", out, sizeof out), -ENOENT);
+    environ = kept;
+}
+
 /* Cut where it does not fit, with a NUL, and not one byte beyond. */
 static void environment_cut(void **state)
 {
@@ -282,6 +307,7 @@ int main(int count, char **arguments)
         cmocka_unit_test_setup_teardown(maps_of_others, map_a_file, unmap_the_file),
         cmocka_unit_test_setup_teardown(maps_of_many_lines, map_a_file, unmap_the_file),
         cmocka_unit_test(environment),
+        cmocka_unit_test(environment_now),
         cmocka_unit_test(environment_cut),
     };
     if (count == 3 && strcmp(arguments[1], "--look-up") == 0)
