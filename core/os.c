@@ -197,10 +197,12 @@ uint64_t os_modules_unloaded(void)
     return unloaded;
 }
 
+/* By a system call: a process's first look at the clock without one costs two page faults, and most look
+ * once. */
 uint64_t os_clock(void)
 {
     struct timespec now = {0};
-    clock_gettime(CLOCK_BOOTTIME, &now);
+    syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
