@@ -305,9 +305,9 @@ uint64_t export_key(const char *sentence)
     return hash_bytes(sentence, strlen(sentence)) ^ hash_mix(company());
 }
 
-void export_learn_job(void)
+void export_learn_job(const char *const *environment)
 {
-    segment_learn_job();
+    segment_learn_job(environment);
     (void)company();
 }
 

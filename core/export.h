@@ -66,8 +66,9 @@ bool export_is_member(const shmcore_segment *segment);
 /* Bytes of the `share` block that begins at the pointer, 0 when there is none. */
 size_t export_share_size(const void *pointer);
 
-/* At bring-up: which job this is must be learned while the program has not yet given up the right to look. */
-void export_learn_job(void);
+/* At bring-up, with the environment: which job this is must be learned while that is as it was, and the
+ * program has not given up the right to look. */
+void export_learn_job(const char *const *environment);
 
 /* True once for each sentence among this user's processes of one job (or session, outside jobs): the caller
  * is to say it. */

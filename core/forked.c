@@ -185,7 +185,7 @@ void forked_child(void)
         book_forget_all(segment);
         memset(&segment->exports, 0, sizeof segment->exports);
         pthread_mutex_init(&segment->exports.lock, NULL);
-        atomic_store(&segment->credit, 0);
+        atomic_store(&segment->credit, SPACE_FIRST_CREDIT);
         atomic_store(&segment->reaping, false);
         adopt_row(segment);
     }

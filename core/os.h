@@ -292,8 +292,8 @@ struct os_variable {
 };
 #define OS_VARIABLE_NAME 31u
 int os_first_environment(struct os_variable *wanted, size_t count);
-/* The same as it stands now, without a look at /proc: for who is called before the program. Always 0. */
-int os_environment(struct os_variable *wanted, size_t count);
+/* The same in an environment as getenv() has it, which ends with a NULL. */
+void os_look_up(const char *const *environment, struct os_variable *wanted, size_t count);
 
 /* The processors that this process, its first thread, may run on: a bit each. 0 or -errno. */
 int os_processors(uint64_t *bits, size_t bytes);

@@ -330,16 +330,15 @@ static void end_reading(struct os_variable *wanted, size_t count)
             wanted[i].out[wanted[i].length] = '\0';
 }
 
-int os_environment(struct os_variable *wanted, size_t count)
+void os_look_up(const char *const *environment, struct os_variable *wanted, size_t count)
 {
     if (!begin_reading(wanted, count))
-        return 0;
-    for (char **variable = environ; variable != NULL && *variable != NULL; variable++) {
+        return;
+    for (; environment != NULL && *environment != NULL; environment++) {
         struct environment_reader reader = {.in_name = true};
-        read_environment(&reader, *variable, strlen(*variable), wanted, count);
+        read_environment(&reader, *environment, strlen(*environment), wanted, count);
     }
     end_reading(wanted, count);
-    return 0;
 }
 
 int os_first_environment(struct os_variable *wanted, size_t count)

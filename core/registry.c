@@ -50,17 +50,17 @@ struct registry registry_open(bool create)
         const int descriptor = os_open_file(path, create ? OS_CREATE : OS_WRITE);
         if (descriptor < 0)
             return registry;
-        int error = os_lock_file(descriptor, 0);
-        const bool worth_waiting =
-            error != 0 && is_ours(descriptor, path); /* else anybody may hold its lock */
-        if (worth_waiting)
-            error = os_lock_file(descriptor, PATIENCE);
+        if (!is_ours(descriptor, path)) { /* then anybody may hold its lock */
+            os_close(descriptor);
+            continue;
+        }
+        const int error = os_lock_file(descriptor, PATIENCE);
         if (error == 0 && is_ours(descriptor, path)) {
             registry.descriptor = descriptor;
             return registry;
         }
-        os_close(descriptor);            /* removed between open and lock, or not ours at all */
-        if (error != 0 && worth_waiting) /* its holder is stopped: to wait again is no better */
+        os_close(descriptor); /* removed between open and lock, or not ours at all */
+        if (error != 0)       /* its holder is stopped: to wait again is no better */
             return registry;
     }
     return registry;

@@ -60,11 +60,14 @@ static const struct {
 #define VALUE_BYTES 488u
 #define PART_BYTES  24u
 
-typedef int environment_reader(struct os_variable *wanted, size_t count);
-
-static int read_environment(environment_reader *read, struct os_variable *wanted, size_t count)
+/* In the environment that is given, NULL: in that with which the process began. */
+static int read_environment(const char *const *environment, struct os_variable *wanted, size_t count)
 {
-    const int error = -read(wanted, count);
+    if (environment != NULL) {
+        os_look_up(environment, wanted, count);
+        return 0;
+    }
+    const int error = -os_first_environment(wanted, count);
     if (error == 0)
         return 0;
     return error_set(error,
@@ -83,7 +86,7 @@ static const char launcher[] = "PMI_FD";
 /* The first of `variables` that is set, COUNT_OF(variables) when it is the launcher's, more when there is
  * none; -1 with the error set. Its value, or what fits. Most processes have none, and this is all that is
  * read then. */
-static int find_variable(environment_reader *read, char value[SHORT_BYTES], ssize_t *length)
+static int find_variable(const char *const *environment, char value[SHORT_BYTES], ssize_t *length)
 {
     char begins[COUNT_OF(variables) + 1][SHORT_BYTES];
     struct os_variable wanted[COUNT_OF(variables) + 1];
@@ -91,7 +94,7 @@ static int find_variable(environment_reader *read, char value[SHORT_BYTES], ssiz
     for (size_t i = 0; i < COUNT_OF(wanted); i++)
         wanted[i] = (struct os_variable){i < COUNT_OF(variables) ? variables[i].id : launcher, begins[i],
                                          SHORT_BYTES, 0};
-    if (read_environment(read, wanted, COUNT_OF(wanted)) != 0)
+    if (read_environment(environment, wanted, COUNT_OF(wanted)) != 0)
         return -1;
     while ((size_t)found < COUNT_OF(wanted) && wanted[found].length <= 0)
         found++;
@@ -102,13 +105,13 @@ static int find_variable(environment_reader *read, char value[SHORT_BYTES], ssiz
     return found;
 }
 
-static NEVER_INLINE int read_variable(environment_reader *read, char out[64], const char *id,
+static NEVER_INLINE int read_variable(const char *const *environment, char out[64], const char *id,
                                       const char *part)
 {
     char value[VALUE_BYTES + PART_BYTES] = "", number[PART_BYTES] = "";
     struct os_variable wanted[] = {{id, value, VALUE_BYTES, 0},
                                    {part != NULL ? part : "", number, sizeof number, 0}};
-    if (read_environment(read, wanted, COUNT_OF(wanted)) != 0)
+    if (read_environment(environment, wanted, COUNT_OF(wanted)) != 0)
         return -1;
     if (os_number_after(number, "", 0) != 0)
         error_format(value + strlen(value), PART_BYTES, "_%s", number);
@@ -116,11 +119,11 @@ static NEVER_INLINE int read_variable(environment_reader *read, char out[64], co
     return 0;
 }
 
-static NEVER_INLINE int name_launcher(environment_reader *read, char out[64])
+static NEVER_INLINE int name_launcher(const char *const *environment, char out[64])
 {
     char value[32] = "";
     struct os_variable wanted = {launcher, value, sizeof value, 0};
-    if (read_environment(read, &wanted, 1) != 0)
+    if (read_environment(environment, &wanted, 1) != 0)
         return -1;
     const bool is_number = value[0] >= '0' && value[0] <= '9';
     const int32_t process = is_number ? os_socket_maker((int)os_number_after(value, "", 0)) : 0;
@@ -131,23 +134,23 @@ static NEVER_INLINE int name_launcher(environment_reader *read, char out[64])
     return 0;
 }
 
-static int read_job(environment_reader *read, char out[64])
+static int read_job(const char *const *environment, char out[64])
 {
     out[0] = '\0';
     char value[SHORT_BYTES];
     ssize_t length = 0;
-    const int found = find_variable(read, value, &length);
+    const int found = find_variable(environment, value, &length);
     if (found < 0 || (size_t)found > COUNT_OF(variables))
         return found < 0 ? -1 : 0;
     if ((size_t)found == COUNT_OF(variables))
-        return name_launcher(read, out);
+        return name_launcher(environment, out);
     if (variables[found].part != NULL || length == (ssize_t)SHORT_BYTES - 1)
-        return read_variable(read, out, variables[found].id, variables[found].part);
+        return read_variable(environment, out, variables[found].id, variables[found].part);
     segment_set_job(out, value);
     return 0;
 }
 
-static int find_job(environment_reader *read, char out[64])
+static int find_job(const char *const *environment, char out[64])
 {
     static struct {
         _Atomic uint32_t state; /* 0 unknown, 1 being written by one thread, 2 known */
@@ -157,7 +160,7 @@ static int find_job(environment_reader *read, char out[64])
         memcpy(out, known.job, sizeof known.job);
         return 0;
     }
-    if (read_job(read, out) != 0)
+    if (read_job(environment, out) != 0)
         return -1;
     uint32_t unknown = 0;
     if (atomic_compare_exchange_strong(&known.state, &unknown, 1)) {
@@ -169,13 +172,13 @@ static int find_job(environment_reader *read, char out[64])
 
 int segment_find_job(char out[64])
 {
-    return find_job(os_first_environment, out);
+    return find_job(NULL, out);
 }
 
-void segment_learn_job(void)
+void segment_learn_job(const char *const *environment)
 {
     char job[64];
-    (void)find_job(os_environment, job);
+    (void)find_job(environment, job);
 }
 
 void segment_path(char out[512], const char *directory, uid_t uid, const char *job, const char *name)

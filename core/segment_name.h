@@ -22,8 +22,9 @@ void segment_set_job(char out[64], const char *id);
  * program may give up the right to look. 0, or -1 with error_set() done: it cannot be told. */
 int segment_find_job(char out[64]);
 
-/* Before the program begins: finds it out at once, without a look at /proc. */
-void segment_learn_job(void);
+/* Finds it out without a look at /proc: before the program begins, this is the environment it is started
+ * with. */
+void segment_learn_job(const char *const *environment);
 
 /* Does the file name belong to a segment; of whom, which job, which name? */
 bool segment_parse_file_name(const char *file_name, uid_t *uid, char job[64], char name[96]);

@@ -8,12 +8,16 @@
  *
  * Nothing is reserved beyond what the file system, MemAvailable and the memory cgroup leave, less a
  * margin: the answer to a full node is ENOMEM here, not SIGBUS or the OOM killer there. That question
- * costs system calls, so it is asked for steps of a few MiB and the answer is used up (the credit).
+ * costs system calls, so it is asked for steps of a few MiB and the answer is used up (the credit). A process
+ * begins with a little that it need not ask for: of 128 processes that is no more than the margin.
  */
 #ifndef SHM_SPACE_H
 #define SHM_SPACE_H
 
 #include "geometry.h"
+#include "shortage.h"
+
+#define SPACE_FIRST_CREDIT (SHORTAGE_MARGIN / 128)
 
 struct space {
     const struct view *view;

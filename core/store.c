@@ -114,6 +114,7 @@ static void set_up_space(shmcore_segment *segment)
                                     .device = segment->file.device,
                                     .inode = segment->file.inode,
                                     .credit = &segment->credit};
+    atomic_store(&segment->credit, SPACE_FIRST_CREDIT);
 }
 
 /* Runs under the file's lock, which at the start of a job all its processes want: what can be done before or

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "forked.h"
@@ -286,7 +287,7 @@ void serve_begin(const struct policy *policy, const char *rank)
     if (rank != NULL)
         error_format(server.rank, sizeof server.rank, "%s", rank);
     forked_take_over();
-    export_learn_job();
+    export_learn_job((const char *const *)environ);
 }
 
 void serve_fork_prepare(void)

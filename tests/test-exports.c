@@ -16,6 +16,19 @@ static void assert_listed(const char *name, const void *block, size_t bytes)
     assert_int_equal(listing.bytes, bytes);
 }
 
+/* The first of all here: how much memory there is has not been asked for yet, nor is it for one block. */
+static void little_is_not_asked_for(void **state)
+{
+    struct export_source source = source_of("little");
+    (void)state;
+    const uint64_t before = segment->credit;
+    assert_in_range(before, 1, SPACE_FIRST_CREDIT);
+    void *block = make(&source, 0, 64);
+    assert_in_range(segment->credit, 0, before - 1); /* each answer gives some more */
+    assert_int_equal(release(block), EXPORT_DONE);
+    export_retire(segment, &source);
+}
+
 /* ---------------------------------------------------------------- one thread */
 
 /* Each block is filled with its number, and has it still when it is freed. */
@@ -159,8 +172,11 @@ static void far_sequences(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(replace_at_random), cmocka_unit_test(memory_comes_back),
-        cmocka_unit_test(nothing_there),     cmocka_unit_test(classes),
+        cmocka_unit_test(little_is_not_asked_for),
+        cmocka_unit_test(replace_at_random),
+        cmocka_unit_test(memory_comes_back),
+        cmocka_unit_test(nothing_there),
+        cmocka_unit_test(classes),
         cmocka_unit_test(far_sequences),
     };
     return cmocka_run_group_tests_name("exports", tests, open_segment, close_segment);

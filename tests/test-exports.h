@@ -14,6 +14,7 @@
 #include "export.h"
 #include "export_at_once.h"
 #include "export_source.h"
+#include "handle.h"
 #include "label.h"
 
 static shmcore_segment *segment;
