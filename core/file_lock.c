@@ -5,8 +5,10 @@
 
 #include "os.h"
 
-/* Somebody who was woken may have died before he could wake the next. */
-#define SLEEP_MOST  UINT64_C(5000000)
+/* Somebody who was woken may have died before he could wake the next, so a sleeper looks again by himself:
+ * later and later, since that costs as much as all the others leave over. */
+#define SLEEP_FIRST UINT64_C(5000000)
+#define SLEEP_MOST  UINT64_C(160000000)
 /* Then it is seen whether there is a header by now. */
 #define PAUSES_MOST UINT64_C(10000000)
 
@@ -20,6 +22,7 @@ static bool read_unlocks(int descriptor, uint32_t *unlocks)
 static COLD int wait_for_lock(int descriptor, uint64_t patience)
 {
     const uint64_t end = os_clock() + patience;
+    uint64_t sleep = SLEEP_FIRST, now;
     void *memory = NULL;
     int error;
     if (os_map_file(descriptor, sizeof(struct header), false, &memory) != 0)
@@ -28,10 +31,18 @@ static COLD int wait_for_lock(int descriptor, uint64_t patience)
         uint32_t unlocks;
         const bool may_sleep = memory != NULL && read_unlocks(descriptor, &unlocks);
         error = os_lock_file(descriptor, 0);
-        if (error == -EBUSY &&
-            (!may_sleep || os_wait(&((struct header *)memory)->unlocks, unlocks, SLEEP_MOST) == -EFAULT))
+        if (error != -EBUSY)
+            break;
+        const int woken = may_sleep
+                              ? os_wait(&((struct header *)memory)->unlocks, unlocks, least(sleep, patience))
+                              : -EFAULT;
+        if (woken == -EFAULT)
             error = os_lock_file(descriptor, least(patience, PAUSES_MOST));
-    } while (error == -EBUSY && os_clock() < end);
+        else if (woken == -ETIMEDOUT)
+            sleep = least(sleep * 2, SLEEP_MOST);
+        now = os_clock();
+        patience = now < end ? end - now : 0;
+    } while (error == -EBUSY && patience > 0);
     if (memory != NULL)
         os_unmap(memory, sizeof(struct header));
     return error;

@@ -155,7 +155,8 @@ int block_copy_all_of(shmcore_segment *segment, uint32_t from, uint32_t to);
 
 /* reap.c: with nothing entered. `examine` rows at the most, in turn; returns how many were reaped. */
 uint32_t reap_some(shmcore_segment *segment, uint32_t examine);
-/* The same for those whose pid is gone, which is one cheap look each: all of them on attach. */
+/* The same for those whose pid is gone, which is one cheap look each: until `examine` looks in a row have
+ * found none. */
 uint32_t reap_vanished(shmcore_segment *segment, uint32_t examine);
 /* The segment is full, or a name is taken by a block that fits badly: is it the dead who hold it? True: some
  * were reaped, it is worth trying again. */

@@ -224,15 +224,18 @@ uint32_t reap_vanished(shmcore_segment *segment, uint32_t examine)
     const uint32_t used = process_rows_used(view);
     uint32_t reaped = 0;
     uint32_t row = __atomic_load_n(&view->pool->next_row, __ATOMIC_RELAXED);
-    for (uint32_t looked = 0; looked < used && looked < examine; looked++) {
+    for (uint32_t looked = 0, found_none = 0; looked < used && found_none < examine; looked++) {
         row = row + 1 < used ? row + 1 : 0;
         const enum row_state state = process_state(view, row);
         const uint64_t nonce = view->rows[row].nonce;
-        if ((state == ROW_ALIVE || state == ROW_EXITING) && row != segment->row &&
-            !os_process_exists(view->rows[row].pid)) {
+        if ((state != ROW_ALIVE && state != ROW_EXITING) || row == segment->row)
+            continue;
+        found_none++;
+        if (!os_process_exists(view->rows[row].pid)) {
             if (!reap_row(segment, row, nonce))
                 break;
             reaped++;
+            found_none = 0;
         }
     }
     __atomic_store_n(&view->pool->next_row, row, __ATOMIC_RELAXED); /* a hint */

@@ -18,6 +18,11 @@
 #include "scope.h"
 #include "visit.h"
 
+/* When a segment is opened, dead processes are looked for: those whose number is gone for as long as there
+ * are some every so many looks, and others in so many rows. */
+#define LOOKS_VANISHED 16u
+#define LOOKS_DEAD     2u
+
 static struct {
     pthread_mutex_t lock;
     _Atomic uint32_t
@@ -244,8 +249,8 @@ static shmcore_segment *open_or_share(const struct segment_request *request)
     segment->asked_size = request->size;
     segment->opens = 1;
     if (!request->read_only) {
-        reap_vanished(segment, ROWS_MOST);
-        reap_some(segment, 2);
+        reap_vanished(segment, LOOKS_VANISHED);
+        reap_some(segment, LOOKS_DEAD);
     }
     return segment;
 }

@@ -228,6 +228,13 @@ static void holds_blocks(const struct peer *parent)
     hear(parent);
 }
 
+static void holds_nothing(const struct peer *parent)
+{
+    (void)peer_open();
+    tell(parent, 1);
+    hear(parent);
+}
+
 static void killed_processes_leave_nothing(void **state)
 {
     (void)state;
@@ -248,6 +255,39 @@ static void killed_processes_leave_nothing(void **state)
         assert_int_equal(shmcore_deallocate(segment, block), 0);
     }
     assert_int_equal(statistics_of(segment).blocks, 0);
+    assert_int_equal(statistics_of(segment).processes, 1);
+    shmcore_close(segment);
+}
+
+/* Who opens looks on for as long as he finds some; and a few among many that live are found by those who
+ * come, each of whom looks at a few. */
+static void many_that_live_and_die(void **state)
+{
+    enum { LIVING = 70, DEAD = 30 };
+    struct peer living[LIVING], dead[DEAD];
+    size_t processes;
+    unsigned opened = 0;
+    (void)state;
+    for (int i = 0; i < LIVING; i++) {
+        living[i] = start_peer(holds_nothing);
+        hear(&living[i]);
+    }
+    for (int i = 0; i < DEAD; i++) {
+        dead[i] = start_peer(holds_nothing);
+        hear(&dead[i]);
+    }
+    for (int i = 0; i < DEAD; i++)
+        kill_peer(&dead[i]);
+    do {
+        shmcore_segment *segment = open_here(NODE, 0);
+        processes = statistics_of(segment).processes;
+        shmcore_close(segment);
+        opened++;
+    } while (processes > LIVING + 1);
+    assert_in_range(opened, 1, LIVING / 16 + 1);
+    for (int i = 0; i < LIVING; i++)
+        kill_peer(&living[i]);
+    shmcore_segment *segment = open_here(NODE, 0);
     assert_int_equal(statistics_of(segment).processes, 1);
     shmcore_close(segment);
 }
@@ -465,6 +505,7 @@ int main(int argc, char **argv)
         API_TEST(two_processes_one_name),         API_TEST(one_address_under_aslr),
         API_TEST(exec_drops_what_was_held),       API_TEST(exit_removes_the_file),
         API_TEST(killed_processes_leave_nothing), API_TEST(the_room_of_the_dead_is_used),
+        API_TEST(many_that_live_and_die),         API_TEST(the_room_of_the_dead_is_used),
         API_TEST(the_name_of_the_dead_is_free),   API_TEST(killed_in_the_middle),
         API_TEST(killed_while_it_fills_a_block),  API_TEST(fork_gives_the_child_references),
         API_TEST(children_that_close_or_exit),
