@@ -20,7 +20,7 @@
 
 /* When a segment is opened, dead processes are looked for: those whose number is gone for as long as there
  * are some every so many looks, and others in so many rows. */
-#define LOOKS_VANISHED 16u
+#define LOOKS_VANISHED 8u
 #define LOOKS_DEAD     2u
 
 static struct {

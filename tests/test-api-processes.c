@@ -284,7 +284,7 @@ static void many_that_live_and_die(void **state)
         shmcore_close(segment);
         opened++;
     } while (processes > LIVING + 1);
-    assert_in_range(opened, 1, LIVING / 16 + 1);
+    assert_in_range(opened, 1, LIVING / 8 + 1);
     for (int i = 0; i < LIVING; i++)
         kill_peer(&living[i]);
     shmcore_segment *segment = open_here(NODE, 0);
