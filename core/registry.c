@@ -75,7 +75,7 @@ void registry_close(struct registry *registry)
     registry->descriptor = -1;
 }
 
-/* The entries, some at a time. What is written is not read again. */
+/* The entries, some at a time. */
 struct reader {
     const struct registry *registry;
     uint32_t first, count; /* of those at hand */
@@ -109,9 +109,10 @@ static const struct entry *entry_at(struct reader *reader, uint32_t index)
     return entry;
 }
 
-static void write_entry(const struct registry *registry, uint32_t index, const struct entry *entry)
+static void write_entry(struct reader *reader, uint32_t index, const struct entry *entry)
 {
-    os_write_at(registry->descriptor, entry, sizeof *entry, index * sizeof *entry);
+    os_write_at(reader->registry->descriptor, entry, sizeof *entry, index * sizeof *entry);
+    reader->count = 0; /* what is at hand is as it was before */
 }
 
 static bool speaker_lives(const struct entry *entry)
@@ -174,7 +175,7 @@ void registry_note_base(const struct registry *registry, uint64_t base, uint64_t
         return;
     entry.inode = file.inode;
     memcpy(entry.path, path, strlen(path));
-    write_entry(registry, index, &entry);
+    write_entry(&reader, index, &entry);
 }
 
 static bool is_of_use(const struct entry *entry, bool to_the_last)
@@ -260,7 +261,7 @@ void registry_say_all(struct registry_sentence *sentences, uint32_t count)
         }
         said.key = sentences[i].key;
         said.heir = sentences[i].heir == parent ? parent : 0;
-        write_entry(&registry, place, &said);
+        write_entry(&reader, place, &said);
     }
     registry_close(&registry);
 }
@@ -283,7 +284,7 @@ void registry_leave_to(int32_t heir)
             continue;
         struct entry left = *entry;
         left.heir = heir;
-        write_entry(&registry, i, &left);
+        write_entry(&reader, i, &left);
     }
     registry_close(&registry);
 }

@@ -73,7 +73,8 @@ static enum verdict_left speak_of(size_t first, size_t end, bool complains, int3
     registry_say_all(sentence, count);
     for (uint32_t i = 0; i < count; i++) {
         const struct policy_rule *rule = &verdict.policy->rules[about[i]];
-        const enum verdict_left of_it = sentence[i].heir == parent ? VERDICT_PARENTS : VERDICT_SOMETHING;
+        const int32_t heir = sentence[i].heir; /* the first process of a container has no parent: 0 */
+        const enum verdict_left of_it = heir != 0 && heir == parent ? VERDICT_PARENTS : VERDICT_SOMETHING;
         if (!sentence[i].excused && of_it > left)
             left = of_it;
         if (sentence[i].first)

@@ -368,11 +368,17 @@ static void silence(void **state)
     (void)state;
     ON_ISLAND();
     assert_int_equal(firsts_among(1, 1), 1);
+    assert_int_equal(firsts_among(1, 3), 1);
     assert_true(registry_first_to_say(2));
     assert_false(registry_first_to_say(2));
     os_pause(REGISTRY_SILENCE);
     assert_int_equal(firsts_among(4, 1), 1);
     assert_false(registry_first_to_say(2));
+    /* What is said again at the place of the dead is not written over by what is new. */
+    struct registry_sentence sentences[] = {{.key = 3, .again = true}, {.key = 4}, {.key = 5}};
+    registry_say_all(sentences, 3);
+    for (uint64_t key = 3; key <= 5; key++)
+        assert_false(registry_first_to_say(key));
 }
 
 /* ---------------------------------------------------------------- wrecks */
