@@ -57,6 +57,28 @@ test_order() {
 }
 
 # The site as `check` tells it holds in every run, wherever the program lies.
+# alone COMMAND...: as the first process of a container, which has no parent, with a /dev/shm of its own; `left` is what
+# lies there afterwards.
+alone() {
+    left=$(unshare -m bash -c 'mount -t tmpfs -o mode=1777 tmpfs /dev/shm || exit
+        unshare -p -f --mount-proc env LD_PRELOAD="$1" SHM_POLICY="$2" "${@:4}" >"$3/out" 2>"$3/err" </dev/null
+        ls /dev/shm' alone "$shim" "$1" "$work" "${@:2}")
+}
+
+# Who has the last word, and nobody above him who carries the shim, leaves nothing of it.
+test_last_word() {
+    if ! unshare -m unshare -p -f --mount-proc true 2>/dev/null; then
+        skip 'the first process of a container' 'there may be no namespaces here'
+        return
+    fi
+    alone 'export func=none' "$sites"
+    has err 'never matched: export func=none$' 'the first process of a container: it has the last word'
+    equals "$left" '' 'and nothing of it stays'
+    alone 'export func=none' bash -c '"$1"; "$1"; true' bash "$sites"
+    equals "$(grep -c 'never matched' "$work/err")" 1 'a shell and what it starts: one of them has it'
+    equals "$left" '' 'and nothing of theirs stays'
+}
+
 test_site() {
     local site
     "$tool" check 'export func=beta' -- "$sites" >"$work/out" 2>"$work/err"
@@ -306,6 +328,7 @@ test_api() {
 test_matches
 test_api
 test_order
+test_last_word
 test_site
 test_verbs
 test_names
