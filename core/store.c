@@ -119,7 +119,6 @@ static void set_up_space(shmcore_segment *segment)
                                     .device = segment->file.device,
                                     .inode = segment->file.inode,
                                     .credit = &segment->credit};
-    atomic_store(&segment->credit, SPACE_FIRST_CREDIT);
 }
 
 /* Runs under the file's lock, which at the start of a job all its processes want: what can be done before or
@@ -237,6 +236,7 @@ static shmcore_segment *open_or_share(const struct segment_request *request)
         return NULL;
     segment->row = segment->child_row = ROW_NONE;
     segment->forked_file = -1;
+    atomic_store(&segment->credit, SPACE_FIRST_CREDIT);
     if (!request->read_only)
         segment->self = process_identify();
     pthread_mutex_init(&segment->exports.lock, NULL);
