@@ -75,9 +75,10 @@ void registry_close(struct registry *registry)
     registry->descriptor = -1;
 }
 
-/* The entries, some at a time. */
+/* The entries, some at a time, as they stand at one moment. */
 struct reader {
     const struct registry *registry;
+    uint64_t now;          /* ns since boot */
     uint32_t first, count; /* of those at hand */
     struct entry entry[AT_ONCE];
 };
@@ -86,6 +87,7 @@ static struct reader read_from(const struct registry *registry)
 {
     struct reader reader;
     reader.registry = registry;
+    reader.now = os_clock();
     reader.first = reader.count = 0;
     return reader;
 }
@@ -122,25 +124,24 @@ static bool speaker_lives(const struct entry *entry)
     return os_process_start(entry->pid, &start, &ended) == 0 && start == entry->start && !ended;
 }
 
-static bool speaker_counts(const struct entry *entry)
+static bool speaker_counts(const struct entry *entry, uint64_t now)
 {
-    const uint64_t now = os_clock();
     return (entry->since <= now && now - entry->since < REGISTRY_SILENCE) || speaker_lives(entry);
 }
 
-static bool is_stale(const struct entry *entry)
+static bool is_stale(const struct entry *entry, uint64_t now)
 {
     struct os_file file;
     if (entry->kind == ENTRY_BASE)
         return os_stat_path(entry->path, &file) != 0 || file.inode != entry->inode;
-    return entry->kind != ENTRY_SAID || !speaker_counts(entry);
+    return entry->kind != ENTRY_SAID || !speaker_counts(entry, now);
 }
 
 /* The first entry from there on that may be written over; ENTRIES when all are in use. */
 static uint32_t free_entry(struct reader *reader, uint32_t from)
 {
     const struct entry *entry;
-    while ((entry = entry_at(reader, from)) != NULL && !is_stale(entry))
+    while ((entry = entry_at(reader, from)) != NULL && !is_stale(entry, reader->now))
         from++;
     return from;
 }
@@ -152,7 +153,7 @@ uint64_t registry_free_base(const struct registry *registry, uint64_t from, uint
     uint64_t base = align_up(most(from, WINDOW_BASE), WINDOW_SLOT);
     for (uint32_t i = 0; registry->descriptor >= 0 && (entry = entry_at(&reader, i)) != NULL;) {
         const bool clash = entry->kind == ENTRY_BASE && entry->base < base + bytes &&
-                           base < entry->base + entry->bytes && !is_stale(entry);
+                           base < entry->base + entry->bytes && !is_stale(entry, reader.now);
         if (clash && entry->bytes < WINDOW_END - WINDOW_BASE) {
             base = align_up(entry->base + entry->bytes, WINDOW_SLOT);
             i = 0; /* the new place may clash with an earlier entry */
@@ -178,11 +179,11 @@ void registry_note_base(const struct registry *registry, uint64_t base, uint64_t
     write_entry(&reader, index, &entry);
 }
 
-static bool is_of_use(const struct entry *entry, bool to_the_last)
+static bool is_of_use(const struct entry *entry, bool to_the_last, uint64_t now)
 {
     if (entry->kind == ENTRY_SAID && to_the_last)
         return entry->pid != os_process() && speaker_lives(entry);
-    return !is_stale(entry);
+    return !is_stale(entry, now);
 }
 
 void registry_tidy(bool to_the_last)
@@ -195,7 +196,7 @@ void registry_tidy(bool to_the_last)
         return;
     bool used = false;
     for (uint32_t i = 0; !used && (entry = entry_at(&reader, i)) != NULL; i++)
-        used = is_of_use(entry, to_the_last);
+        used = is_of_use(entry, to_the_last, reader.now);
     registry_path(path);
     if (!used)
         os_unlink(path);
@@ -204,16 +205,17 @@ void registry_tidy(bool to_the_last)
 
 /* ---------------------------------------------------------------- what is said */
 
-static struct entry said_now(void)
+static struct entry said_now(uint64_t now)
 {
     bool ended;
-    struct entry said = {.kind = ENTRY_SAID, .pid = os_process(), .since = os_clock()};
+    struct entry said = {.kind = ENTRY_SAID, .pid = os_process(), .since = now};
     os_process_start(said.pid, &said.start, &ended);
     return said;
 }
 
 /* What an entry says to a sentence. */
-static void compare(struct registry_sentence *sentence, const struct entry *entry, uint32_t index)
+static void compare(struct registry_sentence *sentence, const struct entry *entry, uint32_t index,
+                    uint64_t now)
 {
     const bool same = entry->key == sentence->key;
     if (sentence->again && same) {
@@ -221,7 +223,7 @@ static void compare(struct registry_sentence *sentence, const struct entry *entr
         sentence->heir = entry->heir;
     }
     if (sentence->again || (!same && (sentence->unless == 0 || entry->key != sentence->unless)) ||
-        !speaker_counts(entry))
+        !speaker_counts(entry, now))
         return;
     sentence->first = false;
     sentence->heir = entry->heir;
@@ -243,7 +245,7 @@ void registry_say_all(struct registry_sentence *sentences, uint32_t count)
     struct reader reader = read_from(&registry);
     for (uint32_t index = 0; (entry = entry_at(&reader, index)) != NULL; index++)
         for (uint32_t i = 0; entry->kind == ENTRY_SAID && i < count; i++)
-            compare(&sentences[i], entry, index);
+            compare(&sentences[i], entry, index, reader.now);
     struct entry said = {.kind = ENTRY_FREE};
     uint32_t next = 0;
     int32_t parent = 0;
@@ -256,7 +258,7 @@ void registry_say_all(struct registry_sentence *sentences, uint32_t count)
         if (place == ENTRIES)
             continue;
         if (said.kind == ENTRY_FREE) {
-            said = said_now();
+            said = said_now(reader.now);
             parent = os_parent();
         }
         said.key = sentences[i].key;
