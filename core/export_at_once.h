@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Exported blocks that can be had and given back in a moment: slots of a slab that the calling thread takes
- * slots from. Inline, and every instruction counts: each malloc() and free() that is routed comes by.
+ * slots from. Inline, and every instruction counts: each malloc() and free() that is routed comes by. What
+ * has to be called is beside it: slots further on, and slots of other threads, which are given back with one
+ * atomic operation.
  *
  * What is not at hand is refused, and nothing is done then: the caller asks export.h.
  */

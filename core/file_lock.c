@@ -6,7 +6,7 @@
 #include "os.h"
 
 /* Somebody who was woken may have died before he could wake the next, so a sleeper looks again by himself:
- * later and later, since that costs as much as all the others leave over. */
+ * later and later, or a hundred of them would keep the processors from whoever has the lock. */
 #define SLEEP_FIRST UINT64_C(5000000)
 #define SLEEP_MOST  UINT64_C(160000000)
 /* Then it is seen whether there is a header by now. */
@@ -22,7 +22,7 @@ static bool read_unlocks(int descriptor, uint32_t *unlocks)
 static COLD int wait_for_lock(int descriptor, uint64_t patience)
 {
     const uint64_t end = os_clock() + patience;
-    uint64_t sleep = SLEEP_FIRST, now;
+    uint64_t sleep = SLEEP_FIRST;
     void *memory = NULL;
     int error;
     if (os_map_file(descriptor, sizeof(struct header), false, &memory) != 0)
@@ -40,7 +40,7 @@ static COLD int wait_for_lock(int descriptor, uint64_t patience)
             error = os_lock_file(descriptor, least(patience, PAUSES_MOST));
         else if (woken == -ETIMEDOUT)
             sleep = least(sleep * 2, SLEEP_MOST);
-        now = os_clock();
+        const uint64_t now = os_clock();
         patience = now < end ? end - now : 0;
     } while (error == -EBUSY && patience > 0);
     if (memory != NULL)

@@ -3,7 +3,8 @@
  * The registry: one small file for each user, /dev/shm/shmcore-UID.registry, that holds two things.
  *
  *   bases  which segment has which addresses, so that no two segments of a user ever overlap in a process
- *   said   which sentence has lately been said, so that 64 ranks with one problem print one line
+ *   said   which sentence has lately been said, so that 64 ranks with one problem print one line; and which
+ *          process will remove it at its end
  *
  * It is a table of fixed entries, read and written whole under an exclusive lock on the file; nothing in
  * it is trusted further than to avoid a clash. An entry whose segment is gone, or whose speaker is dead

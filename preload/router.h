@@ -120,7 +120,8 @@ static inline __attribute__((always_inline)) enum export_given router_give(const
     return given;
 }
 
-/* False: it was refused, ask router_free(). */
+/* What was refused is given back, if it lies in another thread's slab. False: it does not, ask router_free().
+ */
 bool router_finish_giving(enum export_given given, const void *pointer);
 static inline bool router_given(enum export_given given, const void *pointer)
 {
