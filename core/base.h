@@ -100,9 +100,8 @@ static inline unsigned log2_floor(uint64_t value)
     return 63u - (unsigned)__builtin_clzll(value);
 }
 
-/* FNV-1a, 64 bit, with a final mix (the finaliser of SplitMix64) so that high and low bits are both
- * usable. Source: Fowler, Noll, Vo; Steele, Lea, Flood, "Fast splittable pseudorandom number
- * generators", 2014. For names of a few dozen bytes; not against an adversary. */
+/* The finaliser of SplitMix64: high and low bits are both usable. Source: Steele, Lea, Flood, "Fast
+ * splittable pseudorandom number generators", 2014. */
 static inline uint64_t hash_mix(uint64_t value)
 {
     value = (value ^ (value >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -110,13 +109,28 @@ static inline uint64_t hash_mix(uint64_t value)
     return value ^ (value >> 31);
 }
 
+static inline uint64_t hash_word(const unsigned char *byte, size_t bytes)
+{
+    uint64_t word = 0;
+    __builtin_memcpy(&word, byte, bytes);
+    return word;
+}
+
+/* Mixed in eight bytes at a time, the last eight or four once more as they end: the length, mixed in first,
+ * tells apart what looks the same then. For names of a few dozen bytes; not against an adversary. */
 static inline uint64_t hash_bytes(const void *data, size_t length)
 {
     const unsigned char *byte = data;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    while (length-- > 0)
-        hash = (hash ^ *byte++) * UINT64_C(0x100000001b3);
-    return hash_mix(hash);
+    uint64_t hash = (length + 1) * UINT64_C(0x9e3779b97f4a7c15), last = 0;
+    for (size_t at = 0; at + 8 < length; at += 8)
+        hash = hash_mix(hash ^ hash_word(byte + at, 8));
+    if (length >= 8)
+        last = hash_word(byte + length - 8, 8);
+    else if (length >= 4)
+        last = hash_word(byte, 4) | hash_word(byte + length - 4, 4) << 32;
+    else if (length > 0)
+        last = byte[0] | (uint64_t)byte[length / 2] << 8 | (uint64_t)byte[length - 1] << 16;
+    return hash_mix(hash ^ last);
 }
 
 #endif
