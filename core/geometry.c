@@ -39,7 +39,7 @@ uint64_t view_round_capacity(uint64_t bytes)
  * lines from 64 bytes on, so that blocks of two processes never share one by our doing. */
 static uint32_t slot_bytes_of(uint32_t slab_class)
 {
-    static const uint32_t internal[] = {16, 16, 32, 64, 128, 272};
+    static const uint32_t internal[] = {16, 16, 64, 32, 64, 128, 272};
     if (slab_class >= SLAB_DATA_CLASSES)
         return internal[slab_class - SLAB_DATA_CLASSES];
     if (slab_class < 3)

@@ -102,6 +102,13 @@ static inline uint32_t view_owner_of_quantum(const struct view *view, uint32_t q
     return __atomic_load_n(&view->region_owner[region], __ATOMIC_RELAXED);
 }
 
+/* The bytes are in the segment, and in a region that is, or was last, this owner's. */
+static inline bool view_owner_holds(const struct view *view, uint32_t owner, uint64_t offset, uint64_t bytes)
+{
+    return view_holds(view, offset, bytes) &&
+           view_owner_of_quantum(view, (uint32_t)(offset >> QUANTUM_SHIFT)) == owner;
+}
+
 /* Is the region of the quantum taken, and by this owner? Of a region in the pool the owner means nothing. */
 static inline bool view_quantum_belongs(const struct view *view, uint32_t quantum, uint32_t owner)
 {

@@ -31,7 +31,7 @@
 #include "base.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x45524f434d48530a) /* "\nSHMCORE" */
-#define LAYOUT_VERSION 5u
+#define LAYOUT_VERSION 6u
 #define LAYOUT_READY   UINT32_C(0x52454459)
 
 #define QUANTUM_SHIFT      14u
@@ -154,8 +154,6 @@ enum record_state {
 #define RECORD_NAME_BYTES 16u
 
 struct record {
-    uint32_t hash;           /* high half of the name's hash */
-    uint32_t next;           /* next in its bucket */
     uint32_t refs;           /* == first_count + the counts of `rows` */
     uint32_t rows;           /* references of further processes: a list of struct row_slot */
     uint16_t first_process;  /* row number; meaningless while first_count is 0 */
@@ -202,6 +200,7 @@ struct slab {
 enum slab_internal_class {
     SLAB_EXTENT_SLOTS = SLAB_DATA_CLASSES, /* struct extent_slot, with a record */
     SLAB_ROW_SLOTS,                        /* struct row_slot */
+    SLAB_BUCKETS,                          /* struct bucket, where one is full */
     SLAB_NAMES_32,                         /* struct long_name of up to 32 bytes in all … */
     SLAB_NAMES_64,
     SLAB_NAMES_128,
@@ -209,15 +208,29 @@ enum slab_internal_class {
     SLAB_CLASSES
 };
 
-/* The names of a shard: linear hashing, so that one insertion moves one bucket at the most. The
- * bucket table grows in pieces that never move: 4096 buckets, then as many as there are. */
-#define DIRECTORY_PIECES        20u
-#define DIRECTORY_FIRST_BUCKETS 4096u
+/* One cache line of a shard's names: where their records are, and enough of their hashes to tell most names
+ * apart without a look at the records. */
+#define BUCKET_ENTRIES 10u
+
+struct bucket {
+    uint16_t tag[BUCKET_ENTRIES];    /* of the record beside it; without one it means nothing */
+    uint32_t record[BUCKET_ENTRIES]; /* 0: none */
+    uint32_t next;                   /* reference of another bucket, when this one was full; else 0 */
+};
+
+/* The names of a shard: linear hashing, so that one insertion splits one bucket at the most. The table grows
+ * in pieces that never move, of 256 buckets, and of a quarter of the table once that is more. */
+#define DIRECTORY_PIECES          60u
+#define DIRECTORY_PIECE_LEAST     256u       /* buckets */
+#define DIRECTORY_BUCKETS_MOST    (1u << 24) /* tags tell no more apart */
+#define DIRECTORY_ENTRIES_BUCKETS 6u /* as many names as that to a bucket, and the next one is split */
+
+#define DIRECTORY_ENTRIES_LEAST 2u /* and fewer than that: the last bucket goes */
 
 struct directory {
     uint32_t buckets; /* in use; 0: no piece yet */
     uint32_t entries;
-    uint64_t piece[DIRECTORY_PIECES]; /* offsets, 0: not there */
+    uint32_t piece[DIRECTORY_PIECES]; /* their first quanta, 0: not there */
 };
 
 /* A run of regions that has an owner and is in none of its structures: on its way to or from the
@@ -236,7 +249,6 @@ struct shard {
     struct directory directory;
     struct heap_bins bins;
     uint32_t partial[SLAB_CLASSES]; /* slabs with room */
-    uint32_t unused;
     struct undo undo;
 };
 
@@ -339,7 +351,8 @@ struct header {
 static_assert(sizeof(struct undo_entry) == 16, "layout");
 static_assert(sizeof(struct lock) == 64, "layout");
 static_assert(sizeof(struct quantum) == 32, "layout");
-static_assert(sizeof(struct record) == 40, "layout");
+static_assert(sizeof(struct record) == 32, "layout");
+static_assert(sizeof(struct bucket) == 64, "layout");
 static_assert(sizeof(struct extent_slot) == 16, "layout");
 static_assert(sizeof(struct row_slot) == 16, "layout");
 static_assert(sizeof(struct slab) == 64 + 8 * SLAB_LIVE_WORDS, "layout");
@@ -347,9 +360,10 @@ static_assert(sizeof(struct label) == LABEL_BYTES, "layout");
 static_assert(sizeof(struct export_slab) == 64, "layout");
 static_assert(sizeof(struct process_row) == 128, "layout");
 static_assert(sizeof(struct header) == 4096, "layout");
-static_assert(offsetof(struct record, name) == 24, "layout");
+static_assert(offsetof(struct record, name) == 16, "layout");
 static_assert(offsetof(struct quantum, bytes) == 16, "layout");
-static_assert(SLAB_CLASSES == 41, "layout");
+static_assert(SLAB_CLASSES == 42, "layout");
+static_assert(sizeof(((struct shard *)0)->partial) % 8 == 0, "layout");
 
 #define LAYOUT_FINGERPRINT                                                                                   \
     ((uint32_t)(sizeof(struct shard) * 31 + sizeof(struct pool) * 17 + sizeof(struct process_row) * 13 +     \

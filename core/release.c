@@ -21,13 +21,13 @@ static struct extent remove_slab(const struct work *work, struct slab *slab)
 
 /* Everything a block consists of, in the caller's transaction. Slabs left empty are put in `empty`. */
 static struct extent free_block(const struct work *work, const struct heap *heap, struct record *record,
-                                struct slab *empty[2])
+                                struct slab *empty[4])
 {
     struct block_place place;
     struct extent freed = {0, 0};
     const uint32_t status = atomic_load_explicit(&record->status, memory_order_relaxed);
     if (!block_describe(work->view, work->owner, view_reference(work->view, record), &place) ||
-        !directory_remove(heap, work->shard, record)) {
+        !directory_remove(heap, work->shard, record, &empty[3])) {
         undo_damaged(heap->transaction);
         return freed;
     }
@@ -50,10 +50,28 @@ static struct extent free_block(const struct work *work, const struct heap *heap
     return freed;
 }
 
+/* A slab freed next to it may have made the extent longer: only what is there now is to be trusted. */
+static void shed_what_is_free(const struct work *work, struct extent freed, struct region_run *shed)
+{
+    if (shed->count == 0 && freed.count != 0 &&
+        heap_begins(work->view, freed.first, work->owner, QUANTUM_FREE) &&
+        work->view->quanta[freed.first].count == freed.count)
+        *shed = shard_shed(work->segment, work->number, &work->guarded, freed);
+}
+
+static void remove_empty(const struct work *work, struct slab *slab, struct extent *freed)
+{
+    if (slab == NULL || slab->used != 0 || !slab->listed)
+        return;
+    const struct extent of_slab = remove_slab(work, slab);
+    if (freed->count == 0)
+        *freed = of_slab;
+}
+
 void work_drop_and_free(struct work *work, struct record *record, uint32_t row, bool all,
                         struct region_run *shed)
 {
-    struct slab *empty[3] = {NULL, NULL, NULL};
+    struct slab *empty[4] = {NULL};
     struct extent freed = {0, 0};
     struct transaction transaction = transaction_begin(&work->guarded);
     const struct heap heap = work_heap(work, &transaction);
@@ -63,17 +81,24 @@ void work_drop_and_free(struct work *work, struct record *record, uint32_t row, 
     if (!transaction_end(&work->guarded, &transaction))
         return;
     for (unsigned i = 0; i < COUNT_OF(empty); i++)
-        if (empty[i] != NULL && empty[i]->used == 0 && empty[i]->listed) {
-            const struct extent of_slab = remove_slab(work, empty[i]);
-            if (freed.count == 0)
-                freed = of_slab;
-        }
-    if (shed->count != 0 || freed.count == 0)
-        return;
-    /* a slab freed next to it may have made the extent longer: only trust what is there now */
-    if (heap_begins(work->view, freed.first, work->owner, QUANTUM_FREE) &&
-        work->view->quanta[freed.first].count == freed.count)
-        *shed = shard_shed(work->segment, work->number, &work->guarded, freed);
+        remove_empty(work, empty[i], &freed);
+    shed_what_is_free(work, freed, shed);
+}
+
+/* The table of names gets smaller by a bucket, when that is due. In a transaction of its own, for in the
+ * middle of a walk through the names it must not. */
+static bool shrink_table(const struct work *work, struct region_run *shed)
+{
+    struct slab *empty = NULL;
+    struct extent freed = {0, 0};
+    struct transaction transaction = transaction_begin(&work->guarded);
+    const struct heap heap = work_heap(work, &transaction);
+    const bool shrunk = directory_shrink(&heap, work->shard, &freed, &empty);
+    if (!transaction_end(&work->guarded, &transaction) || !shrunk)
+        return false;
+    remove_empty(work, empty, &freed);
+    shed_what_is_free(work, freed, shed);
+    return true;
 }
 
 /* The record of the block that begins at `offset`; NULL when none does. */
@@ -107,6 +132,7 @@ static int deallocate(struct work *work, uint64_t offset, struct region_run *she
         return error_set(EINVAL, "this process holds no reference to the block at %p of segment '%s'",
                          view_at(work->view, offset), work->segment->file.name);
     work_drop_and_free(work, record, row, false, shed);
+    shrink_table(work, shed);
     return 0;
 }
 
@@ -143,9 +169,11 @@ int shmcore_deallocate(shmcore_segment *segment, void *pointer)
 /* A walk through all names of a shard, bucket by bucket. */
 struct walk {
     uint32_t bucket, buckets;
-    uint32_t at;    /* the next record; 0: the first of the bucket */
+    struct bucket_walk inside; /* of the bucket, when it has begun */
+    bool begun;
+    bool shrunk;    /* the table, since the walk began */
+    bool counted;   /* there are as many steps as there can be: more means a circle, and the walk ends */
     uint64_t steps; /* what is left of them */
-    bool counted;   /* and there are as many as there can be: more means a circle, and the walk ends */
 };
 
 static struct walk begin_walk(const struct work *work)
@@ -172,22 +200,43 @@ static bool may_go_on(const struct work *work, struct walk *walk)
  * shard is not left: then the walk has to go on from the start of the bucket. */
 static struct record *next_held(const struct work *work, uint32_t row, struct walk *walk)
 {
-    for (; walk->bucket < walk->buckets; walk->bucket++) {
-        uint32_t reference =
-            walk->at != 0 ? walk->at : directory_bucket(work->view, work->shard, work->owner, walk->bucket);
-        walk->at = 0;
-        for (struct record *record; reference != 0; reference = record->next) {
-            record = directory_record(work->view, work->owner, reference);
+    for (; walk->bucket < walk->buckets; walk->bucket++, walk->begun = false) {
+        if (!walk->begun)
+            walk->inside = directory_walk(work->view, work->shard, work->owner, walk->bucket);
+        walk->begun = true;
+        for (uint32_t reference; (reference = bucket_walk_on(work->view, work->owner, &walk->inside)) != 0;) {
+            struct record *record = directory_record(work->view, work->owner, reference);
             if (record == NULL || !may_go_on(work, walk))
                 return NULL;
-            if (reference_count(work->view, record, work->number, row) == 0)
-                continue;
-            walk->at = record->next;
-            walk->bucket += walk->at == 0;
-            return record;
+            if (reference_count(work->view, record, work->number, row) != 0)
+                return record;
         }
     }
     return NULL;
+}
+
+/* Drops what the row holds, until there are regions to return. False: that was all, or what can be found. */
+static bool drop_some_of(struct work *work, const uint32_t *held, uint32_t row, struct walk *walk,
+                         struct region_run *shed)
+{
+    const uint32_t buckets = directory_buckets(work->view, work->shard, work->owner);
+    struct record *record = NULL;
+    if (walk->buckets == 0)
+        *walk = begin_walk(work);
+    walk->shrunk |= buckets < walk->buckets; /* what was ahead may be behind now */
+    walk->buckets = buckets;
+    walk->begun = false;
+    while (shed->count == 0 && *held != 0 && (record = next_held(work, row, walk)) != NULL) {
+        const uint32_t before = *held;
+        work_drop_and_free(work, record, row, true, shed);
+        if (*held == before) /* damaged, and poisoned by now */
+            return false;
+    }
+    if (record == NULL && walk->shrunk && *held != 0) {
+        *walk = begin_walk(work);
+        return true;
+    }
+    return record != NULL && *held != 0;
 }
 
 /* Where the row seems to hold nothing its process may have died in the middle of dropping the last of it, and
@@ -196,7 +245,7 @@ static struct record *next_held(const struct work *work, uint32_t row, struct wa
 int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
 {
     struct work work;
-    struct record *record;
+    bool more;
     const bool is_whole =
         lock_is_free(&segment->file.view.shards[number].lock); /* and then the count is looked at */
     const uint32_t *held = &segment->file.view.held[(size_t)number * segment->file.view.row_count + row];
@@ -205,24 +254,15 @@ int block_drop_all_of(shmcore_segment *segment, uint32_t number, uint32_t row)
         return 0;
     do {
         struct region_run shed = {0, 0};
-        record = NULL;
         if (!work_enter(&work, segment, number))
             return -1;
-        if (*held != 0 && walk.bucket == 0)
-            walk = begin_walk(&work);
-        walk.buckets = directory_buckets(work.view, work.shard, work.owner); /* it may have grown */
-        walk.at = 0;
-        while (shed.count == 0 && *held != 0 && (record = next_held(&work, row, &walk)) != NULL) {
-            const uint32_t before = *held;
-            work_drop_and_free(&work, record, row, true, &shed);
-            if (*held == before) { /* damaged, and poisoned by now */
-                record = NULL;
-                break;
-            }
-        }
+        more = *held != 0 && drop_some_of(&work, held, row, &walk, &shed);
+        while (!more && shed.count == 0 && shrink_table(&work, &shed))
+            continue;
+        more |= shed.count != 0; /* these are returned first */
         work_leave(&work);
         regions_return(segment, shed);
-    } while (record != NULL && __atomic_load_n(held, __ATOMIC_ACQUIRE) != 0);
+    } while (more);
     return 0;
 }
 

@@ -101,17 +101,20 @@ static void begin_table(const struct heap *heap, struct shard *shard, uint32_t f
     directory_extend(heap, shard, first);
 }
 
-static int ensure_buckets(const struct work *work)
+static int ensure_buckets(const struct work *work, const struct name_key *key)
 {
     const struct piece table = {directory_wants(work->shard), 1, QUANTUM_TABLE, true, begin_table, 0};
-    if (table.count == 0 || make_piece(work, &table) == 0)
-        return 0;
-    return work->shard->directory.buckets != 0 && errno == ENOMEM ? 0 : -1; /* longer lists will do */
+    if (table.count != 0 && make_piece(work, &table) != 0 &&
+        (work->shard->directory.buckets == 0 || errno != ENOMEM)) /* else longer buckets will do */
+        return -1;
+    return directory_wants_bucket(work->view, work->shard, work->owner, key)
+               ? work_ensure_slab(work, SLAB_BUCKETS)
+               : 0;
 }
 
 int work_ensure_room(const struct work *work, const struct name_key *key, uint32_t slab_class)
 {
-    if (ensure_buckets(work) != 0 || work_ensure_slab(work, slab_class) != 0)
+    if (ensure_buckets(work, key) != 0 || work_ensure_slab(work, slab_class) != 0)
         return -1;
     return directory_name_is_long(key)
                ? work_ensure_slab(work, slab_name_class(sizeof(struct long_name) + key->length))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * core/directory: 100 000 names of all lengths, with and without a salt, put in, found and taken out; the
- * lists stay short; damage is noticed.
+ * buckets stay short, and what they have too much goes back; damage is noticed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -100,12 +100,25 @@ static struct record *new_record(const struct heap *heap, const struct name_key 
     return record;
 }
 
+/* A bucket that is full goes on in a slot, which is there before the insertion that needs it. */
+static void make_room(const struct heap *heap, const struct name_key *key)
+{
+    extend(heap);
+    if (directory_wants_bucket(&plain.view, shard(), OWNER_SHARD, key) &&
+        shard()->partial[SLAB_BUCKETS] == 0) {
+        const struct slot slot = plain_slot(heap, shard(), SLAB_BUCKETS);
+        struct slab *empty;
+        assert_non_null(slot.slab);
+        slab_give(heap, shard(), slot, &empty);
+    }
+}
+
 static struct record *insert(const struct name_key *key)
 {
     const struct guarded guarded = plain_shard(&plain, 0);
     struct transaction plainly = PLAIN_TRANSACTION(&plain);
     const struct heap heap = plain_heap(&plain, 0, &plainly);
-    extend(&heap);
+    make_room(&heap, key);
     struct record *record = new_record(&heap, key);
     struct transaction transaction = transaction_begin(&guarded);
     const struct heap logged = plain_heap(&plain, 0, &transaction);
@@ -124,19 +137,41 @@ static void insert_all(uint32_t count)
     }
 }
 
-static void remove_one(uint32_t number)
+static void remove_slab(const struct heap *heap, struct slab *empty)
+{
+    if (empty != NULL)
+        slab_remove(heap, shard(), empty);
+}
+
+static void shrink(const struct heap *heap)
 {
     struct slab *empty = NULL;
+    struct extent freed;
+    directory_shrink(heap, shard(), &freed, &empty);
+    remove_slab(heap, empty);
+}
+
+static void remove_without_shrinking(uint32_t number)
+{
+    struct slab *empty = NULL, *empty_line = NULL;
     struct transaction transaction = PLAIN_TRANSACTION(&plain);
     const struct heap heap = plain_heap(&plain, 0, &transaction);
     const struct slot slot =
         slab_slot_of_record(&plain.view, view_reference(&plain.view, records[number]), OWNER_SHARD);
-    assert_true(directory_remove(&heap, shard(), records[number]));
-    assert_false(directory_remove(&heap, shard(), records[number]));
+    assert_true(directory_remove(&heap, shard(), records[number], &empty_line));
+    remove_slab(&heap, empty_line);
+    assert_false(directory_remove(&heap, shard(), records[number], &empty_line));
     slab_give(&heap, shard(), slot, &empty);
-    if (empty != NULL)
-        slab_remove(&heap, shard(), empty);
+    remove_slab(&heap, empty);
     records[number] = NULL;
+}
+
+static void remove_one(uint32_t number)
+{
+    struct transaction transaction = PLAIN_TRANSACTION(&plain);
+    const struct heap heap = plain_heap(&plain, 0, &transaction);
+    remove_without_shrinking(number);
+    shrink(&heap);
 }
 
 static void check_names(uint32_t count)
@@ -160,24 +195,47 @@ static void check_names(uint32_t count)
     assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
 }
 
-/* How many records a search looks at: on average, when each name is looked for once, and at the most. */
-static void check_lists(void)
+/* Further lines of buckets, as the slabs say. */
+static uint32_t further_lines(void)
+{
+    uint32_t lines = 0;
+    for (uint32_t q = 0; q < view_quantum_count(&plain.view); q++) {
+        const struct slab *slab = slab_at(&plain.view, q, OWNER_SHARD);
+        lines += slab != NULL && slab->slab_class == SLAB_BUCKETS ? slab->used : 0;
+    }
+    return lines;
+}
+
+/* Bytes of all pieces of the table. */
+static uint64_t tables(void)
+{
+    uint64_t bytes = 0;
+    for (uint32_t q = 0; q < view_quantum_count(&plain.view); q++)
+        if (heap_begins(&plain.view, q, OWNER_SHARD, QUANTUM_TABLE))
+            bytes += (uint64_t)plain.view.quanta[q].count << QUANTUM_SHIFT;
+    return bytes;
+}
+
+/* How many lines a search for a name that is not there looks at, and how many bytes there are for each name.
+ */
+static void check_buckets(void)
 {
     const struct directory *directory = &shard()->directory;
-    uint64_t steps = 0, longest = 0;
+    uint64_t longest = 0, entries = 0;
     for (uint32_t b = 0; b < directory->buckets; b++) {
-        uint64_t length = 0;
-        uint32_t reference = directory_bucket(&plain.view, shard(), OWNER_SHARD, b);
-        for (; reference != 0; length++)
-            reference = directory_record(&plain.view, OWNER_SHARD, reference)->next;
-        steps += length * (length + 1) / 2;
-        longest = most(longest, length);
+        struct bucket_walk walk = directory_walk(&plain.view, shard(), OWNER_SHARD, b);
+        while (bucket_walk_on(&plain.view, OWNER_SHARD, &walk) != 0)
+            entries++;
+        longest = most(longest, walk.lines + 1);
     }
-    print_message("%u names in %u buckets: %.2f steps on average, %lu at the most\n", directory->entries,
-                  directory->buckets, (double)steps / directory->entries, (unsigned long)longest);
-    assert_true(directory->buckets >= directory->entries);
-    assert_true(steps <= 2 * (uint64_t)directory->entries);
-    assert_true(longest <= 16);
+    const uint32_t further = further_lines();
+    print_message("%u names in %u buckets with %u lines more: %.2f bytes for each, %lu lines at the most\n",
+                  directory->entries, directory->buckets, further,
+                  64.0 * (directory->buckets + further) / directory->entries, (unsigned long)longest);
+    assert_int_equal(entries, directory->entries);
+    assert_true(directory->buckets >= directory->entries / DIRECTORY_ENTRIES_BUCKETS);
+    assert_true(further < directory->buckets / 5);
+    assert_true(longest <= 3);
 }
 
 static void many_names(void **state)
@@ -185,12 +243,19 @@ static void many_names(void **state)
     (void)state;
     insert_all(NAMES);
     check_names(NAMES);
-    check_lists();
+    check_buckets();
     assert_true(most_entries < UNDO_ENTRIES / 2);
     for (uint32_t i = 0; i < NAMES; i++)
         if (i % 3 != 0)
             remove_one(i);
     check_names(NAMES);
+    const uint32_t buckets = shard()->directory.buckets; /* a third is enough for them all */
+    for (uint32_t i = 0; i < NAMES; i++)
+        if (i % 27 != 0 && records[i] != NULL)
+            remove_one(i);
+    check_names(NAMES);
+    assert_true(shard()->directory.buckets < buckets / 2);
+    assert_true(shard()->directory.entries + 1 >= DIRECTORY_ENTRIES_LEAST * shard()->directory.buckets);
     for (uint32_t i = 0; i < NAMES; i++) {
         char text[256];
         const struct name_key key = key_of(i, text);
@@ -198,9 +263,13 @@ static void many_names(void **state)
             records[i] = insert(&key);
     }
     check_names(NAMES);
+    check_buckets();
     for (uint32_t i = 0; i < NAMES; i++)
         remove_one(i);
     check_names(1000);
+    assert_int_equal(further_lines(), 0);
+    assert_int_equal(shard()->directory.buckets, DIRECTORY_PIECE_LEAST);
+    assert_int_equal(tables(), DIRECTORY_PIECE_LEAST * sizeof(struct bucket));
 }
 
 /* One text with three salts: three names; any of them answers to "any salt". */
@@ -252,16 +321,17 @@ static void empty(void **state)
     (void)state;
     char text[256];
     const struct name_key key = key_of(1, text);
-    struct record record = {.hash = 0};
+    struct record record = {.refs = 0};
+    struct slab *none;
     struct transaction transaction = PLAIN_TRANSACTION(&plain);
     const struct heap heap = plain_heap(&plain, 0, &transaction);
     assert_int_equal(find(&key), 0);
-    assert_false(directory_remove(&heap, shard(), &record));
+    assert_false(directory_remove(&heap, shard(), &record, &none));
     assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
     assert_true(directory_wants(shard()) > 0);
 }
 
-/* Insertions that split a bucket, and removals, taken back: as if they had never been. */
+/* Insertions, of which every sixth splits a bucket, and removals, taken back: as if they had never been. */
 static void abandoned_steps(void **state)
 {
     (void)state;
@@ -269,49 +339,217 @@ static void abandoned_steps(void **state)
     struct transaction plainly = PLAIN_TRANSACTION(&plain);
     const struct heap heap = plain_heap(&plain, 0, &plainly);
     char text[256];
-    insert_all(5000); /* more than the first piece of the table has buckets: splits are under way */
+    struct slab *none;
+    unsigned splits = 0;
+    insert_all(5000); /* more than the first piece of the table is for: splits are under way */
     for (uint32_t i = 0; i < 2000; i++) {
         const struct directory before = shard()->directory;
+        const uint32_t lines = further_lines();
         const struct name_key key = key_of(5000 + i, text);
-        extend(&heap);
+        make_room(&heap, &key);
+        const struct directory extended = shard()->directory;
         struct record *record = new_record(&heap, &key);
         struct transaction transaction = transaction_begin(&guarded);
         const struct heap logged = plain_heap(&plain, 0, &transaction);
         directory_insert(&logged, shard(), &key, record);
-        assert_true(directory_remove(&logged, shard(), records[i]));
-        assert_int_equal(shard()->directory.buckets, before.buckets + 1);
+        assert_true(directory_remove(&logged, shard(), records[i], &none));
+        splits += shard()->directory.buckets == before.buckets + 1;
         transaction_abandon(&guarded, &transaction);
-        assert_memory_equal(&shard()->directory, &before, sizeof before);
+        assert_memory_equal(&shard()->directory, &extended, sizeof extended);
+        assert_int_equal(further_lines(), lines);
         assert_int_equal(find(&key), 0);
-        directory_insert(&heap, shard(), &key,
-                         record); /* now in earnest: the next one splits the next bucket */
+        directory_insert(&heap, shard(), &key, record); /* now in earnest */
         records[5000 + i] = record;
+        if (i % 100 == 0)
+            assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
     }
+    assert_true(splits > 300);
     check_names(7000);
 }
 
-/* A table that cannot grow: lists get longer, and nothing is lost. */
+/* Names whose hashes put them into bucket `bucket` of 256. */
+static struct name_key key_in_bucket(uint32_t bucket, uint32_t number, char text[256])
+{
+    for (unsigned i = 0;; i++) {
+        const int length = snprintf(text, 256, "one bucket/%u", i);
+        const struct name_key key = directory_key(text, (size_t)length, 0);
+        if ((key.hash >> 16) % 256 == bucket && number-- == 0)
+            return key;
+    }
+}
+
+/* Names of the first bucket, those that move when it is split or those that stay. */
+static struct name_key key_in_first_bucket(uint32_t number, bool moves, char text[256])
+{
+    for (unsigned i = 0;; i++) {
+        const int length = snprintf(text, 256, "first bucket/%u", i);
+        const struct name_key key = directory_key(text, (size_t)length, 0);
+        if ((key.hash >> 16) % (2 * DIRECTORY_PIECE_LEAST) == moves * DIRECTORY_PIECE_LEAST && number-- == 0)
+            return key;
+    }
+}
+
+/* A bucket of three lines: what is in the middle one goes, and what is in the last one, and with it the line.
+ */
+static void further_lines_come_and_go(void **state)
+{
+    (void)state;
+    char text[256];
+    const uint32_t count = 2 * BUCKET_ENTRIES + 3;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct name_key key = key_in_bucket(77, i, text);
+        records[i] = insert(&key);
+        assert_int_equal(further_lines(), i / BUCKET_ENTRIES);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct name_key key = key_in_bucket(77, i, text);
+        assert_int_equal(find(&key), view_reference(&plain.view, records[i]));
+    }
+    for (uint32_t i = BUCKET_ENTRIES; i < 2 * BUCKET_ENTRIES; i++)
+        remove_one(i);
+    assert_int_equal(further_lines(), 1);
+    assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+    const struct name_key last = key_in_bucket(77, count - 1, text);
+    assert_int_equal(find(&last), view_reference(&plain.view, records[count - 1]));
+    remove_one(3); /* the first free entry is that one again */
+    const struct name_key fourth = key_in_bucket(77, 3, text);
+    records[3] = insert(&fourth);
+    assert_int_equal(further_lines(), 1);
+    for (uint32_t i = count; i-- > 2 * BUCKET_ENTRIES;)
+        remove_one(i);
+    assert_int_equal(further_lines(), 0);
+    assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+}
+
+/* A table that got smaller, taken back at each step: as if it had never been. */
+static void abandoned_shrinking(void **state)
+{
+    (void)state;
+    const struct guarded guarded = plain_shard(&plain, 0);
+    struct extent freed;
+    struct slab *empty;
+    unsigned steps = 0;
+    insert_all(6000);
+    for (uint32_t i = 0; i < 6000; i++) {
+        struct transaction transaction = transaction_begin(&guarded);
+        const struct heap logged = plain_heap(&plain, 0, &transaction);
+        const struct directory before = shard()->directory;
+        const uint32_t lines = further_lines();
+        if (directory_shrink(&logged, shard(), &freed, &empty)) {
+            assert_int_equal(shard()->directory.buckets, before.buckets - 1);
+            steps++;
+            most_entries = (unsigned)most(most_entries, guarded.undo->count);
+            transaction_abandon(&guarded, &transaction);
+            assert_memory_equal(&shard()->directory, &before, sizeof before);
+            assert_int_equal(further_lines(), lines);
+            if (steps % 50 == 0)
+                assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+        } else {
+            transaction_abandon(&guarded, &transaction);
+        }
+        remove_without_shrinking(i);
+        if (i % 2 != 0) { /* in earnest, one for each two that go */
+            struct transaction transaction2 = PLAIN_TRANSACTION(&plain);
+            const struct heap heap = plain_heap(&plain, 0, &transaction2);
+            shrink(&heap);
+        }
+    }
+    assert_true(steps > 500);
+    assert_true(most_entries < UNDO_ENTRIES / 2);
+    assert_int_equal(shard()->directory.buckets, DIRECTORY_PIECE_LEAST);
+    check_names(6000);
+}
+
+/* The last bucket and its partner have more between them than lines: nothing happens, until one name goes. */
+static void no_line_for_the_names_of_both(void **state)
+{
+    (void)state;
+    const uint32_t apart = DIRECTORY_PIECE_LEAST * DIRECTORY_ENTRIES_BUCKETS + 1;
+    char text[256];
+    uint32_t number = 0;
+    for (; number < BUCKET_ENTRIES + 1; number++) { /* two of the first bucket will be in the last one */
+        const struct name_key key = key_in_first_bucket(number, number < 2, text);
+        records[number] = insert(&key);
+    }
+    for (; number < apart; number++) {
+        const struct name_key key = key_of(number, text);
+        if ((key.hash >> 16) % DIRECTORY_PIECE_LEAST != 0)
+            records[number] = insert(&key);
+    }
+    for (; shard()->directory.buckets == DIRECTORY_PIECE_LEAST; number++) {
+        const struct name_key key = key_of(number, text);
+        if ((key.hash >> 16) % DIRECTORY_PIECE_LEAST != 0)
+            records[number] = insert(&key);
+    }
+    assert_int_equal(shard()->directory.buckets, DIRECTORY_PIECE_LEAST + 1);
+    while (number-- > BUCKET_ENTRIES + 1)
+        if (records[number] != NULL)
+            remove_one(number);
+    assert_int_equal(shard()->directory.entries, BUCKET_ENTRIES + 1);
+    assert_int_equal(shard()->directory.buckets, DIRECTORY_PIECE_LEAST + 1);
+    assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+    remove_one(5);
+    assert_int_equal(shard()->directory.buckets, DIRECTORY_PIECE_LEAST);
+    assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+    for (uint32_t i = 0; i < BUCKET_ENTRIES + 1; i++) {
+        const struct name_key key = key_in_first_bucket(i, i < 2, text);
+        assert_int_equal(find(&key), i != 5 ? view_reference(&plain.view, records[i]) : 0);
+    }
+}
+
+/* A walk goes on after what it has led to has been removed, with the line that it was in. */
+static void walk_and_remove(void **state)
+{
+    (void)state;
+    char text[256];
+    const uint32_t count = 3 * BUCKET_ENTRIES + 1;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct name_key key = key_in_bucket(5, i, text);
+        records[i] = insert(&key);
+    }
+    struct bucket_walk walk = directory_walk(&plain.view, shard(), OWNER_SHARD, 5);
+    uint32_t met = 0;
+    for (uint32_t reference; (reference = bucket_walk_on(&plain.view, OWNER_SHARD, &walk)) != 0; met++)
+        for (uint32_t i = 0; i < count; i++)
+            if (records[i] != NULL && view_reference(&plain.view, records[i]) == reference) {
+                remove_one(i);
+                break;
+            }
+    assert_int_equal(met, count);
+    assert_int_equal(shard()->directory.entries, 0);
+    assert_int_equal(further_lines(), 0);
+}
+
+/* A table that cannot grow: buckets get longer, and nothing is lost. */
 static void no_room_for_the_table(void **state)
 {
     (void)state;
     struct transaction transaction = PLAIN_TRANSACTION(&plain);
     const struct heap heap = plain_heap(&plain, 0, &transaction);
     char text[256];
-    insert_all(4096);
-    for (uint32_t i = 4096; i < 12000; i++) {
+    insert_all(DIRECTORY_PIECE_LEAST * DIRECTORY_ENTRIES_BUCKETS);
+    for (uint32_t i = shard()->directory.entries; i < 12000; i++) {
         const struct name_key key = key_of(i, text);
+        while (directory_wants_bucket(&plain.view, shard(), OWNER_SHARD, &key) &&
+               shard()->partial[SLAB_BUCKETS] == 0) {
+            struct slab *empty;
+            slab_give(&heap, shard(), plain_slot(&heap, shard(), SLAB_BUCKETS), &empty);
+        }
         records[i] = new_record(&heap, &key);
         directory_insert(&heap, shard(), &key, records[i]);
     }
     assert_false(transaction.overflowed);
-    assert_int_equal(shard()->directory.buckets, DIRECTORY_FIRST_BUCKETS);
+    assert_int_equal(shard()->directory.buckets, DIRECTORY_PIECE_LEAST);
     check_names(12000);
+    const uint32_t most_lines = further_lines();
     for (uint32_t i = 12000; i < 30000; i++) { /* when there is room again it catches up */
         const struct name_key key = key_of(i, text);
         records[i] = insert(&key);
     }
     check_names(30000);
-    assert_true(shard()->directory.buckets > 20000);
+    assert_true(shard()->directory.buckets >= 30000 / DIRECTORY_ENTRIES_BUCKETS - 1);
+    assert_true(further_lines() < most_lines / 2);
+    assert_true(most_entries < UNDO_ENTRIES);
 }
 
 static bool search_notices(const struct name_key *key)
@@ -321,16 +559,22 @@ static bool search_notices(const struct name_key *key)
     return damaged && reference == 0;
 }
 
+static void fill_first_lines(const struct bucket *line)
+{
+    struct bucket *bucket = view_at(&plain.view, (uint64_t)shard()->directory.piece[0] << QUANTUM_SHIFT);
+    for (uint32_t b = 0; b < DIRECTORY_PIECE_LEAST; b++)
+        bucket[b] = *line;
+}
+
 static void damage_is_noticed(void **state)
 {
     (void)state;
     char text[256];
-    insert_all(3000);
+    insert_all(1000);
     const struct name_key key = key_of(1, text);
     struct directory *directory = &shard()->directory;
-    uint32_t *const bucket = view_at(&plain.view, directory->piece[0]);
     const struct directory kept = *directory;
-    static const uint64_t pieces[] = {0, 128 * MEBI, UINT64_MAX - 8192, 2, 64};
+    static const uint32_t pieces[] = {0, 128 * MEBI >> QUANTUM_SHIFT, UINT32_MAX, 1, 3};
     for (size_t i = 0; i < COUNT_OF(pieces); i++) {
         directory->piece[0] = pieces[i];
         assert_true(search_notices(&key));
@@ -340,17 +584,49 @@ static void damage_is_noticed(void **state)
     directory->entries++;
     assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
     *directory = kept;
-    static const uint32_t nexts[] = {1, UINT32_MAX, 12345};
-    for (size_t i = 0; i < COUNT_OF(nexts); i++) {
-        for (uint32_t b = 0; b < directory->buckets; b++)
-            bucket[b] = nexts[i];
+    directory->buckets++;
+    assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+    *directory = kept;
+    static const uint32_t nowhere[] = {1, UINT32_MAX, 12345};
+    for (size_t i = 0; i < COUNT_OF(nowhere); i++) {
+        struct bucket line = {.next = nowhere[i]};
+        fill_first_lines(&line);
+        assert_true(search_notices(&key));
+        assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+        line = (struct bucket){.tag = {(uint16_t)(key.hash >> 24)}, .record = {nowhere[i]}};
+        fill_first_lines(&line);
         assert_true(search_notices(&key));
         assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
     }
-    records[2]->next = view_reference(&plain.view, records[2]); /* a list without an end */
-    for (uint32_t b = 0; b < directory->buckets; b++)
-        bucket[b] = view_reference(&plain.view, records[2]);
+    const uint64_t first = (uint64_t)directory->piece[0] << QUANTUM_SHIFT;
+    const struct bucket circle = {.next = (uint32_t)(first / RECORD_UNIT)};
+    fill_first_lines(&circle);
     assert_true(search_notices(&key));
+    assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+}
+
+/* A tag of another name, a record in another bucket or there twice: not sound. */
+static void misplaced_entries(void **state)
+{
+    (void)state;
+    char text[256];
+    insert_all(200);
+    const struct name_key key = key_of(1, text);
+    struct bucket *bucket = view_at(&plain.view, (uint64_t)shard()->directory.piece[0] << QUANTUM_SHIFT);
+    struct bucket *line = &bucket[(key.hash >> 16) % DIRECTORY_PIECE_LEAST];
+    const struct bucket kept = *line;
+    assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+    line->tag[0] ^= 0x100;
+    assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+    *line = kept;
+    line->record[BUCKET_ENTRIES - 1] = line->record[0];
+    line->tag[BUCKET_ENTRIES - 1] = line->tag[0];
+    assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+    *line = kept;
+    line->record[0] = 0;
+    assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
+    bucket[(key.hash >> 16) % DIRECTORY_PIECE_LEAST ^ 1].record[BUCKET_ENTRIES - 1] = kept.record[0];
+    bucket[(key.hash >> 16) % DIRECTORY_PIECE_LEAST ^ 1].tag[BUCKET_ENTRIES - 1] = kept.tag[0];
     assert_false(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
 }
 
@@ -395,8 +671,13 @@ int main(void)
         TEST(similar_names),
         TEST(empty),
         TEST(abandoned_steps),
+        TEST(further_lines_come_and_go),
+        TEST(walk_and_remove),
+        TEST(abandoned_shrinking),
+        TEST(no_line_for_the_names_of_both),
         TEST(no_room_for_the_table),
         TEST(damage_is_noticed),
+        TEST(misplaced_entries),
         TEST(damaged_long_name),
         TEST(shards_share_the_names),
     };

@@ -37,11 +37,11 @@ static void sizes(void **state)
 {
     (void)state;
     static const struct pinned pinned[] = {
-        SIZE(undo_entry, 16), SIZE(undo, 6152),   SIZE(lock, 64),        SIZE(quantum, 32),
-        SIZE(heap_bins, 272), SIZE(record, 40),   SIZE(extent_slot, 16), SIZE(row_slot, 16),
-        SIZE(long_name, 8),   SIZE(slab, 576),    SIZE(directory, 168),  SIZE(loose_run, 8),
-        SIZE(shard, 6912),    SIZE(label, 512),   SIZE(export_slab, 64), SIZE(process_row, 128),
-        SIZE(pool, 6272),     SIZE(header, 4096),
+        SIZE(undo_entry, 16),   SIZE(undo, 6152),  SIZE(lock, 64),        SIZE(quantum, 32),
+        SIZE(heap_bins, 272),   SIZE(record, 32),  SIZE(extent_slot, 16), SIZE(row_slot, 16),
+        SIZE(long_name, 8),     SIZE(slab, 576),   SIZE(bucket, 64),      SIZE(directory, 248),
+        SIZE(loose_run, 8),     SIZE(shard, 6976), SIZE(label, 512),      SIZE(export_slab, 64),
+        SIZE(process_row, 128), SIZE(pool, 6272),  SIZE(header, 4096),
     };
     compare(pinned, COUNT_OF(pinned));
     assert_int_equal(_Alignof(struct lock), 64);
@@ -60,11 +60,10 @@ static void offsets_of_blocks(void **state)
         FIELD(quantum, next, 16),       FIELD(quantum, previous, 20),
         FIELD(quantum, bytes, 16),      FIELD(quantum, sequence, 24),
         FIELD(heap_bins, occupied, 0),  FIELD(heap_bins, free_quanta, 8),
-        FIELD(heap_bins, head, 16),     FIELD(record, hash, 0),
-        FIELD(record, next, 4),         FIELD(record, refs, 8),
-        FIELD(record, rows, 12),        FIELD(record, first_process, 16),
-        FIELD(record, first_count, 18), FIELD(record, status, 20),
-        FIELD(record, name, 24),        FIELD(extent_slot, quantum, 0),
+        FIELD(heap_bins, head, 16),     FIELD(record, refs, 0),
+        FIELD(record, rows, 4),         FIELD(record, first_process, 8),
+        FIELD(record, first_count, 10), FIELD(record, status, 12),
+        FIELD(record, name, 16),        FIELD(extent_slot, quantum, 0),
         FIELD(extent_slot, count, 4),   FIELD(extent_slot, bytes, 8),
         FIELD(row_slot, next, 0),       FIELD(row_slot, process, 4),
         FIELD(row_slot, count, 8),      FIELD(long_name, salt, 0),
@@ -80,18 +79,33 @@ static void offsets_of_shards(void **state)
 {
     (void)state;
     static const struct pinned pinned[] = {
-        FIELD(directory, buckets, 0),    FIELD(directory, entries, 4),
-        FIELD(directory, piece, 8),      FIELD(loose_run, first, 0),
-        FIELD(loose_run, count, 4),      FIELD(shard, lock, 0),
-        FIELD(shard, sequence, 64),      FIELD(shard, poisoned, 68),
-        FIELD(shard, blocks, 72),        FIELD(shard, used_bytes, 80),
-        FIELD(shard, loose, 88),         FIELD(shard, directory, 96),
-        FIELD(shard, bins, 264),         FIELD(shard, partial, 536),
-        FIELD(shard, undo, 704),         FIELD(label, salt, 0),
-        FIELD(label, length, 8),         FIELD(label, owner, 12),
-        FIELD(label, text, 24),          FIELD(export_slab, owner, 0),
-        FIELD(export_slab, label, 4),    FIELD(export_slab, slab_class, 8),
-        FIELD(export_slab, touched, 12), FIELD(export_slab, base, 16),
+        FIELD(bucket, tag, 0),
+        FIELD(bucket, record, 20),
+        FIELD(bucket, next, 60),
+        FIELD(directory, buckets, 0),
+        FIELD(directory, entries, 4),
+        FIELD(directory, piece, 8),
+        FIELD(loose_run, first, 0),
+        FIELD(loose_run, count, 4),
+        FIELD(shard, lock, 0),
+        FIELD(shard, sequence, 64),
+        FIELD(shard, poisoned, 68),
+        FIELD(shard, blocks, 72),
+        FIELD(shard, used_bytes, 80),
+        FIELD(shard, loose, 88),
+        FIELD(shard, directory, 96),
+        FIELD(shard, bins, 344),
+        FIELD(shard, partial, 616),
+        FIELD(shard, undo, 784),
+        FIELD(label, salt, 0),
+        FIELD(label, length, 8),
+        FIELD(label, owner, 12),
+        FIELD(label, text, 24),
+        FIELD(export_slab, owner, 0),
+        FIELD(export_slab, label, 4),
+        FIELD(export_slab, slab_class, 8),
+        FIELD(export_slab, touched, 12),
+        FIELD(export_slab, base, 16),
         FIELD(export_slab, bits, 64),
     };
     compare(pinned, COUNT_OF(pinned));
@@ -146,9 +160,9 @@ static void constants(void **state)
     (void)state;
     const uint64_t magic = LAYOUT_MAGIC;
     assert_memory_equal(&magic, "\nSHMCORE", 8);
-    assert_int_equal(LAYOUT_VERSION, 5);
+    assert_int_equal(LAYOUT_VERSION, 6);
     assert_int_equal(LAYOUT_READY, 0x52454459);
-    assert_int_equal(LAYOUT_FINGERPRINT, 0x9ffa5);
+    assert_int_equal(LAYOUT_FINGERPRINT, 0xb074e);
     static const struct pinned pinned[] = {
         {"QUANTUM_BYTES", QUANTUM_BYTES, 16384},
         {"SLAB_BYTES", SLAB_BYTES, 65536},
@@ -166,8 +180,9 @@ static void constants(void **state)
         {"RECORD_EXTENT", RECORD_EXTENT, 0x80},
         {"SLAB_EXTENT_SLOTS", SLAB_EXTENT_SLOTS, 35},
         {"SLAB_ROW_SLOTS", SLAB_ROW_SLOTS, 36},
-        {"SLAB_NAMES_272", SLAB_NAMES_272, 40},
-        {"SLAB_CLASSES", SLAB_CLASSES, 41},
+        {"SLAB_BUCKETS", SLAB_BUCKETS, 37},
+        {"SLAB_NAMES_272", SLAB_NAMES_272, 41},
+        {"SLAB_CLASSES", SLAB_CLASSES, 42},
         {"ROW_ALIVE", ROW_ALIVE, 1},
         {"ROW_PINNED", ROW_PINNED, 5},
         {"OWNER_SHARD", OWNER_SHARD, 16},

@@ -37,7 +37,6 @@ static const struct {
     {"slab_begin", "&slab->slab_class", free_extent},
     {"slab_begin", "&slab->live[word]", free_extent},
     {"list_push", "&slab->next", "a slab that is in no list has no neighbours"},
-    {"split_bucket", "new_head", "the bucket is beyond those in use again"},
     {"process_take_row", "&row->start_time", free_row},
     {"process_take_row", "&row->nonce", free_row},
     {"process_take_row", "&row->reaper", free_row},

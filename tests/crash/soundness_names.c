@@ -26,17 +26,19 @@ static uint32_t bucket_for(uint32_t hash, uint32_t buckets)
 
 /* ---------------------------------------------------------------- the table of buckets */
 
+/* 256 eight times, 512 four times, 1024 four times … */
 static uint32_t buckets_of_piece(uint32_t piece)
 {
-    return piece == 0 ? DIRECTORY_FIRST_BUCKETS : DIRECTORY_FIRST_BUCKETS << (piece - 1);
+    return piece < 8 ? 256 : 512u << (piece - 8) / 4;
 }
 
-static const uint32_t *bucket_at(const struct audit *audit, uint32_t index)
+const struct bucket *audit_bucket(const struct view *view, const struct shard *shard, uint32_t index)
 {
     uint32_t piece = 0;
     while (index >= buckets_of_piece(piece))
         index -= buckets_of_piece(piece++);
-    return (const uint32_t *)view_at(audit->view, audit->shard->directory.piece[piece]) + index;
+    return (const struct bucket *)view_at(view, (uint64_t)shard->directory.piece[piece] << QUANTUM_SHIFT) +
+           index;
 }
 
 /* Each piece is a table extent of the right size; there is one for each bucket in use, and at most one more.
@@ -46,20 +48,19 @@ static const char *audit_pieces(const struct audit *audit)
     const struct directory *directory = &audit->shard->directory;
     uint64_t buckets = 0;
     for (uint32_t p = 0; p < DIRECTORY_PIECES; p++) {
-        const uint64_t offset = directory->piece[p];
-        const uint32_t quantum = (uint32_t)(offset >> QUANTUM_SHIFT);
-        const uint64_t bytes = (uint64_t)buckets_of_piece(p) * sizeof(uint32_t);
-        if (offset == 0 && buckets < directory->buckets)
+        const uint32_t quantum = directory->piece[p];
+        const uint64_t offset = (uint64_t)quantum << QUANTUM_SHIFT;
+        const uint64_t bytes = (uint64_t)buckets_of_piece(p) * sizeof(struct bucket);
+        if (quantum == 0 && buckets < directory->buckets)
             return complain("shard %u has %u buckets and no piece %u of the table", audit->number,
                             directory->buckets, p);
-        if (offset != 0 && buckets > directory->buckets)
+        if (quantum != 0 && buckets > directory->buckets)
             return complain("shard %u has %u buckets and a piece %u of the table", audit->number,
                             directory->buckets, p);
         buckets += buckets_of_piece(p);
-        if (offset == 0)
+        if (quantum == 0)
             continue;
-        if (offset % QUANTUM_BYTES != 0 || quantum >= view_quantum_count(audit->view) ||
-            !audit_owns(audit->view, quantum, audit->owner) ||
+        if (quantum >= view_quantum_count(audit->view) || !audit_owns(audit->view, quantum, audit->owner) ||
             audit_kind(audit->view, quantum) != QUANTUM_TABLE || audit->reached[quantum] ||
             (uint64_t)audit->view->quanta[quantum].count << QUANTUM_SHIFT != bytes)
             return complain("piece %u of the table of shard %u, at quantum %u, is no such extent", p,
@@ -192,7 +193,8 @@ static const char *read_bytes(const struct audit *audit, struct found_record *fo
                           (unsigned long)found->rounded);
 }
 
-static const char *one_record(const struct audit *audit, uint32_t bucket, struct found_record *found)
+static const char *one_record(const struct audit *audit, uint32_t bucket, uint16_t tag,
+                              struct found_record *found)
 {
     char name[256];
     found->record = view_at(audit->view, (uint64_t)found->reference * RECORD_UNIT);
@@ -203,11 +205,11 @@ static const char *one_record(const struct audit *audit, uint32_t bucket, struct
     memcpy(name, found->name, found->length);
     name[found->length] = '\0';
     const uint64_t hash = hash_bytes(name, found->length);
-    if (found->record->hash != (uint32_t)(hash >> 16))
-        return complain("the record of '%s' has another hash", name);
+    if (tag != (uint16_t)(hash >> 24))
+        return complain("'%s' is beside a tag of another name", name);
     if ((uint32_t)(hash >> 59) % audit->view->shard_count != audit->number)
         return complain("'%s' is in shard %u", name, audit->number);
-    if (bucket_for(found->record->hash, audit->shard->directory.buckets) != bucket)
+    if (bucket_for((uint32_t)(hash >> 16), audit->shard->directory.buckets) != bucket)
         return complain("'%s' is in bucket %u of %u", name, bucket, audit->shard->directory.buckets);
     wrong = read_bytes(audit, found, name);
     return wrong != NULL ? wrong : audit_holders(audit, found, name);
@@ -224,27 +226,51 @@ struct sums {
     uint64_t entries, bytes;
 };
 
+/* The records of one bucket that have been seen: not all, when it is a very long one. */
+struct seen {
+    struct found_record record[64];
+    unsigned count;
+};
+
+static const char *one_entry(const struct audit *audit, uint32_t bucket, const struct bucket *line,
+                             uint32_t entry, struct seen *seen, struct sums *sums)
+{
+    const uint32_t reference = line->record[entry];
+    struct found_record *found =
+        &seen->record[seen->count < COUNT_OF(seen->record) ? seen->count++ : seen->count - 1];
+    *found = (struct found_record){.reference = reference};
+    const char *wrong =
+        audit_reach_slot(audit, (uint64_t)reference * RECORD_UNIT, true, 0, SLAB_EXTENT_SLOTS, "a record");
+    if (wrong == NULL)
+        wrong = one_record(audit, bucket, line->tag[entry], found);
+    for (unsigned i = 0; wrong == NULL && i + 1 < seen->count; i++)
+        if (same_name(&seen->record[i], found))
+            wrong = complain("a name of %u bytes is twice in bucket %u", found->length, bucket);
+    sums->entries++;
+    sums->bytes += found->rounded;
+    return wrong;
+}
+
 static const char *one_bucket(const struct audit *audit, uint32_t bucket, struct sums *sums)
 {
-    struct found_record seen[64];
-    unsigned count = 0;
-    for (uint32_t reference = *bucket_at(audit, bucket); reference != 0;) {
-        const char *wrong = audit_reach_slot(audit, (uint64_t)reference * RECORD_UNIT, true, 0,
-                                             SLAB_EXTENT_SLOTS, "a record");
-        struct found_record *found = &seen[count < COUNT_OF(seen) ? count++ : count - 1];
-        *found = (struct found_record){.reference = reference};
-        if (wrong == NULL)
-            wrong = one_record(audit, bucket, found);
-        if (wrong != NULL)
-            return wrong;
-        for (unsigned i = 0; i + 1 < count; i++)
-            if (same_name(&seen[i], found))
-                return complain("a name of %u bytes is twice in bucket %u", found->length, bucket);
-        sums->entries++;
-        sums->bytes += found->rounded;
-        reference = found->record->next;
+    struct seen seen = {.count = 0};
+    const struct bucket *line = audit_bucket(audit->view, audit->shard, bucket);
+    const char *wrong = NULL;
+    for (bool first = true; wrong == NULL && line != NULL; first = false) {
+        unsigned there = 0;
+        for (uint32_t i = 0; wrong == NULL && i < BUCKET_ENTRIES; i++)
+            if (line->record[i] != 0) {
+                wrong = one_entry(audit, bucket, line, i, &seen, sums);
+                there++;
+            }
+        if (wrong == NULL && there == 0 && !first)
+            return complain("bucket %u has a further line, which is empty", bucket);
+        const uint64_t next = (uint64_t)line->next * RECORD_UNIT;
+        if (wrong == NULL && next != 0)
+            wrong = audit_reach_slot(audit, next, false, SLAB_BUCKETS, SLAB_BUCKETS, "a line of a bucket");
+        line = next != 0 ? view_at(audit->view, next) : NULL;
     }
-    return NULL;
+    return wrong;
 }
 
 const char *audit_names(const struct audit *audit)
@@ -253,7 +279,7 @@ const char *audit_names(const struct audit *audit)
     struct sums sums = {0};
     const char *wrong = audit_pieces(audit);
     for (uint32_t b = 0; wrong == NULL && b < shard->directory.buckets; b++)
-        wrong = *bucket_at(audit, b) != 0 ? one_bucket(audit, b, &sums) : NULL;
+        wrong = one_bucket(audit, b, &sums);
     if (wrong != NULL)
         return wrong;
     if (sums.entries != shard->directory.entries || sums.entries != shard->blocks)

@@ -38,6 +38,9 @@ const char *audit_extents(const struct audit *audit);
 const char *audit_slabs(const struct audit *audit);
 const char *audit_names(const struct audit *audit);
 
+/* Bucket `index` of the table, which has a piece for it. */
+const struct bucket *audit_bucket(const struct view *view, const struct shard *shard, uint32_t index);
+
 /* A live slot of a slab of one of these classes begins at the offset: it is reached now. `record`: the offset
  * is that of its record. */
 const char *audit_reach_slot(const struct audit *audit, uint64_t offset, bool record, uint32_t least_class,

@@ -6,16 +6,6 @@
 
 #include "soundness_parts.h"
 
-static const uint32_t *bucket_of(const struct view *view, const struct shard *shard, uint32_t index)
-{
-    uint32_t piece = 0, size = DIRECTORY_FIRST_BUCKETS;
-    while (index >= size) {
-        index -= size;
-        size = DIRECTORY_FIRST_BUCKETS << piece++;
-    }
-    return (const uint32_t *)view_at(view, shard->directory.piece[piece]) + index;
-}
-
 static void describe(const struct view *view, uint32_t reference, struct sound_block *out)
 {
     const struct record *record = view_record(view, reference);
@@ -46,18 +36,33 @@ static void describe(const struct view *view, uint32_t reference, struct sound_b
 typedef const char *looker(const struct view *view, const struct record *record,
                            const struct sound_block *block, void *argument);
 
+static const char *walk_bucket(const struct view *view, const struct bucket *line, looker *look,
+                               void *argument)
+{
+    for (;;) {
+        for (uint32_t i = 0; i < BUCKET_ENTRIES; i++) {
+            struct sound_block block;
+            const char *answer = NULL;
+            if (line->record[i] != 0) {
+                describe(view, line->record[i], &block);
+                answer = look(view, view_record(view, line->record[i]), &block, argument);
+            }
+            if (answer != NULL)
+                return answer;
+        }
+        if (line->next == 0)
+            return NULL;
+        line = view_at(view, (uint64_t)line->next * RECORD_UNIT);
+    }
+}
+
 static const char *walk(const struct view *view, looker *look, void *argument)
 {
+    const char *answer = NULL;
     for (uint32_t s = 0; s < view->shard_count; s++)
-        for (uint32_t b = 0; b < view->shards[s].directory.buckets; b++)
-            for (uint32_t r = *bucket_of(view, &view->shards[s], b); r != 0; r = view_record(view, r)->next) {
-                struct sound_block block;
-                describe(view, r, &block);
-                const char *answer = look(view, view_record(view, r), &block, argument);
-                if (answer != NULL)
-                    return answer;
-            }
-    return NULL;
+        for (uint32_t b = 0; answer == NULL && b < view->shards[s].directory.buckets; b++)
+            answer = walk_bucket(view, audit_bucket(view, &view->shards[s], b), look, argument);
+    return answer;
 }
 
 static uint64_t of_holder(uint32_t row, uint32_t count)

@@ -65,6 +65,8 @@ static void find_records(struct base *base, const struct view *view, uint32_t qu
             note_at(base, PLACE_EXTENT_SLOT, bytes, sizeof(struct extent_slot));
         else if (slab->slab_class == SLAB_ROW_SLOTS)
             note_at(base, PLACE_ROW_SLOT, bytes, sizeof(struct row_slot));
+        else if (slab->slab_class == SLAB_BUCKETS)
+            note_at(base, PLACE_BUCKET, bytes, sizeof(struct bucket));
         else
             note_at(base, PLACE_LONG_NAME, bytes, shape->slot_bytes);
     }
@@ -102,10 +104,13 @@ static void find_extents(struct base *base, const struct view *view)
 
 static void find_buckets(struct base *base, const struct view *view)
 {
-    for (uint32_t s = 0; s < view->shard_count; s++)
-        for (uint32_t b = 0; b < view->shards[s].directory.buckets && b < DIRECTORY_FIRST_BUCKETS; b++)
-            if (directory_bucket(view, &view->shards[s], OWNER_SHARD + s, b) != 0)
-                note(base, PLACE_BUCKET, view->shards[s].directory.piece[0] + b * 4u, 4);
+    for (uint32_t s = 0; s < view->shard_count; s++) {
+        const struct directory *directory = &view->shards[s].directory;
+        const struct bucket *bucket = view_at(view, (uint64_t)directory->piece[0] << QUANTUM_SHIFT);
+        for (uint32_t b = 0; b < directory->buckets && b < DIRECTORY_PIECE_LEAST; b++)
+            if (bucket[b].record[0] != 0)
+                note_at(base, PLACE_BUCKET, &bucket[b], sizeof *bucket);
+    }
 }
 
 void places_find(struct base *base)
