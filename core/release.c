@@ -144,13 +144,11 @@ int shmcore_deallocate(shmcore_segment *segment, void *pointer)
         return -1;
     if (pointer == NULL)
         return 0;
-    if (private_owns(pointer)) {
+    const uint64_t offset = view_offset(&segment->file.view, pointer);
+    if (UNLIKELY(offset >= segment->file.view.capacity)) {
         const bool freed = private_segment_of(pointer) == segment && private_free(pointer, NULL);
         return freed ? 0 : no_such_block(segment, pointer);
     }
-    const uint64_t offset = view_offset(&segment->file.view, pointer);
-    if (offset >= segment->file.view.capacity)
-        return no_such_block(segment, pointer);
     const uint32_t owner = view_owner_of_quantum(&segment->file.view, (uint32_t)(offset >> QUANTUM_SHIFT));
     if (owner < OWNER_SHARD || owner >= OWNER_SHARD + segment->file.view.shard_count)
         return no_such_block(segment, pointer);

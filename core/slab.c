@@ -163,30 +163,38 @@ GLANCES bool slab_slot_is_live(const struct slab *slab, uint32_t index)
     return (slab->live[index / 64] >> index % 64 & 1) != 0;
 }
 
-static struct slot slot_at(const struct view *view, uint64_t offset, uint32_t owner, bool record)
+/* The slot of one that is `inside` bytes into the slab, where they begin at `start` and are `each` long. */
+static inline struct slot slot_at(const struct slab_shape *shape, struct slab *slab, uint32_t inside,
+                                  uint32_t start, uint32_t each)
 {
-    const struct slot none = {NULL, 0};
-    if (offset >= view->capacity)
-        return none;
-    struct slab *slab = slab_at(view, (uint32_t)(align_down(offset, SLAB_BYTES) >> QUANTUM_SHIFT), owner);
-    if (slab == NULL)
-        return none;
-    const struct slab_shape *shape = shape_of(view, slab);
-    const uint32_t start = record ? shape->records : shape->data;
-    const uint32_t each = record ? (uint32_t)sizeof(struct record) : shape->slot_bytes;
-    const uint32_t inside = (uint32_t)(offset % SLAB_BYTES);
     if (start == 0 || inside < start || (inside - start) % each != 0 ||
         (inside - start) / each >= shape->slots)
-        return none;
+        return (struct slot){NULL, 0};
     return (struct slot){slab, (inside - start) / each};
+}
+
+static struct slab *slab_around(const struct view *view, uint64_t offset, uint32_t owner)
+{
+    if (offset >= view->capacity)
+        return NULL;
+    return slab_at(view, (uint32_t)(align_down(offset, SLAB_BYTES) >> QUANTUM_SHIFT), owner);
 }
 
 struct slot slab_slot_of_record(const struct view *view, uint32_t reference, uint32_t owner)
 {
-    return slot_at(view, (uint64_t)reference * RECORD_UNIT, owner, true);
+    const uint64_t offset = (uint64_t)reference * RECORD_UNIT;
+    struct slab *slab = slab_around(view, offset, owner);
+    if (slab == NULL)
+        return (struct slot){NULL, 0};
+    const struct slab_shape *shape = shape_of(view, slab);
+    return slot_at(shape, slab, (uint32_t)(offset % SLAB_BYTES), shape->records, sizeof(struct record));
 }
 
 struct slot slab_slot_of_bytes(const struct view *view, uint64_t offset, uint32_t owner)
 {
-    return slot_at(view, offset, owner, false);
+    struct slab *slab = slab_around(view, offset, owner);
+    if (slab == NULL)
+        return (struct slot){NULL, 0};
+    const struct slab_shape *shape = shape_of(view, slab);
+    return slot_at(shape, slab, (uint32_t)(offset % SLAB_BYTES), shape->data, shape->slot_bytes);
 }
