@@ -49,6 +49,14 @@ static void attach_and_allocate(const char *name)
         fail(shmcore_error());
 }
 
+/* Says so, and no more: who waits notices when all that are to come have ended. */
+static bool say_ready(const int *ready)
+{
+    const bool said = write(ready[1], "", 1) == 1;
+    close(ready[1]);
+    return said;
+}
+
 /* One that waits for the end of the pipe. */
 static void hold(size_t index, const int *ready, const int *end)
 {
@@ -56,9 +64,7 @@ static void hold(size_t index, const int *ready, const int *end)
     close(end[1]);
     make_name(name, "hold", index);
     attach_and_allocate(name);
-    if (write(ready[1], "", 1) != 1 || read(end[0], &byte, 1) != 0)
-        _exit(1);
-    _exit(0);
+    _exit(say_ready(ready) && read(end[0], &byte, 1) == 0 ? 0 : 1);
 }
 
 static void take_turn(size_t index)
@@ -77,7 +83,7 @@ static void begin_at_once(size_t index, const int *ready, const int *begin)
     char byte, name[NAME_BYTES];
     close(begin[1]);
     make_name(name, "once", index);
-    if (write(ready[1], "", 1) != 1 || read(begin[0], &byte, 1) != 0)
+    if (!say_ready(ready) || read(begin[0], &byte, 1) != 0)
         _exit(1);
     attach_and_allocate(name);
     seen->ended[index] = now();
@@ -92,11 +98,12 @@ static pid_t process(void)
     return child;
 }
 
-static void await_bytes(int from, size_t count)
+static void await_ready(const int *ready, size_t count)
 {
     char byte;
+    close(ready[1]);
     for (size_t i = 0; i < count; i++)
-        if (read(from, &byte, 1) != 1)
+        if (read(ready[0], &byte, 1) != 1)
             fail("a process has ended");
 }
 
@@ -123,7 +130,7 @@ static double time_at_once(size_t processes)
     for (size_t i = 0; i < processes; i++)
         if ((child[i] = process()) == 0)
             begin_at_once(i, ready, begin);
-    await_bytes(ready[0], processes);
+    await_ready(ready, processes);
     const double start = now();
     close(begin[1]);
     await_ends(child, processes);
@@ -175,7 +182,7 @@ int main(int count, char **words)
     for (size_t i = 0; i < attached; i++)
         if ((child[i] = process()) == 0)
             hold(i, ready, end);
-    await_bytes(ready[0], attached);
+    await_ready(ready, attached);
     print_figure("fault", time_faults());
     print_figure("turn", time_in_turn(rounds));
     print_figure("at-once", time_at_once(attached));
