@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Extents of this process: exported blocks from SLOT_BYTES_END on, slabs, labels. Kept free for reuse up to
- * a watermark, then given back to the pool region by region.
+ * Extents of this process: exported blocks from SLOT_BYTES_END on, slabs, labels. What is free is kept for
+ * reuse, for zeroing is far cheaper than giving back and faulting in again: up to one watermark for as long
+ * as the process lives, up to a higher one for a second, so that a program that makes and frees a large block
+ * over and over has its pages again. The rest goes back to the pool, region by region. There is no clock but
+ * that of the next call: who frees nothing any more keeps what there is, up to the higher watermark.
  */
 #include "export_own.h"
 
@@ -9,10 +12,12 @@
 #include <string.h>
 
 #include "inherited.h"
+#include "os.h"
 
-/* Free memory kept for reuse by a process; zeroing is far cheaper than giving back and faulting in again. */
-#define WATERMARK   (64 * MEBI)
-#define LABELS_EACH ((uint32_t)(QUANTUM_BYTES / LABEL_BYTES))
+#define KEPT_ALWAYS  (64 * MEBI)  /* and at most an eighth of the segment, for there are others */
+#define KEPT_A_WHILE (128 * MEBI) /* a quarter */
+#define WHILE        UINT64_C(1000000000)
+#define LABELS_EACH  ((uint32_t)(QUANTUM_BYTES / LABEL_BYTES))
 
 static struct transaction direct(const shmcore_segment *segment)
 {
@@ -45,6 +50,12 @@ static bool is_usable(const shmcore_segment *segment)
     return false;
 }
 
+static bool keeps_much(const shmcore_segment *segment)
+{
+    const uint64_t free = segment->exports.bins.free_quanta << QUANTUM_SHIFT;
+    return free > least(KEPT_ALWAYS, segment->file.view.capacity / 8);
+}
+
 /* A change without a log cannot be taken back: a heap that turns out to be damaged is not used again. */
 static uint32_t take_here(shmcore_segment *segment, uint32_t count, uint32_t alignment)
 {
@@ -52,6 +63,8 @@ static uint32_t take_here(shmcore_segment *segment, uint32_t count, uint32_t ali
     const struct heap heap = heap_of(segment, &transaction);
     const uint32_t first = heap_take(&heap, count, alignment, QUANTUM_EXPORT_INNER);
     segment->exports.damaged |= transaction.damaged;
+    if (UNLIKELY(segment->exports.much_since != 0) && !keeps_much(segment))
+        segment->exports.much_since = 0; /* it is in use again */
     return is_usable(segment) ? first : 0;
 }
 
@@ -84,25 +97,58 @@ uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alig
     return first;
 }
 
+/* Is more kept than may be, or has it been for too long? */
+static bool keeps_too_much(shmcore_segment *segment)
+{
+    struct export_heap *exports = &segment->exports;
+    const uint64_t free = exports->bins.free_quanta << QUANTUM_SHIFT;
+    if (!keeps_much(segment)) {
+        exports->much_since = 0;
+        return false;
+    }
+    const uint64_t now = os_clock();
+    if (exports->much_since == 0)
+        exports->much_since = now;
+    return free > least(KEPT_A_WHILE, segment->file.view.capacity / 4) || now - exports->much_since >= WHILE;
+}
+
+/* What of a free extent can go back, when too much is kept. A forked child may still read there, in the place
+ * of its own copy: then it stays. */
+static struct region_run give_back(shmcore_segment *segment, const struct heap *heap, struct extent freed)
+{
+    const struct region_run none = {0, 0}, run = regions_inside(heap->view, freed);
+    const uint32_t each = view_region_quanta(heap->view);
+    if (heap->transaction->damaged || run.count == 0 || !keeps_too_much(segment) ||
+        process_has_children(heap->view, segment->row))
+        return none;
+    heap_cut(heap, freed, (struct extent){run.first * each, run.count * each});
+    pool_hand(heap->view, run, OWNER_RETURNING + segment->row); /* before a fork can look */
+    return heap->transaction->damaged ? none : run;
+}
+
 struct region_run own_give_extent(shmcore_segment *segment, uint32_t first)
 {
-    const struct region_run none = {0, 0};
     if (segment->exports.damaged)
-        return none;
+        return (struct region_run){0, 0};
     struct transaction transaction = direct(segment);
     const struct heap heap = heap_of(segment, &transaction);
     const struct extent freed = heap_give(&heap, first);
-    const struct region_run run = regions_inside(heap.view, freed);
-    const bool gives_back = !transaction.damaged && run.count != 0 &&
-                            heap.bins->free_quanta << QUANTUM_SHIFT > WATERMARK &&
-                            !process_has_children(heap.view, segment->row);
-    const uint32_t each = view_region_quanta(heap.view);
-    if (gives_back) {
-        heap_cut(&heap, freed, (struct extent){run.first * each, run.count * each});
-        pool_hand(heap.view, run, OWNER_RETURNING + segment->row); /* before a fork can look */
-    }
+    const struct region_run run = give_back(segment, &heap, freed);
     segment->exports.damaged |= transaction.damaged;
-    return gives_back && !transaction.damaged ? run : none;
+    return run;
+}
+
+/* What was kept for a while and is old by now; count 0: there is nothing. */
+static struct region_run give_some_back(shmcore_segment *segment)
+{
+    if (segment->exports.damaged || !keeps_too_much(segment))
+        return (struct region_run){0, 0};
+    struct transaction transaction = direct(segment);
+    const struct heap heap = heap_of(segment, &transaction);
+    const uint32_t each = view_region_quanta(heap.view);
+    const struct region_run run = give_back(segment, &heap, heap_find(&heap, each, each));
+    segment->exports.damaged |= transaction.damaged;
+    return run;
 }
 
 void own_publish(struct quantum *entry, enum quantum_kind kind)
@@ -171,8 +217,16 @@ void own_free_extent(shmcore_segment *segment, uint32_t first)
         run = own_give_extent(segment, first);
     else
         segment->exports.damaged = true;
+    bool much = segment->exports.much_since != 0;
     own_unlock(segment);
     regions_return(segment, run);
+    while (UNLIKELY(much)) {
+        own_lock(segment);
+        run = give_some_back(segment);
+        own_unlock(segment);
+        regions_return(segment, run);
+        much = run.count != 0;
+    }
 }
 
 static bool new_label_extent(shmcore_segment *segment)

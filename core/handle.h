@@ -45,6 +45,7 @@ struct export_heap {
         books; /* [quantum] of the segment; see export_book.h. NULL: none yet */
     struct slab_book *free_books[EXPORT_SLOTS_MOST / 64 / 8];
     struct book_chunk *book_chunks;
+    uint64_t much_since;  /* free memory has been more than is always kept since then; 0: it is not */
     uint64_t spare_bytes; /* of slabs that are empty and keep their memory, see export_slab.c */
     uint32_t labels;      /* current extent of labels */
     uint32_t labels_used;

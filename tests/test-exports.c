@@ -96,6 +96,72 @@ static void memory_comes_back(void **state)
     assert_true(used_now() + 4 * MIB >= free_before);
 }
 
+static uint64_t reserved_now(void)
+{
+    shmcore_statistics now;
+    assert_int_equal(shmcore_stat(segment, &now), 0);
+    return now.reserved;
+}
+
+/* Of 256 MiB: what is free is kept up to 32 MiB, and up to 64 for a while, which a block that is needed over
+ * and over never is. */
+static void kept_by_size_and_age(void **state)
+{
+    struct export_source source = source_of("kept");
+    const uint64_t before = reserved_now();
+    (void)state;
+    void *block = make(&source, 0, 48 * MIB);
+    const uint64_t with = reserved_now();
+    assert_true(with >= before + 40 * MIB);
+    for (unsigned i = 1; i < 4; i++) {
+        assert_int_equal(release(block), EXPORT_DONE);
+        assert_int_equal(reserved_now(), with);
+        assert_true(segment->exports.much_since != 0);
+        assert_ptr_equal(make(&source, i, 48 * MIB), block);
+        assert_true(segment->exports.much_since == 0);
+    }
+    assert_int_equal(release(block), EXPORT_DONE);
+    segment->exports.much_since = 1; /* long ago */
+    assert_int_equal(release(make(&source, 4, 40000)), EXPORT_DONE);
+    assert_true(reserved_now() <= before + 4 * MIB);
+    assert_true(segment->exports.much_since == 0);
+
+    block = make(&source, 5, 80 * MIB);
+    assert_int_equal(release(block), EXPORT_DONE); /* too much at once */
+    assert_true(reserved_now() <= before + 4 * MIB);
+
+    block = make(&source, 6, 20 * MIB);
+    const uint64_t with_less = reserved_now();
+    assert_int_equal(release(block), EXPORT_DONE);
+    assert_true(segment->exports.much_since == 0);
+    assert_int_equal(release(make(&source, 7, 40000)), EXPORT_DONE);
+    assert_int_equal(reserved_now(), with_less);
+    export_retire(segment, &source);
+}
+
+/* What is old goes also when it lies apart from what is freed. */
+static void what_is_old_goes(void **state)
+{
+    struct export_source source = source_of("old");
+    void *large[3], *between[3];
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        large[i] = make(&source, i, 20 * MIB);
+        between[i] = make(&source, 10 + i, 2 * MIB);
+    }
+    const uint64_t with = reserved_now();
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(release(large[i]), EXPORT_DONE);
+    assert_int_equal(reserved_now(), with);
+    segment->exports.much_since = 1;
+    assert_int_equal(release(between[1]), EXPORT_DONE);
+    assert_true(segment->exports.much_since == 0);
+    assert_true(reserved_now() <= with - 30 * MIB);
+    assert_int_equal(release(between[0]), EXPORT_DONE);
+    assert_int_equal(release(between[2]), EXPORT_DONE);
+    export_retire(segment, &source);
+}
+
 static void nothing_there(void **state)
 {
     struct export_source source = source_of("nothing");
@@ -175,6 +241,8 @@ int main(void)
         cmocka_unit_test(little_is_not_asked_for),
         cmocka_unit_test(replace_at_random),
         cmocka_unit_test(memory_comes_back),
+        cmocka_unit_test(kept_by_size_and_age),
+        cmocka_unit_test(what_is_old_goes),
         cmocka_unit_test(nothing_there),
         cmocka_unit_test(classes),
         cmocka_unit_test(far_sequences),
