@@ -30,7 +30,7 @@ ask() {
     for _ in {1..40}; do
         "$tool" merge --json --job "$SHM_JOB" SHARED::node >"$work/merge.out" 2>&1
         [ "$(<"$work/merge.out")" = "$before" ] && same=$((same + 1)) || same=0
-        grep -Eq '"(merged|saved)": *[1-9]' "$work/merge.out" && enough=3 || enough=6
+        grep -Eq '"(merged|saved)": *[1-9]' "$work/merge.out" && enough=3 || enough=12
         [ "$same" -lt "$enough" ] || break
         before=$(<"$work/merge.out")
     done
