@@ -94,6 +94,17 @@ int os_populate(void *address, uint64_t bytes)
     return error == -EFAULT ? -ENOMEM : error; /* EFAULT: a touch would have been SIGBUS */
 }
 
+enum { COLLAPSE = 25 }; /* MADV_COLLAPSE, of headers newer than those at hand */
+
+/* The kernel puts together what is there, and there must be something: one page of each. */
+int os_populate_huge(void *address, uint64_t bytes)
+{
+    int error = 0;
+    for (uint64_t at = 0; at < bytes && error == 0; at += OS_HUGE_PAGE_BYTES)
+        error = os_populate((char *)address + at, PAGE_BYTES);
+    return error != 0 ? error : (int)ANSWER(advise(address, bytes, COLLAPSE));
+}
+
 void os_welcome_huge(void *address, uint64_t bytes)
 {
     (void)ANSWER(advise(address, bytes, MADV_HUGEPAGE));

@@ -94,6 +94,12 @@ int os_allow(void *address, uint64_t bytes);
  * through the file. */
 int os_populate(void *address, uint64_t bytes);
 
+/* Puts huge pages under the range, whole ones of a shared mapping that have no memory yet, whatever its file
+ * system was mounted with. Any error: not all of it has memory, and os_populate() is to do the rest.
+ * Linux 6.1; not where an administrator denies them. */
+#define OS_HUGE_PAGE_BYTES (2 * MEBI)
+int os_populate_huge(void *address, uint64_t bytes);
+
 /* Huge pages are welcome there, where there are such on request: of a file system with huge=advise, and for
  * private memory where they are not turned off. */
 void os_welcome_huge(void *address, uint64_t bytes);

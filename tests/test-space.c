@@ -5,6 +5,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,10 +49,16 @@ static void make(void)
     assert_true(descriptor >= 0);
     assert_int_equal(ftruncate(descriptor, (off_t)CAPACITY), 0);
     assert_int_equal(fstat(descriptor, &status), 0);
-    void *memory = mmap(NULL, CAPACITY, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
-    assert_ptr_not_equal(memory, MAP_FAILED);
+    /* huge pages lie at multiples of their size, as segments do */
+    char *room = mmap(NULL, CAPACITY + OS_HUGE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(room, MAP_FAILED);
+    char *place = (char *)align_up((uintptr_t)room, OS_HUGE_PAGE_BYTES);
+    munmap(room, (size_t)(place - room));
+    munmap(place + CAPACITY, (size_t)(room + OS_HUGE_PAGE_BYTES - place));
+    assert_ptr_equal(mmap(place, CAPACITY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, descriptor, 0),
+                     place);
     close(descriptor);
-    view_make(&view, memory, CAPACITY);
+    view_make(&view, (unsigned char *)place, CAPACITY);
     assert_int_equal(os_populate(view.base, view.eager_bytes), 0);
     pool_make(&view);
     credit = 0;
@@ -356,14 +363,125 @@ static void ranges_of_pages(void **state)
     }
 }
 
+/* ---------------------------------------------------------------- huge pages */
+
+/* Of the segment, as far as this process has them mapped. */
+static uint64_t huge_bytes(void)
+{
+    char line[256], begin[32];
+    unsigned long kilobytes = 0;
+    bool here = false;
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    assert_non_null(maps);
+    snprintf(begin, sizeof begin, "%lx-", (unsigned long)(uintptr_t)view.base);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        here |= strncmp(line, begin, strlen(begin)) == 0;
+        if (here && sscanf(line, "ShmemPmdMapped: %lu kB", &kilobytes) == 1)
+            break;
+    }
+    fclose(maps);
+    return (uint64_t)kilobytes * KIBI;
+}
+
+static uint64_t occupied_bytes(void)
+{
+    struct stat status;
+    assert_int_equal(stat(PATH, &status), 0);
+    return (uint64_t)status.st_blocks * 512;
+}
+
+/* The first multiple of a huge page's size that blocks may have. */
+static uint64_t huge_start(void)
+{
+    return align_up(start(), OS_HUGE_PAGE_BYTES);
+}
+
+#define ON_ISLAND_WITH_HUGE_PAGES()                                                                          \
+    do {                                                                                                     \
+        ON_ISLAND();                                                                                         \
+        if (os_populate_huge(view_at(&view, huge_start()), OS_HUGE_PAGE_BYTES) != 0)                         \
+            SKIP("the kernel gives no huge pages to files of an ordinary tmpfs");                            \
+        assert_int_equal(huge_bytes(), OS_HUGE_PAGE_BYTES);                                                  \
+        os_punch(view_at(&view, huge_start()), OS_HUGE_PAGE_BYTES);                                          \
+    } while (0)
+
+/* Whole ones in the middle of what is asked for, small pages at both ends; all of it zeros, and none
+ * elsewhere. */
+static void huge_pages_of_a_large_range(void **state)
+{
+    (void)state;
+    ON_ISLAND_WITH_HUGE_PAGES();
+    const uint64_t before = occupied_bytes();
+    const uint64_t from = huge_start() + 5 * PAGE_BYTES, bytes = 8 * MEBI - 8 * PAGE_BYTES;
+    assert_int_equal(space_reserve(&space, from, bytes), 0);
+    assert_int_equal(huge_bytes(), 4 * MEBI);
+    assert_int_equal(occupied_bytes() - before, bytes);
+    assert_int_equal(space_reserved(&view), bytes);
+    for (uint64_t at = 0; at < bytes; at += 64)
+        assert_int_equal(*(uint64_t *)view_at(&view, from + at), 0);
+}
+
+/* What of a huge page goes back is somebody else's memory again, and the rest stays as it is. */
+static void part_of_a_huge_page_goes_back(void **state)
+{
+    (void)state;
+    ON_ISLAND_WITH_HUGE_PAGES();
+    const uint64_t from = huge_start(), bytes = 4 * MEBI;
+    assert_int_equal(space_reserve(&space, from, bytes), 0);
+    assert_int_equal(huge_bytes(), bytes);
+    memset(view_at(&view, from), 'x', bytes);
+    const uint64_t with = occupied_bytes();
+    space_give_back(&space, from + MEBI, MEBI);
+    assert_int_equal(occupied_bytes(), with - MEBI);
+    for (uint64_t at = 0; at < bytes; at += 50)
+        assert_int_equal(*(char *)view_at(&view, from + at), at / MEBI == 1 ? 0 : 'x');
+    assert_int_equal(space_reserve(&space, from, bytes), 0);
+    assert_int_equal(occupied_bytes(), with);
+    assert_reserved_can_be_touched();
+}
+
+/* Nor are they made of what is spread over the nodes of the machine, page by page. */
+static void no_huge_pages_of_little(void **state)
+{
+    (void)state;
+    ON_ISLAND_WITH_HUGE_PAGES();
+    assert_int_equal(space_reserve(&space, huge_start(), OS_HUGE_PAGE_BYTES), 0);
+    view.header->interleave = 1;
+    assert_int_equal(space_reserve(&space, huge_start() + 2 * MEBI, 8 * MEBI), 0);
+    assert_int_equal(huge_bytes(), 0);
+}
+
+/* No room for another huge page is no harm: small ones fill what there is. */
+static void huge_pages_until_it_is_full(void **state)
+{
+    (void)state;
+    ON_ISLAND_WITH_HUGE_PAGES();
+    const uint64_t from = huge_start(), room = free_bytes();
+    assert_int_equal(space_reserve(&space, from, room), 0);
+    assert_true(huge_bytes() >= room / 2);
+    assert_int_equal(free_bytes(), 0);
+    assert_int_equal(space_reserve(&space, from + room, 8 * MEBI), -ENOMEM);
+    assert_reserved_can_be_touched();
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, unmake)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(reserved_and_counted), TEST(full),       TEST(far_too_much), TEST(others_have_filled_it),
-        TEST(old_bytes_are_zeroed), TEST(given_back), TEST(two_at_once),  TEST(tables),
+        TEST(reserved_and_counted),
+        TEST(full),
+        TEST(far_too_much),
+        TEST(others_have_filled_it),
+        TEST(old_bytes_are_zeroed),
+        TEST(given_back),
+        TEST(two_at_once),
+        TEST(tables),
         TEST(ranges_of_pages),
+        TEST(huge_pages_of_a_large_range),
+        TEST(part_of_a_huge_page_goes_back),
+        TEST(no_huge_pages_of_little),
+        TEST(huge_pages_until_it_is_full),
     };
     return cmocka_run_group_tests_name("space", tests, land, NULL);
 }
