@@ -16,6 +16,17 @@ struct bucket *bucket_line(const struct view *view, uint32_t owner, uint32_t ref
     return view_at(view, offset);
 }
 
+/* The same for who writes to it, or wants to know whether all is well: a slot for lines, that lives. */
+static struct bucket *live_line(const struct view *view, uint32_t owner, uint32_t reference)
+{
+    const uint64_t offset = (uint64_t)reference * RECORD_UNIT;
+    const struct slot slot = slab_slot_of_bytes(view, offset, owner);
+    if (slot.slab == NULL || slot.slab->slab_class != SLAB_BUCKETS ||
+        !slab_slot_is_live(slot.slab, slot.index))
+        return NULL;
+    return view_at(view, offset);
+}
+
 static bool is_empty(const struct bucket *line)
 {
     uint32_t any = 0;
@@ -36,7 +47,7 @@ static uint32_t free_entry(const struct view *view, uint32_t owner, struct bucke
                 return i;
         if ((*line)->next == 0)
             return BUCKET_ENTRIES;
-        *line = bucket_line(view, owner, (*line)->next);
+        *line = live_line(view, owner, (*line)->next);
     }
     *line = NULL;
     return BUCKET_ENTRIES;
@@ -79,11 +90,7 @@ void bucket_put(const struct heap *heap, struct shard *shard, struct bucket *fir
 static void give_line(const struct heap *heap, struct shard *shard, const struct bucket *line,
                       struct slab **empty)
 {
-    const struct slot slot = slab_slot_of_bytes(heap->view, view_offset(heap->view, line), heap->owner);
-    if (LIKELY(slot.slab != NULL && slot.slab->slab_class == SLAB_BUCKETS))
-        slab_give(heap, shard, slot, empty);
-    else
-        undo_damaged(heap->transaction);
+    slab_give(heap, shard, slab_slot_of_bytes(heap->view, view_offset(heap->view, line), heap->owner), empty);
 }
 
 bool bucket_take(const struct heap *heap, struct shard *shard, struct bucket *first, uint32_t reference,
@@ -103,7 +110,7 @@ bool bucket_take(const struct heap *heap, struct shard *shard, struct bucket *fi
             return true;
         }
         before = line;
-        line = line->next != 0 ? bucket_line(heap->view, heap->owner, line->next) : NULL;
+        line = line->next != 0 ? live_line(heap->view, heap->owner, line->next) : NULL;
     }
     return false;
 }
@@ -130,7 +137,7 @@ static bool take_apart(const struct heap *heap, struct bucket *line, struct take
             }
         if (line->next == 0)
             return true;
-        line = bucket_line(heap->view, heap->owner, line->next);
+        line = live_line(heap->view, heap->owner, line->next);
     }
     return false;
 }
@@ -247,12 +254,8 @@ bool bucket_lines_are_sound(const struct view *view, uint32_t owner, const struc
 {
     const struct bucket *line = first;
     for (uint32_t lines = 0; line->next != 0; lines++) {
-        line = bucket_line(view, owner, line->next);
-        if (line == NULL || lines >= BUCKET_LINES_MOST)
-            return false;
-        const struct slot slot = slab_slot_of_bytes(view, view_offset(view, line), owner);
-        if (slot.slab == NULL || slot.slab->slab_class != SLAB_BUCKETS ||
-            !slab_slot_is_live(slot.slab, slot.index) || is_empty(line))
+        line = live_line(view, owner, line->next);
+        if (line == NULL || lines >= BUCKET_LINES_MOST || is_empty(line))
             return false;
     }
     return true;

@@ -219,15 +219,11 @@ static void grow(const struct heap *heap, struct shard *shard)
     UNDO_SET(heap->transaction, &directory->buckets, fresh + 1);
 }
 
-static bool shrinking_is_due(const struct directory *directory)
-{
-    return directory->buckets > DIRECTORY_PIECE_LEAST &&
-           directory->entries / DIRECTORY_ENTRIES_LEAST < directory->buckets;
-}
-
-static bool shrink(const struct heap *heap, struct shard *shard, struct extent *freed, struct slab **empty)
+bool directory_shrink(const struct heap *heap, struct shard *shard, struct extent *freed, struct slab **empty)
 {
     struct directory *directory = &shard->directory;
+    if (!directory_wants_less(shard))
+        return false;
     const uint32_t last = directory->buckets - 1, level = (uint32_t)1 << log2_floor(last);
     struct bucket *from = bucket_at(heap->view, shard, heap->owner, last);
     struct bucket *to = bucket_at(heap->view, shard, heap->owner, last & (level - 1));
@@ -243,19 +239,15 @@ static bool shrink(const struct heap *heap, struct shard *shard, struct extent *
     return true;
 }
 
-bool directory_shrink(const struct heap *heap, struct shard *shard, struct extent *freed, struct slab **empty)
-{
-    return UNLIKELY(shrinking_is_due(&shard->directory)) && shrink(heap, shard, freed, empty);
-}
-
 /* ---------------------------------------------------------------- insert, remove */
 
 bool directory_wants_bucket(const struct view *view, const struct shard *shard, uint32_t owner,
                             const struct name_key *key)
 {
-    struct bucket *bucket =
-        bucket_at(view, shard, owner, bucket_of(index_hash(key->hash), shard->directory.buckets));
-    return bucket_is_full(view, owner, bucket);
+    const uint32_t buckets = shard->directory.buckets;
+    return buckets != 0 &&
+           bucket_is_full(view, owner,
+                          bucket_at(view, shard, owner, bucket_of(index_hash(key->hash), buckets)));
 }
 
 void directory_insert(const struct heap *heap, struct shard *shard, const struct name_key *key,

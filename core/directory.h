@@ -58,9 +58,16 @@ void directory_insert(const struct heap *heap, struct shard *shard, const struct
 bool directory_remove(const struct heap *heap, struct shard *shard, const struct record *record,
                       struct slab **empty);
 
-/* Puts the last bucket together with another one when there are few names to a bucket; false: that is not
- * due, or not possible now. A piece of the table that is not needed any more becomes part of *freed, a free
- * extent; *empty as for slab_give(). */
+/* There are few names to a bucket: directory_shrink() is due. */
+static inline bool directory_wants_less(const struct shard *shard)
+{
+    return shard->directory.buckets > DIRECTORY_PIECE_LEAST &&
+           shard->directory.entries / DIRECTORY_ENTRIES_LEAST < shard->directory.buckets;
+}
+
+/* Puts the last bucket together with the one it was split from; false: that is not due, or not possible now.
+ * A piece of the table that is not needed any more becomes part of *freed, a free extent; *empty as for
+ * slab_give(). */
 bool directory_shrink(const struct heap *heap, struct shard *shard, struct extent *freed,
                       struct slab **empty);
 

@@ -91,6 +91,8 @@ static bool shrink_table(const struct work *work, struct region_run *shed)
 {
     struct slab *empty = NULL;
     struct extent freed = {0, 0};
+    if (LIKELY(!directory_wants_less(work->shard)))
+        return false;
     struct transaction transaction = transaction_begin(&work->guarded);
     const struct heap heap = work_heap(work, &transaction);
     const bool shrunk = directory_shrink(&heap, work->shard, &freed, &empty);
