@@ -197,6 +197,7 @@ static void split_and_joined(void **state)
         assert_true(lines_in_use() <= lines);
 
         struct slab *empty;
+        thin_out(&heap, entries() - entries() / 3);
         const uint32_t lines_apart = lines_in_use();
         transaction = transaction_begin(&guarded);
         const bool fits = bucket_join(&logged, shard(), first, second, &empty);
