@@ -8,10 +8,12 @@
 #include "os.h"
 #include "shortage.h"
 
-#define NO_SHEET    UINT32_MAX
+#define NO_SHEET UINT32_MAX
+
+#define HUGE_PATIENCE UINT64_C(8000000) /* ns, for one */
 /* Below this share of a chunk's pages, or this number, a join is not worth its mapping. */
-#define WORTH_SHARE 4u
-#define WORTH_PAGES 1u
+#define WORTH_SHARE   4u
+#define WORTH_PAGES   1u
 
 /* One chunk in work. */
 struct chunk_work {
@@ -130,6 +132,25 @@ static int copy_out(const struct chunk_work *work, int descriptor, uint64_t zero
     return 0;
 }
 
+/* A copy in one piece is read as fast as the program's own huge pages, and published sooner. Where the kernel
+ * makes none, or has to look for them for long, the rest of the pass goes page by page. */
+static void want_huge_page(struct merge_pass *pass, int descriptor, uint64_t offset)
+{
+    if (pass->page_by_page)
+        return;
+    const uint64_t begin = os_clock();
+    pass->page_by_page = os_huge_page_of_file(descriptor, offset) != 0 || os_clock() - begin > HUGE_PATIENCE;
+}
+
+/* Of zeros nothing is kept, so only a chunk without any may take all of its memory at once. */
+static bool is_full(const struct chunk_work *work)
+{
+    uint32_t page = 0;
+    while (page < CHUNK_PAGES && has_contents(work, page) && !is_zero(work->here + page * PAGE_BYTES))
+        page++;
+    return page == CHUNK_PAGES;
+}
+
 /* `file`: that of the copy whose place this one takes, 0: there is none. */
 static enum merge_outcome publish(struct chunk_work *work, uint32_t file)
 {
@@ -149,6 +170,8 @@ static enum merge_outcome publish(struct chunk_work *work, uint32_t file)
         errno = -descriptor;
         return MERGE_FULL;
     }
+    if (is_full(work))
+        want_huge_page(pass, descriptor, merge_index_offset(work->chunk));
     const int error = copy_out(work, descriptor, zero, &pages);
     os_close(descriptor);
     if (error == 0)

@@ -60,6 +60,7 @@ struct merge_pass {
     struct hold hold;
     uint32_t mappings_left; /* that this process may still make; UINT32_MAX until the caller knows */
     struct replica replica;
+    bool page_by_page;            /* no more huge pages are asked for */
     uint64_t published, joined;   /* bytes */
     uint64_t publishing, joining; /* ns */
 };

@@ -105,6 +105,20 @@ int os_populate_huge(void *address, uint64_t bytes)
     return error != 0 ? error : (int)ANSWER(advise(address, bytes, COLLAPSE));
 }
 
+int os_huge_page_of_file(int descriptor, uint64_t offset)
+{
+    void *room;
+    int error = os_map_sparse(2 * OS_HUGE_PAGE_BYTES, &room);
+    if (error != 0)
+        return error;
+    void *place = (void *)align_up((uintptr_t)room, OS_HUGE_PAGE_BYTES);
+    const int64_t got = ANSWER((intptr_t)mmap(place, OS_HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE,
+                                              MAP_SHARED | MAP_FIXED, descriptor, (off_t)offset));
+    error = got < 0 && got > -4096 ? (int)got : os_populate_huge(place, OS_HUGE_PAGE_BYTES);
+    os_unmap(room, 2 * OS_HUGE_PAGE_BYTES);
+    return error;
+}
+
 void os_welcome_huge(void *address, uint64_t bytes)
 {
     (void)ANSWER(advise(address, bytes, MADV_HUGEPAGE));

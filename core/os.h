@@ -99,6 +99,9 @@ int os_populate(void *address, uint64_t bytes);
  * Linux 6.1; not where an administrator denies them. */
 #define OS_HUGE_PAGE_BYTES (2 * MEBI)
 int os_populate_huge(void *address, uint64_t bytes);
+/* One under that part of a file, which need not be mapped and has no memory yet. Any error: it has none
+ * still, or little. */
+int os_huge_page_of_file(int descriptor, uint64_t offset);
 
 /* Huge pages are welcome there, where there are such on request: of a file system with huge=advise, and for
  * private memory where they are not turned off. */

@@ -12,6 +12,39 @@
 
 #include "test-merge-pair.h"
 
+/* ---------------------------------------------------------------- huge pages */
+
+/* Of the first chunk, as this process has it mapped. */
+static uint64_t huge_bytes(void)
+{
+    char line[256];
+    unsigned long first, end, kilobytes = 0;
+    const unsigned long at = (unsigned long)(uintptr_t)page_at(0, 0);
+    bool here = false;
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        if (sscanf(line, "%lx-%lx ", &first, &end) == 2)
+            here = first <= at && at < end;
+        if (here && sscanf(line, "ShmemPmdMapped: %lu kB", &kilobytes) == 1)
+            break;
+    }
+    fclose(maps);
+    return (uint64_t)kilobytes * KIBI;
+}
+
+static bool kernel_has_huge_pages(void)
+{
+    static const char name[] = "/dev/shm/probe";
+    const int descriptor = open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(descriptor >= 0);
+    assert_int_equal(ftruncate(descriptor, MERGE_CHUNK), 0);
+    const bool has = os_huge_page_of_file(descriptor, 0) == 0;
+    close(descriptor);
+    unlink(name);
+    return has;
+}
+
 /* ---------------------------------------------------------------- equal and different */
 
 static void what_is_equal_is_one_copy(void **state)
@@ -102,6 +135,45 @@ static void zero_pages_cost_nothing(void **state)
         expect_pages(whom, 0, 10, 0);
         expect_pages(whom, 30, 482, 0);
     }
+}
+
+/* One page of zeros, and the others are by themselves. */
+static void almost_full(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    for (int whom = HERE; whom <= THERE; whom++) {
+        fill(whom, 0, CHUNK_PAGES - 1, 1);
+        fill(whom, CHUNK_PAGES - 1, 1, 0);
+        expect_merge(whom, MERGE_DONE);
+        expect_shared(whom, CHUNK_PAGES - 1, 0);
+        assert_int_equal(pages_of_file(1), CHUNK_PAGES - 1);
+    }
+    assert_int_equal(huge_bytes(), 0);
+}
+
+/* What has no zeros lies in one huge page, and each maps it whole, until he writes to a page of it. */
+static void full_and_in_one_piece(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    if (!kernel_has_huge_pages())
+        SKIP("the kernel gives no huge pages to files of an ordinary tmpfs");
+    both_merge_the_same(1);
+    assert_int_equal(pages_of_file(1), CHUNK_PAGES);
+    expect_all(HERE, 1);
+    assert_int_equal(huge_bytes(), MERGE_CHUNK);
+    fill(HERE, 9, 1, 5);
+    expect_pages(HERE, 9, 1, 5);
+    expect_pages(HERE, 0, 9, 1);
+    expect_pages(HERE, 10, CHUNK_PAGES - 10, 1);
+    expect_all(THERE, 1);
+    expect_shared(THERE, CHUNK_PAGES, 0);
+    assert_int_equal(pages_of_file(1), CHUNK_PAGES);
+    expect_merge(HERE, MERGE_DONE);
+    expect_shared(HERE, CHUNK_PAGES - 1, 1);
+    expect_pages(HERE, 9, 1, 5);
+    expect_pages(HERE, 10, CHUNK_PAGES - 10, 1);
 }
 
 static void zero_here_and_not_there(void **state)
@@ -293,6 +365,8 @@ int main(void)
         RANK(differing_pages_before_the_first_merge),
         RANK(too_little_is_not_worth_it),
         RANK(zero_pages_cost_nothing),
+        RANK(almost_full),
+        RANK(full_and_in_one_piece),
         RANK(zero_here_and_not_there),
         RANK(a_zero_chunk_costs_nothing),
         RANK(what_becomes_zero_is_let_go_of),
