@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "merge_pages.h"
 #include "os.h"
 #include "shortage.h"
 
@@ -29,41 +30,6 @@ struct chunk_work {
     uint64_t written[CHUNK_WORDS]; /* of the replica: it has a page of its own */
 };
 
-static bool has(const uint64_t *bits, uint32_t page)
-{
-    return (bits[page / 64] >> page % 64 & 1) != 0;
-}
-
-static void mark(uint64_t *bits, uint32_t page)
-{
-    bits[page / 64] |= UINT64_C(1) << page % 64;
-}
-
-static uint32_t count(const uint64_t *bits)
-{
-    uint32_t sum = 0;
-    for (uint32_t word = 0; word < CHUNK_WORDS; word++)
-        sum += (uint32_t)__builtin_popcountll(bits[word]);
-    return sum;
-}
-
-/* The program may write meanwhile, so the compiler must not think it knows; what is read is checked again
- * when nobody writes. */
-GLANCES static bool is_zero(const unsigned char *page)
-{
-    const uint64_t *word = (const uint64_t *)(const void *)page;
-    uint64_t any = 0;
-    for (uint32_t i = 0; i < PAGE_BYTES / 8 && any == 0; i += 8)
-        any = word[i] | word[i + 1] | word[i + 2] | word[i + 3] | word[i + 4] | word[i + 5] | word[i + 6] |
-              word[i + 7];
-    return any == 0;
-}
-
-static bool is_equal(const unsigned char *a, const unsigned char *b)
-{
-    return memcmp(a, b, PAGE_BYTES) == 0;
-}
-
 static unsigned char *address_of(const struct merge_index *index, uint32_t chunk)
 {
     return (unsigned char *)(uintptr_t)index->base + (uint64_t)chunk * MERGE_CHUNK;
@@ -72,7 +38,7 @@ static unsigned char *address_of(const struct merge_index *index, uint32_t chunk
 /* Has the page contents that must be read? Otherwise it is zero, and is not touched. */
 static bool has_contents(const struct chunk_work *work, uint32_t page)
 {
-    return has(work->own, page) || (work->mapped && !has(work->holes, page));
+    return pages_has(work->own, page) || (work->mapped && !pages_has(work->holes, page));
 }
 
 /* ---------------------------------------------------------------- the pass */
@@ -115,9 +81,9 @@ static int copy_out(const struct chunk_work *work, int descriptor, uint64_t zero
     *pages = 0;
     for (uint32_t page = 0; page <= CHUNK_PAGES; page++) {
         const bool skip =
-            page == CHUNK_PAGES || !has_contents(work, page) || is_zero(work->here + page * PAGE_BYTES);
+            page == CHUNK_PAGES || !has_contents(work, page) || page_is_zero(work->here + page * PAGE_BYTES);
         if (page < CHUNK_PAGES && skip)
-            mark(zero, page);
+            pages_mark(zero, page);
         if (!skip)
             continue;
         if (page > first) {
@@ -146,7 +112,7 @@ static void want_huge_page(struct merge_pass *pass, int descriptor, uint64_t off
 static bool is_full(const struct chunk_work *work)
 {
     uint32_t page = 0;
-    while (page < CHUNK_PAGES && has_contents(work, page) && !is_zero(work->here + page * PAGE_BYTES))
+    while (page < CHUNK_PAGES && has_contents(work, page) && !page_is_zero(work->here + page * PAGE_BYTES))
         page++;
     return page == CHUNK_PAGES;
 }
@@ -192,23 +158,23 @@ static void bring_up_to_date(struct chunk_work *work, uint32_t page)
     const unsigned char *here = work->here + page * PAGE_BYTES;
     unsigned char *there = work->replica + page * PAGE_BYTES;
     const bool absent =
-        has(work->zero, page) && !has(work->written, page); /* not touched: it would get memory */
+        pages_has(work->zero, page) && !pages_has(work->written, page); /* not touched: it would get memory */
     if (!has_contents(work, page)) {
         if (absent)
             return;
         memset(there, 0, PAGE_BYTES);
-    } else if (absent ? is_zero(here) : is_equal(here, there)) {
+    } else if (absent ? page_is_zero(here) : pages_are_equal(here, there)) {
         return;
     } else {
         memcpy(there, here, PAGE_BYTES);
     }
-    mark(work->written, page);
+    pages_mark(work->written, page);
 }
 
 static void bring_all_up_to_date(struct chunk_work *work)
 {
     for (uint32_t page = 0; page < CHUNK_PAGES; page++)
-        if (!work->same_file || has(work->own, page))
+        if (!work->same_file || pages_has(work->own, page))
             bring_up_to_date(work, page);
 }
 
@@ -217,14 +183,14 @@ static bool catch_up(struct chunk_work *work)
 {
     uint64_t since[CHUNK_WORDS];
     hold_written(&work->pass->hold, work->here, CHUNK_PAGES, since);
-    const uint32_t before = count(work->own);
+    const uint32_t before = pages_count(work->own);
     if (os_pages_own(work->pass->hold.pagemap, work->here, CHUNK_PAGES, work->own) != 0)
         return false;
     if (work->replica == NULL)
         return true;
-    const bool fewer = count(work->own) < before; /* madvise, past our hooks: look at all */
+    const bool fewer = pages_count(work->own) < before; /* madvise, past our hooks: look at all */
     for (uint32_t page = 0; page < CHUNK_PAGES; page++)
-        if ((fewer || has(since, page)) && (!work->same_file || has(work->own, page)))
+        if ((fewer || pages_has(since, page)) && (!work->same_file || pages_has(work->own, page)))
             bring_up_to_date(work, page);
     return true;
 }
@@ -239,7 +205,7 @@ static uint32_t shared_pages(const struct chunk_work *work)
 
 static bool is_worth(const struct chunk_work *work)
 {
-    const uint32_t shared = shared_pages(work), other = count(work->written);
+    const uint32_t shared = shared_pages(work), other = pages_count(work->written);
     return shared >= WORTH_PAGES && shared >= (shared + other) / WORTH_SHARE;
 }
 
@@ -388,7 +354,7 @@ static enum merge_outcome join(struct chunk_work *work, struct merge_local *loca
 static bool all_is_zero(const struct chunk_work *work)
 {
     for (uint32_t page = 0; page < CHUNK_PAGES; page++)
-        if (has_contents(work, page) && !is_zero(work->here + page * PAGE_BYTES))
+        if (has_contents(work, page) && !page_is_zero(work->here + page * PAGE_BYTES))
             return false;
     return true;
 }
@@ -430,7 +396,7 @@ static bool look(struct chunk_work *work, struct merge_pass *pass, uint32_t chun
 static bool is_outdated(const struct chunk_work *work)
 {
     return merge_index_is_outdated(work->pass->index, work->pass->row, work->chunk, shared_pages(work),
-                                   count(work->written));
+                                   pages_count(work->written));
 }
 
 /* It shares what it can of the old copy, whatever becomes of the new one. */
@@ -452,11 +418,11 @@ enum merge_outcome merge_chunk(struct merge_pass *pass, uint32_t chunk, struct m
     if (!look(&work, pass, chunk, local))
         return MERGE_NEVER;
     struct chunk_status status = merge_index_status(pass->index, chunk);
-    const bool nothing_own = count(work.own) == 0;
+    const bool nothing_own = pages_count(work.own) == 0;
     if (nothing_own && (!work.mapped || (status.state == CHUNK_READY && status.file == local->file &&
                                          local->holds && !local->has_holes)))
         return MERGE_DONE;
-    const bool all_own = count(work.own) == CHUNK_PAGES; /* to read a hole of a file would fill it */
+    const bool all_own = pages_count(work.own) == CHUNK_PAGES; /* to read a hole of a file would fill it */
     if ((all_own || !work.mapped) && all_is_zero(&work))
         return nothing_own ? MERGE_DONE : drop_zeros(&work, local);
     if (status.state == CHUNK_EMPTY) {
@@ -504,7 +470,7 @@ GLANCES uint64_t merge_signature(const struct merge_pass *pass, uint32_t chunk)
     for (uint32_t page = 0; page < CHUNK_PAGES; page++) {
         if (page % 64 == 0)
             hash = hash_mix(hash ^ own[page / 64]);
-        if (!has(own, page))
+        if (!pages_has(own, page))
             continue;
         const uint64_t line = hash_mix(page + chunk * UINT64_C(0x9e3779b97f4a7c15)) % (PAGE_BYTES / 64);
         const uint64_t *word = (const uint64_t *)(const void *)(here + page * PAGE_BYTES + line * 64);
