@@ -152,8 +152,8 @@ static void write_line(const struct heap *heap, struct bucket *line, const struc
             UNDO_SET(heap->transaction, &to[i], words[i]);
 }
 
-/* Writes the entries that move, or those that do not, to a bucket that begins with `line` and goes on in
- * spare lines; *used is how many of them are in use. */
+/* Writes the entries that have the bit, or those that do not (all, where it is 0), to a bucket that begins
+ * with `line` and goes on in lines of those taken apart, after number *used. */
 static void write_half(const struct heap *heap, struct bucket *line, const struct taken_apart *apart,
                        uint16_t bit, bool moving, uint32_t *used)
 {

@@ -11,10 +11,9 @@
 
 #define NO_SHEET UINT32_MAX
 
-#define HUGE_PATIENCE UINT64_C(8000000) /* ns, for one */
 /* Below this share of a chunk's pages, or this number, a join is not worth its mapping. */
-#define WORTH_SHARE   4u
-#define WORTH_PAGES   1u
+#define WORTH_SHARE 4u
+#define WORTH_PAGES 1u
 
 /* One chunk in work. */
 struct chunk_work {
@@ -105,7 +104,8 @@ static void want_huge_page(struct merge_pass *pass, int descriptor, uint64_t off
     if (pass->page_by_page)
         return;
     const uint64_t begin = os_clock();
-    pass->page_by_page = os_huge_page_of_file(descriptor, offset) != 0 || os_clock() - begin > HUGE_PATIENCE;
+    pass->page_by_page =
+        os_huge_page_of_file(descriptor, offset) != 0 || os_clock() - begin > OS_HUGE_PAGE_PATIENCE;
 }
 
 /* Of zeros nothing is kept, so only a chunk without any may take all of its memory at once. */

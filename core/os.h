@@ -97,7 +97,10 @@ int os_populate(void *address, uint64_t bytes);
 /* Puts huge pages under the range, whole ones of a shared mapping that have no memory yet, whatever its file
  * system was mounted with. Any error: not all of it has memory, and os_populate() is to do the rest.
  * Linux 6.1; not where an administrator denies them. */
-#define OS_HUGE_PAGE_BYTES (2 * MEBI)
+#define OS_HUGE_PAGE_BYTES    (2 * MEBI)
+/* Where memory is in pieces the kernel may look long for one: who waits longer than this, in ns, is better
+ * off with small pages. */
+#define OS_HUGE_PAGE_PATIENCE UINT64_C(8000000)
 int os_populate_huge(void *address, uint64_t bytes);
 /* One under that part of a file, which need not be mapped and has no memory yet. Any error: it has none
  * still, or little. */

@@ -4,8 +4,9 @@
  * that names and references need. A slot of a data class has its record at the same index of a table
  * at the front of the slab, so neither points to the other.
  *
- * A slab with a free slot is in its class's list; at most one slab of a class is kept empty. Same
- * purity as the heap; the caller holds the shard's lock.
+ * A slab with a free slot is in its class's list; at most one slab of a class is kept empty, but
+ * for those that lines of buckets leave when many go at once. Same purity as the heap; the caller holds the
+ * shard's lock.
  */
 #ifndef SHM_SLAB_H
 #define SHM_SLAB_H

@@ -12,9 +12,8 @@
 
 /* Each step makes all processors put down what they have in hand: it is for blocks where that does not
  * matter. */
-#define HUGE_LEAST                   (4 * MEBI)
-#define HUGE_STEP                    (32 * MEBI)
-#define HUGE_SLOW_NANOSECONDS_A_BYTE 4u
+#define HUGE_LEAST (4 * MEBI)
+#define HUGE_STEP  (32 * MEBI)
 
 /* The first page of [page, end) that has memory, or that has none: `end` when there is no such page. A word
  * at a time: a GiB has a quarter of a million pages. */
@@ -92,7 +91,7 @@ static void populate_huge(const struct space *space, uint64_t offset, uint64_t b
     while (at < end) {
         const uint64_t step = least(end - at, HUGE_STEP), begin = os_clock();
         if (os_populate_huge(view_at(space->view, at), step) != 0 ||
-            os_clock() - begin > step * HUGE_SLOW_NANOSECONDS_A_BYTE)
+            os_clock() - begin > step / OS_HUGE_PAGE_BYTES * OS_HUGE_PAGE_PATIENCE)
             return;
         at += step;
     }

@@ -107,6 +107,27 @@ struct slot plain_slot(const struct heap *heap, struct shard *shard, uint32_t sl
     return slab_take(heap, shard, slab_class);
 }
 
+bool plain_ensure_slab(const struct heap *heap, struct shard *shard, uint32_t slab_class)
+{
+    struct slab *empty;
+    if (shard->partial[slab_class] != 0)
+        return true;
+    const struct slot slot = plain_slot(heap, shard, slab_class);
+    if (slot.slab != NULL)
+        slab_give(heap, shard, slot, &empty);
+    return slot.slab != NULL;
+}
+
+uint32_t plain_slots_in_use(const struct plain *plain, uint32_t shard, uint32_t slab_class)
+{
+    uint32_t slots = 0;
+    for (uint32_t q = 0; q < view_quantum_count(&plain->view); q++) {
+        const struct slab *slab = slab_at(&plain->view, q, OWNER_SHARD + shard);
+        slots += slab != NULL && slab->slab_class == slab_class ? slab->used : 0;
+    }
+    return slots;
+}
+
 uint32_t dice_roll(struct dice *dice, uint32_t sides)
 {
     dice->state += UINT64_C(0x9e3779b97f4a7c15);

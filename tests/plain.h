@@ -37,6 +37,11 @@ bool plain_feed(const struct plain *plain, uint32_t shard, uint32_t regions);
 /* A slot of the class, making a slab when none has room. None: the heap is exhausted. */
 struct slot plain_slot(const struct heap *heap, struct shard *shard, uint32_t slab_class);
 
+/* Sees to it that slab_take() of the class finds a slot. False: the heap is exhausted. */
+bool plain_ensure_slab(const struct heap *heap, struct shard *shard, uint32_t slab_class);
+/* Slots of the class that live, in all slabs of the shard. */
+uint32_t plain_slots_in_use(const struct plain *plain, uint32_t shard, uint32_t slab_class);
+
 /* Repeatable chance. */
 struct dice {
     uint64_t state;

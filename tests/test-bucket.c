@@ -54,22 +54,9 @@ static int unmake(void **state)
     return 0;
 }
 
-/* Slots that are there, in use or not. */
 static uint32_t lines_in_use(void)
 {
-    uint32_t lines = 0;
-    for (uint32_t q = 0; q < view_quantum_count(&plain.view); q++) {
-        const struct slab *slab = slab_at(&plain.view, q, OWNER_SHARD);
-        lines += slab != NULL && slab->slab_class == SLAB_BUCKETS ? slab->used : 0;
-    }
-    return lines;
-}
-
-static void make_room(const struct heap *heap)
-{
-    struct slab *empty;
-    if (shard()->partial[SLAB_BUCKETS] == 0)
-        slab_give(heap, shard(), plain_slot(heap, shard(), SLAB_BUCKETS), &empty);
+    return plain_slots_in_use(&plain, 0, SLAB_BUCKETS);
 }
 
 static void put(const struct heap *heap, unsigned bucket, uint32_t reference)
@@ -77,7 +64,7 @@ static void put(const struct heap *heap, unsigned bucket, uint32_t reference)
     struct bucket *line = bucket == 1 ? first : second;
     const uint32_t lines = lines_in_use();
     const bool is_full = bucket_is_full(&plain.view, heap->owner, line);
-    make_room(heap);
+    assert_true(plain_ensure_slab(heap, shard(), SLAB_BUCKETS));
     bucket_put(heap, shard(), line, tag_of(reference), reference);
     assert_int_equal(lines_in_use(), lines + is_full);
     where[reference] = bucket;

@@ -107,13 +107,8 @@ static struct record *new_record(const struct heap *heap, const struct name_key 
 static void make_room(const struct heap *heap, const struct name_key *key)
 {
     extend(heap);
-    if (directory_wants_bucket(&plain.view, shard(), OWNER_SHARD, key) &&
-        shard()->partial[SLAB_BUCKETS] == 0) {
-        const struct slot slot = plain_slot(heap, shard(), SLAB_BUCKETS);
-        struct slab *empty;
-        assert_non_null(slot.slab);
-        slab_give(heap, shard(), slot, &empty);
-    }
+    if (directory_wants_bucket(&plain.view, shard(), OWNER_SHARD, key))
+        assert_true(plain_ensure_slab(heap, shard(), SLAB_BUCKETS));
 }
 
 static struct record *insert(const struct name_key *key)
@@ -198,15 +193,9 @@ static void check_names(uint32_t count)
     assert_true(directory_is_sound(&plain.view, shard(), OWNER_SHARD));
 }
 
-/* Further lines of buckets, as the slabs say. */
 static uint32_t further_lines(void)
 {
-    uint32_t lines = 0;
-    for (uint32_t q = 0; q < view_quantum_count(&plain.view); q++) {
-        const struct slab *slab = slab_at(&plain.view, q, OWNER_SHARD);
-        lines += slab != NULL && slab->slab_class == SLAB_BUCKETS ? slab->used : 0;
-    }
-    return lines;
+    return plain_slots_in_use(&plain, 0, SLAB_BUCKETS);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)

@@ -10,27 +10,15 @@
 
 #include <cmocka.h>
 
+#include "huge.h"
 #include "test-merge-pair.h"
 
 /* ---------------------------------------------------------------- huge pages */
 
-/* Of the first chunk, as this process has it mapped. */
+/* Of the first chunk and what lies beside it. */
 static uint64_t huge_bytes(void)
 {
-    char line[256];
-    unsigned long first, end, kilobytes = 0;
-    const unsigned long at = (unsigned long)(uintptr_t)page_at(0, 0);
-    bool here = false;
-    FILE *maps = fopen("/proc/self/smaps", "re");
-    assert_non_null(maps);
-    while (fgets(line, sizeof line, maps) != NULL) {
-        if (sscanf(line, "%lx-%lx ", &first, &end) == 2)
-            here = first <= at && at < end;
-        if (here && sscanf(line, "ShmemPmdMapped: %lu kB", &kilobytes) == 1)
-            break;
-    }
-    fclose(maps);
-    return (uint64_t)kilobytes * KIBI;
+    return huge_bytes_at(page_at(0, 0));
 }
 
 static bool kernel_has_huge_pages(void)

@@ -5,7 +5,6 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "huge.h"
 #include "island.h"
 #include "os.h"
 #include "plain.h"
@@ -365,22 +365,9 @@ static void ranges_of_pages(void **state)
 
 /* ---------------------------------------------------------------- huge pages */
 
-/* Of the segment, as far as this process has them mapped. */
 static uint64_t huge_bytes(void)
 {
-    char line[256], begin[32];
-    unsigned long kilobytes = 0;
-    bool here = false;
-    FILE *maps = fopen("/proc/self/smaps", "re");
-    assert_non_null(maps);
-    snprintf(begin, sizeof begin, "%lx-", (unsigned long)(uintptr_t)view.base);
-    while (fgets(line, sizeof line, maps) != NULL) {
-        here |= strncmp(line, begin, strlen(begin)) == 0;
-        if (here && sscanf(line, "ShmemPmdMapped: %lu kB", &kilobytes) == 1)
-            break;
-    }
-    fclose(maps);
-    return (uint64_t)kilobytes * KIBI;
+    return huge_bytes_at(view.base);
 }
 
 static uint64_t occupied_bytes(void)

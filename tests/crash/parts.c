@@ -23,6 +23,9 @@ const struct scene *scene_at(unsigned index)
     if (index < scenes_of_blocks_count)
         return &scenes_of_blocks[index];
     index -= scenes_of_blocks_count;
+    if (index < scenes_of_names_count)
+        return &scenes_of_names[index];
+    index -= scenes_of_names_count;
     return index < scenes_of_processes_count ? &scenes_of_processes[index] : NULL;
 }
 

@@ -60,7 +60,7 @@ void label_only(void);
 #define MIDDLE (32 * MEBI)  /* four shards */
 #define LARGE  (160 * MEBI) /* larger regions; exports beyond what a process keeps for reuse */
 
-extern const struct scene scenes_of_blocks[], scenes_of_processes[];
-extern const unsigned scenes_of_blocks_count, scenes_of_processes_count;
+extern const struct scene scenes_of_blocks[], scenes_of_names[], scenes_of_processes[];
+extern const unsigned scenes_of_blocks_count, scenes_of_names_count, scenes_of_processes_count;
 
 #endif
