@@ -110,7 +110,7 @@ void regions_return(shmcore_segment *segment, struct region_run run);
  * worth trying again. With nothing entered. */
 bool regions_gather(shmcore_segment *segment);
 /* Waits while living processes have regions on their way to the pool, a few seconds at the most. Was there
- * any? */
+ * any, or is there some in the pool? Then it is worth trying again. */
 bool regions_await(const shmcore_segment *segment);
 
 /* Whole regions inside an extent. */

@@ -191,7 +191,8 @@ bool regions_await(const shmcore_segment *segment)
         os_pause(RETURN_STEP);
         waited = true;
     }
-    return waited;
+    /* what was on its way when the caller looked may have come before it was looked for here: a glance */
+    return waited || __atomic_load_n(&segment->file.view.pool->free_regions, __ATOMIC_RELAXED) != 0;
 }
 
 struct region_run regions_take(shmcore_segment *segment, uint32_t quanta, uint32_t alignment)
