@@ -207,6 +207,12 @@ text_of() { # text_of FILE: without what depends on memory, and where it waits
     grep -Ev '^(memory|ready)' "$work/$1"
 }
 
+# What was said on standard error, but by the launcher of what it does itself: where it starts an agent that has begun
+# its command already, Open MPI says that it cannot change its group any more.
+said_of() { # said_of FILE
+    grep -v 'plm:rsh: Warning: setpgid(.*) failed' "$work/$1"
+}
+
 test_merged() { # test_merged HOSTS EACH POLICY COMMAND…: mpirun under that, with the command
     local what="$1 hosts, $2 ranks each, merged"
     hold table "$3" launch $(over "$1" "$2") "${@:4}" merged
@@ -216,7 +222,7 @@ test_merged() { # test_merged HOSTS EACH POLICY COMMAND…: mpirun under that, w
     one_copy_each "$1" "$2" "$what"
     diff <(text_of bare.out) <(text_of table.out) >"$work/diff"
     verdict $? "$what: the same output as without the shim" "$work/diff"
-    equals "$(cat "$work/table.err")" '' "$what: nothing on standard error"
+    equals "$(said_of table.err)" '' "$what: nothing on standard error"
     nothing_left "$what"
 }
 
