@@ -26,11 +26,9 @@
 #include "runtime.h"
 #include "thread.h"
 
-#define EXPORT           __attribute__((visibility("default"), noinline))
-#define CALLER           __builtin_return_address(0)
-#define FRAME            __builtin_frame_address(0)
-/* It, or all, may be ours. */
-#define WATCHED(pointer) UNLIKELY((uintptr_t)(pointer)-runtime.watched_from < runtime.watched_bytes)
+#define EXPORT __attribute__((visibility("default"), noinline))
+#define CALLER __builtin_return_address(0)
+#define FRAME  __builtin_frame_address(0)
 
 /* Is there more to do than what the next allocator does? Of most calls their size tells, of most others their
  * caller. */
@@ -262,14 +260,14 @@ EXPORT void *realloc(void *pointer, size_t bytes)
 {
     if (pointer == NULL)
         return is_watched(bytes, CALLER) ? watched_first_realloc(bytes, CALLER) : real.realloc(NULL, bytes);
-    if (WATCHED(pointer) || is_watched(bytes, CALLER))
+    if (runtime_watches(pointer) || is_watched(bytes, CALLER))
         return watched_realloc(pointer, bytes, CALLER);
     return real.realloc(pointer, bytes);
 }
 
 EXPORT void free(void *pointer)
 {
-    if (WATCHED(pointer))
+    if (runtime_watches(pointer))
         watched_free(pointer, CALLER);
     else
         real.free(pointer);
@@ -320,7 +318,7 @@ void free_aligned_sized(void *pointer, size_t alignment, size_t bytes);
 
 EXPORT void free_sized(void *pointer, size_t bytes)
 {
-    if (WATCHED(pointer))
+    if (runtime_watches(pointer))
         watched_free(pointer, CALLER);
     else if (real.free_sized != NULL)
         real.free_sized(pointer, bytes);
@@ -330,7 +328,7 @@ EXPORT void free_sized(void *pointer, size_t bytes)
 
 EXPORT void free_aligned_sized(void *pointer, size_t alignment, size_t bytes)
 {
-    if (WATCHED(pointer))
+    if (runtime_watches(pointer))
         watched_free(pointer, CALLER);
     else if (real.free_aligned_sized != NULL)
         real.free_aligned_sized(pointer, alignment, bytes);

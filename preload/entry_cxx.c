@@ -20,6 +20,19 @@
 #define CALLER          __builtin_return_address(0)
 #define FRAME           __builtin_frame_address(0)
 
+/* The next operators whose own calls of malloc pass: no word has to be said around them. Such are those that
+ * have none, too. */
+static _Atomic(void *) let_through[OPERATORS];
+
+/* The next operator, where no rule can match: neither here, as the size or the caller tells, nor what that
+ * one asks of malloc, which is `most_bytes` or less. NULL: there is more to do. */
+static inline void *straight_on(enum operator_id id, size_t most_bytes, const void *caller)
+{
+    if (most_bytes - 1 < runtime.new_floor)
+        return atomic_load_explicit(&operator_known[id], memory_order_relaxed);
+    return site_passes(caller) ? atomic_load_explicit(&let_through[id], memory_order_relaxed) : NULL;
+}
+
 /* The functions that do the work are jumped to, so their frames are those of the operators. */
 
 typedef void *new_function(size_t bytes);
@@ -58,7 +71,27 @@ static void *without_operator(size_t bytes, size_t alignment)
     return pointer;
 }
 
-static void *new_plain(enum operator_id id, size_t bytes, const void *caller)
+struct handed_on {
+    enum operator_id id;
+    bool replaced;
+    const void *next, *before;
+};
+
+static struct handed_on hand_on(enum operator_id id, const void *next)
+{
+    const bool replaced = operator_is_replaced();
+    return (struct handed_on){id, replaced, next, replaced ? NULL : router_hand_on(next)};
+}
+
+static void came_back(const struct handed_on *handed_on, size_t bytes)
+{
+    const bool asked = runtime.active && bytes >= runtime.rule_floor;
+    if (handed_on->replaced || router_handed_on(handed_on->next, asked, handed_on->before))
+        atomic_store_explicit(&let_through[handed_on->id], (void *)(uintptr_t)handed_on->next,
+                              memory_order_relaxed);
+}
+
+static NEVER_INLINE void *new_plain(enum operator_id id, size_t bytes, const void *caller)
 {
     const bool is_inside = router_is_passing(); /* new[] of the library calls new */
     const struct request request = {
@@ -67,13 +100,14 @@ static void *new_plain(enum operator_id id, size_t bytes, const void *caller)
     if (pointer != NULL)
         return recorded(pointer, &request, is_inside);
     new_function *next = (new_function *)operator_next(id);
-    router_pass_next(!operator_is_replaced());
+    const struct handed_on handed_on = hand_on(id, (const void *)next);
     pointer = next != NULL ? next(bytes) : without_operator(bytes, 0);
-    router_pass_next(false);
+    came_back(&handed_on, bytes);
     return recorded(pointer, &request, is_inside);
 }
 
-static void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow, const void *caller)
+static NEVER_INLINE void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow,
+                                      const void *caller)
 {
     const bool is_inside = router_is_passing(); /* new[] of the library calls new */
     const struct request request = {
@@ -82,13 +116,13 @@ static void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow,
     if (pointer != NULL)
         return recorded(pointer, &request, is_inside);
     new_nothrow_function *next = (new_nothrow_function *)operator_next(id);
-    router_pass_next(!operator_is_replaced());
+    const struct handed_on handed_on = hand_on(id, (const void *)next);
     pointer = next != NULL ? next(bytes, nothrow) : real.malloc(bytes);
-    router_pass_next(false);
+    came_back(&handed_on, bytes);
     return recorded(pointer, &request, is_inside);
 }
 
-static void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, const void *caller)
+static NEVER_INLINE void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, const void *caller)
 {
     const bool is_inside = router_is_passing(); /* new[] of the library calls new */
     const struct request request = {
@@ -97,14 +131,14 @@ static void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, co
     if (pointer != NULL)
         return recorded(pointer, &request, is_inside);
     new_aligned_function *next = (new_aligned_function *)operator_next(id);
-    router_pass_next(!operator_is_replaced());
+    const struct handed_on handed_on = hand_on(id, (const void *)next);
     pointer = next != NULL ? next(bytes, alignment) : without_operator(bytes, alignment);
-    router_pass_next(false);
+    came_back(&handed_on, bytes);
     return recorded(pointer, &request, is_inside);
 }
 
-static void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t alignment, const void *nothrow,
-                                 const void *caller)
+static NEVER_INLINE void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t alignment,
+                                              const void *nothrow, const void *caller)
 {
     const bool is_inside = router_is_passing(); /* new[] of the library calls new */
     const struct request request = {
@@ -113,9 +147,9 @@ static void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t align
     if (pointer != NULL)
         return recorded(pointer, &request, is_inside);
     new_aligned_nothrow_function *next = (new_aligned_nothrow_function *)operator_next(id);
-    router_pass_next(!operator_is_replaced());
+    const struct handed_on handed_on = hand_on(id, (const void *)next);
     pointer = next != NULL ? next(bytes, alignment, nothrow) : real.memalign(alignment, bytes);
-    router_pass_next(false);
+    came_back(&handed_on, bytes);
     return recorded(pointer, &request, is_inside);
 }
 
@@ -123,25 +157,31 @@ static void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t align
     void *name(size_t bytes) EXPORT_AS(symbol);                                                              \
     void *name(size_t bytes)                                                                                 \
     {                                                                                                        \
-        return new_plain(id, bytes, CALLER);                                                                 \
+        new_function *next = (new_function *)straight_on(id, bytes, CALLER);                                 \
+        return LIKELY(next != NULL) ? next(bytes) : new_plain(id, bytes, CALLER);                            \
     }
 #define DEFINE_NEW_NOTHROW(name, symbol, id)                                                                 \
     void *name(size_t bytes, const void *nothrow) EXPORT_AS(symbol);                                         \
     void *name(size_t bytes, const void *nothrow)                                                            \
     {                                                                                                        \
-        return new_nothrow(id, bytes, nothrow, CALLER);                                                      \
+        new_nothrow_function *next = (new_nothrow_function *)straight_on(id, bytes, CALLER);                 \
+        return LIKELY(next != NULL) ? next(bytes, nothrow) : new_nothrow(id, bytes, nothrow, CALLER);        \
     }
 #define DEFINE_NEW_ALIGNED(name, symbol, id)                                                                 \
     void *name(size_t bytes, size_t alignment) EXPORT_AS(symbol);                                            \
     void *name(size_t bytes, size_t alignment)                                                               \
     {                                                                                                        \
-        return new_aligned(id, bytes, alignment, CALLER);                                                    \
+        new_aligned_function *next = (new_aligned_function *)straight_on(id, bytes + alignment, CALLER);     \
+        return LIKELY(next != NULL) ? next(bytes, alignment) : new_aligned(id, bytes, alignment, CALLER);    \
     }
 #define DEFINE_NEW_ALIGNED_NOTHROW(name, symbol, id)                                                         \
     void *name(size_t bytes, size_t alignment, const void *nothrow) EXPORT_AS(symbol);                       \
     void *name(size_t bytes, size_t alignment, const void *nothrow)                                          \
     {                                                                                                        \
-        return new_aligned_nothrow(id, bytes, alignment, nothrow, CALLER);                                   \
+        new_aligned_nothrow_function *next =                                                                 \
+            (new_aligned_nothrow_function *)straight_on(id, bytes + alignment, CALLER);                      \
+        return LIKELY(next != NULL) ? next(bytes, alignment, nothrow)                                        \
+                                    : new_aligned_nothrow(id, bytes, alignment, nothrow, CALLER);            \
     }
 
 DEFINE_NEW(shim_new, "_Znwm", OPERATOR_NEW)
@@ -159,7 +199,8 @@ DEFINE_NEW_ALIGNED_NOTHROW(shim_new_array_aligned_nothrow, "_ZnamSt11align_val_t
  * look at (System V ABI: up to three words, the pointer first). */
 typedef void delete_function(void *pointer, size_t second, size_t third);
 
-static void delete_any(enum operator_id id, void *pointer, size_t second, size_t third, const void *caller)
+static NEVER_INLINE void delete_any(enum operator_id id, void *pointer, size_t second, size_t third,
+                                    const void *caller)
 {
     if (UNLIKELY(router_owns(pointer)) && !operator_is_replaced()) {
         if (runtime.recording)
@@ -179,7 +220,12 @@ static void delete_any(enum operator_id id, void *pointer, size_t second, size_t
     void name(void *pointer, size_t second, size_t third) EXPORT_AS(symbol);                                 \
     void name(void *pointer, size_t second, size_t third)                                                    \
     {                                                                                                        \
-        delete_any(id, pointer, second, third, CALLER);                                                      \
+        delete_function *next =                                                                              \
+            (delete_function *)atomic_load_explicit(&operator_known[id], memory_order_relaxed);              \
+        if (LIKELY(next != NULL && !runtime_watches(pointer)))                                               \
+            next(pointer, second, third);                                                                    \
+        else                                                                                                 \
+            delete_any(id, pointer, second, third, CALLER);                                                  \
     }
 
 DEFINE_DELETE(shim_delete, "_ZdlPv", OPERATOR_DELETE)

@@ -31,7 +31,7 @@ static const char *const operator_names[OPERATORS] = {
     "_ZdaPvSt11align_val_tRKSt9nothrow_t",
 };
 
-static _Atomic(void *) found[OPERATORS];
+_Atomic(void *) operator_known[OPERATORS];
 
 struct search {
     const char *name;
@@ -139,13 +139,10 @@ void *operator_next_named(const char *name)
     return search.address;
 }
 
-void *operator_next(enum operator_id id)
+COLD void *operator_look(enum operator_id id)
 {
-    void *address = atomic_load_explicit(&found[id], memory_order_relaxed);
-    if (LIKELY(address != NULL))
-        return address;
-    address = operator_next_named(operator_names[id]);
-    atomic_store_explicit(&found[id], address, memory_order_relaxed);
+    void *address = operator_next_named(operator_names[id]);
+    atomic_store_explicit(&operator_known[id], address, memory_order_relaxed);
     return address;
 }
 

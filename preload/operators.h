@@ -9,8 +9,7 @@
 #ifndef SHM_OPERATORS_H
 #define SHM_OPERATORS_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "base.h"
 
 /* In the order of `operator_names` in operators.c. */
 enum operator_id {
@@ -37,8 +36,16 @@ enum operator_id {
     OPERATORS
 };
 
+/* Those that somebody has asked for; NULL: nobody yet, or there is none. */
+extern INTERNAL _Atomic(void *) operator_known[OPERATORS];
+
 /* The next definition, NULL when no loaded module has one. */
-void *operator_next(enum operator_id id);
+void *operator_look(enum operator_id id);
+static inline void *operator_next(enum operator_id id)
+{
+    void *next = atomic_load_explicit(&operator_known[id], memory_order_relaxed);
+    return LIKELY(next != NULL) ? next : operator_look(id);
+}
 
 /* The same for a function that there may not be, by its name: then dlsym() would make an error of it. */
 void *operator_next_named(const char *name);

@@ -90,6 +90,16 @@ static bool route(struct site *direct, const struct request *request, void **out
     return true;
 }
 
+static COLD bool let_pass(const void *caller)
+{
+    const int kept_errno = errno;
+    router_enter();
+    const bool passes = site_let_pass(caller);
+    router_leave();
+    errno = kept_errno;
+    return passes;
+}
+
 static COLD struct site *first_look(const void *caller)
 {
     const int kept_errno = errno;
@@ -100,13 +110,24 @@ static COLD struct site *first_look(const void *caller)
     return site;
 }
 
+/* An operator new is a few instructions and a call. What lies further off may be called by others as well. */
+#define OPERATOR_BYTES 512u
+
+/* What was looked at is asked for, from there. */
+static void pass_inside(const void *caller)
+{
+    thread_self.pass_next = false;
+    if ((uintptr_t)caller - (uintptr_t)thread_self.handed_to > OPERATOR_BYTES || !let_pass(caller))
+        thread_self.handed_to = NULL;
+}
+
 static bool allocate(const struct request *request, void **out, bool *created)
 {
     struct site *site;
     if (UNLIKELY(thread_self.inside > 0 || router.policy == NULL))
         return false;
     if (UNLIKELY(thread_self.pass_next)) {
-        thread_self.pass_next = false;
+        pass_inside(request->caller);
         return false;
     }
     if (UNLIKELY(!site_known(request->caller, &site)))
@@ -136,9 +157,20 @@ void *router_take_further_on(const void *caller, enum policy_call call, size_t b
     return pointer;
 }
 
-void router_pass_next(bool pass)
+const void *router_hand_on(const void *next)
 {
-    thread_self.pass_next = pass;
+    const void *before = thread_self.handed_to;
+    thread_self.handed_to = next;
+    thread_self.pass_next = true;
+    return before;
+}
+
+bool router_handed_on(const void *next, bool asked, const void *before)
+{
+    const bool passes = asked && thread_self.handed_to == next && thread_self.inside == 0;
+    thread_self.pass_next = false;
+    thread_self.handed_to = before;
+    return passes;
 }
 
 /* ---------------------------------------------------------------- freeing */

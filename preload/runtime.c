@@ -35,7 +35,8 @@
 struct runtime runtime = {.floor = SIZE_MAX,
                           .watched_from = WINDOW_BASE,
                           .watched_bytes = WINDOW_END - WINDOW_BASE,
-                          .rule_floor = SIZE_MAX};
+                          .rule_floor = SIZE_MAX,
+                          .new_floor = SIZE_MAX - 1};
 
 static_assert(sizeof runtime == 4096, "it is sealed as a page");
 
@@ -111,6 +112,7 @@ static void seal(const struct policy *policy, const struct settings *settings, b
     runtime.recording = recording;
     runtime.rule_floor = policy != NULL ? policy->size_floor : SIZE_MAX;
     runtime.floor = recording ? least(runtime.rule_floor, settings->record_least) : runtime.rule_floor;
+    runtime.new_floor = runtime.floor > 0 ? runtime.floor - 1 : 0;
     if (recording) {
         runtime.watched_from = 0;
         runtime.watched_bytes = UINTPTR_MAX;

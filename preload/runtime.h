@@ -17,11 +17,18 @@ struct runtime {
     uintptr_t watched_from, watched_bytes; /* where pointers are looked at when they are freed: the window, or
                                             * everywhere when a record is made */
     size_t rule_floor;                     /* the floor of the rules alone */
-    bool active;                           /* some rule may match some day */
+    size_t new_floor; /* the floor less one: operator new makes one byte of none, and compares one less */
+    bool active;      /* some rule may match some day */
     bool recording;
     _Alignas(16) unsigned char policy[RUNTIME_POLICY];
 };
 
 extern INTERNAL struct runtime runtime;
+
+/* It, or all, may be ours. */
+static inline bool runtime_watches(const void *pointer)
+{
+    return UNLIKELY((uintptr_t)pointer - runtime.watched_from < runtime.watched_bytes);
+}
 
 #endif

@@ -98,6 +98,26 @@ static COLD struct site *look_up_slowly(uintptr_t address)
     return site;
 }
 
+static COLD bool let_pass_slowly(uintptr_t address)
+{
+    struct site *site = NULL;
+    site_forget_unloaded();
+    lock_sites();
+    if (!site_table_find(&sites.addresses, address, &site)) {
+        code_at(address, &seen_code[0]);
+        if (remember(address, NULL))
+            note_passing(address);
+    }
+    pthread_mutex_unlock(&sites.lock);
+    return site == NULL;
+}
+
+bool site_let_pass(const void *return_address)
+{
+    struct site *site;
+    return site_known(return_address, &site) ? site == NULL : let_pass_slowly((uintptr_t)return_address);
+}
+
 struct site *site_look_up(const void *return_address)
 {
     struct site *site;

@@ -47,6 +47,10 @@ static inline bool site_passes(const void *return_address)
     return atomic_load_explicit(&site_passing[address % SITE_PASSING], memory_order_relaxed) == address;
 }
 
+/* From now on no rule matches there: whoever calls from there was looked at already. False: rules do match,
+ * as was found out before. May allocate, as site_look_up(). */
+bool site_let_pass(const void *return_address);
+
 /* Of the modules that are loaded: what was found out about an address holds as long as this is the same. 0
  * while modules are unloaded: nothing holds then. */
 extern INTERNAL _Atomic uint64_t site_generation;

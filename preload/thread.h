@@ -72,7 +72,8 @@ struct thread {
          * in a hurry stores both, too. */
         uint64_t occupied;
     };
-    uint32_t children; /* threads it has created */
+    const void *handed_to; /* the operator new that is inside; NULL: what it asks for has to be looked at */
+    uint32_t children;     /* threads it has created */
     _Atomic(struct thread_deferred *) deferred;
     char number[THREAD_NUMBER_BYTES]; /* "" for the first thread, else "2", "2.1", … */
     struct thread_source **by_site;   /* [site id] */

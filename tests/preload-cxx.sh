@@ -58,6 +58,27 @@ test_sites() {
     equals "$(grep '^taken:' "$work/out")" 'taken:' "a rule for libstdc++ does not take what the program makes"
 }
 
+# often POLICY WORDS: what the shim takes of a hundred times six sizes of each form.
+often() {
+    in_new_job "$1" "$victims/cxx-often"
+    equals "$(grep '^taken:' "$work/out")" "taken:${2:+ $2}" "often: $1"
+    exits 0 "often: $1"
+}
+
+# Where nothing matches, new goes straight on to libstdc++'s after the first time: what that one asks for is nobody's
+# still. It makes one byte of none, and whole units of its alignment.
+test_often() {
+    often 'export module=libstdc++*'
+    often 'export module=libstdc++* size=1..8K'
+    often 'export module=libstdc++* size>=1K'
+    often 'export module=libstdc++* call=malloc,aligned'
+    often 'export func=no_such_function'
+    often 'export func=make_one' 'one=600'
+    often 'export func=make_array; export module=libstdc++*' 'array=600'
+    often 'export func=make_aligned_nothrow size>=1K; export module=libstdc++*' 'aligned-nothrow=200'
+    often 'export func=make_* size>=1K' 'one=200 array=200 nothrow=200 nothrow-array=200 aligned=200 aligned-array=200 aligned-nothrow=200 aligned-nothrow-array=200'
+}
+
 test_names() {
     new_job
     hold sites 'export module=exe call=new' "$victims/cxx-sites"
@@ -79,6 +100,7 @@ test_full() {
 test_family export
 test_family share
 test_sites
+test_often
 test_names
 test_full
 tap_end

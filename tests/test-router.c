@@ -65,7 +65,7 @@ static void test_passed(void **state)
     const struct request elsewhere = request_at((const void *)0x1000, POLICY_CALL_MALLOC, 100);
     assert_false(router_allocate(&elsewhere, &pointer));
     const struct request good = request_at(site_in(alpha), POLICY_CALL_MALLOC, 1000);
-    router_pass_next(true); /* the inside of an operator new */
+    router_hand_on(NULL); /* the inside of an operator new */
     assert_false(router_allocate(&good, &pointer));
     thread_self.inside++;
     assert_false(router_allocate(&good, &pointer));
