@@ -72,6 +72,8 @@ test_often() {
     often 'export module=libstdc++* size=1..8K'
     often 'export module=libstdc++* size>=1K'
     often 'export module=libstdc++* call=malloc,aligned'
+    often 'export module=libstdc++* size>=2K'
+    often 'export func=by_either size>=2K; export module=libstdc++*' 'either=1'
     often 'export func=no_such_function'
     often 'export func=make_one' 'one=600'
     often 'export func=make_array; export module=libstdc++*' 'array=600'

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
 #include <new>
 
 constexpr int ROUNDS = 100;
@@ -57,6 +58,28 @@ static void *make_aligned_nothrow_array(std::size_t bytes)
     return ::operator new[](bytes, alignment, std::nothrow);
 }
 
+/* Two forms by one call instruction: the caller is known from the first one. */
+using NothrowForm = void *(std::size_t bytes, const std::nothrow_t &);
+[[gnu::noinline]] static void *by_either(NothrowForm *form, std::size_t bytes)
+{
+    void *pointer = form(bytes, std::nothrow);
+    *static_cast<volatile char *>(pointer) = 1; /* not a jump */
+    return pointer;
+}
+
+static int taken_by_either()
+{
+    int taken = 0;
+    NothrowForm *volatile one = ::operator new, *volatile array = ::operator new[];
+    ::operator delete(by_either(one, 5000));
+    for (std::size_t bytes : {0, 5000}) {
+        void *pointer = by_either(array, bytes);
+        taken += from_shim(pointer);
+        ::operator delete[](pointer);
+    }
+    return taken;
+}
+
 struct Form {
     const char *name;
     void *(*make)(std::size_t bytes);
@@ -85,6 +108,8 @@ static void drop(const Form &form, void *pointer, std::size_t bytes)
 int main()
 {
     std::printf("taken:");
+    if (const int taken = taken_by_either(); taken > 0)
+        std::printf(" either=%d", taken);
     for (const Form &form : forms) {
         int taken = 0;
         for (int round = 0; round < ROUNDS; round++)
