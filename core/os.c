@@ -277,7 +277,8 @@ void os_pause(uint64_t nanoseconds)
 bool os_frame_of(const void *frame_address, struct os_frame *out)
 {
     const uintptr_t *frame = frame_address;
-    *out = (struct os_frame){.place = frame[1], .stack = (uintptr_t)(frame + 2), .frame = frame[0]};
+    *out = (struct os_frame){
+        .place = frame[OS_FRAME_WORDS - 1], .stack = (uintptr_t)(frame + OS_FRAME_WORDS), .frame = frame[0]};
     return true;
 }
 

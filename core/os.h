@@ -153,7 +153,9 @@ struct os_frame {
     uintptr_t place, stack, frame;
 };
 bool os_frame_here(struct os_frame *out);
-/* The same of a function that hands its __builtin_frame_address(0) on. */
+/* The same of a function that hands its __builtin_frame_address(0) on. Where it is known, the stack goes on
+ * so many words from there, and the place lies just before. */
+#define OS_FRAME_WORDS 2
 bool os_frame_of(const void *frame_address, struct os_frame *out);
 
 /* ---------------------------------------------------------------- pages of this process */

@@ -19,6 +19,8 @@
 #include "advice.h"
 #include "base.h"
 #include "code.h"
+#include "handing.h"
+#include "passing.h"
 #include "private.h"
 #include "real.h"
 #include "recorder.h"
@@ -34,7 +36,7 @@
  * caller. */
 static inline bool is_watched(size_t bytes, const void *caller)
 {
-    return UNLIKELY(bytes >= runtime.floor && !site_passes(caller));
+    return UNLIKELY(bytes >= runtime.floor && !passing_caller(caller));
 }
 
 /* What is looked at goes on in functions of its own, by a jump: so their frames are those of the entry
@@ -58,7 +60,7 @@ static void record(const void *pointer, const struct request *request, bool is_i
 static inline bool passes(const void *caller, const void *frame)
 {
     struct site *site;
-    if (UNLIKELY(runtime.recording || !site_known(caller, &site) || router_is_passing()))
+    if (UNLIKELY(runtime.recording || !site_known(caller, &site) || handing_is_on()))
         return false;
     return site == NULL || site_passes_on_stack(site, frame);
 }
@@ -69,7 +71,7 @@ static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
         return real.malloc(bytes);
     const struct request request = {
         .call = POLICY_CALL_MALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
-    const bool is_inside = router_is_passing();
+    const bool is_inside = handing_is_on();
     void *pointer;
     if (!ask(&request, &pointer))
         pointer = real.malloc(bytes);
@@ -79,6 +81,8 @@ static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
 
 static NEVER_INLINE void *unready_malloc(size_t bytes, const void *caller)
 {
+    if (passing_after_all(caller, FRAME))
+        return real.malloc(bytes);
     void *pointer = router_take_further_on(caller, POLICY_CALL_MALLOC, bytes);
     return pointer != NULL ? pointer : undecided_malloc(bytes, caller);
 }
@@ -104,6 +108,8 @@ static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void
 
 static NEVER_INLINE void *unready_calloc(size_t count, size_t each, const void *caller)
 {
+    if (passing_after_all(caller, FRAME))
+        return real.calloc(count, each);
     void *pointer = router_take_further_on(caller, POLICY_CALL_CALLOC, count * each);
     return pointer != NULL ? memset(pointer, 0, count * each) : undecided_calloc(count, each, caller);
 }
@@ -117,6 +123,8 @@ static NEVER_INLINE void *watched_calloc(size_t count, size_t each, const void *
 
 static NEVER_INLINE void *watched_first_realloc(size_t bytes, const void *caller)
 {
+    if (passing_after_all(caller, FRAME))
+        return real.realloc(NULL, bytes);
     const struct request request = {
         .call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
     void *pointer;
@@ -136,6 +144,8 @@ static void *resize(void *pointer, const struct request *request)
 /* The place of the old block may be somebody else's as soon as realloc() has let it go. */
 static NEVER_INLINE void *watched_realloc(void *pointer, size_t bytes, const void *caller)
 {
+    if (!runtime_watches(pointer) && passing_after_all(caller, FRAME))
+        return real.realloc(pointer, bytes);
     const struct request request = {
         .call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = caller, .frame = FRAME};
     if (!runtime.recording)
@@ -195,7 +205,7 @@ static NEVER_INLINE void *watched_aligned(size_t alignment, size_t bytes, aligne
                                     .alignment = alignment,
                                     .caller = caller,
                                     .frame = FRAME};
-    const bool is_inside = router_is_passing();
+    const bool is_inside = handing_is_on();
     void *pointer;
     if (!is_power_of_two(alignment) || !ask(&request, &pointer))
         pointer = next(alignment, bytes);
@@ -211,7 +221,7 @@ static NEVER_INLINE int watched_posix_memalign(void **out, size_t alignment, siz
                                     .caller = caller,
                                     .frame = FRAME};
     const int kept_errno = errno; /* it reports by its value and leaves errno alone */
-    const bool is_inside = router_is_passing();
+    const bool is_inside = handing_is_on();
     const bool proper = is_power_of_two(alignment) && alignment % sizeof(void *) == 0;
     void *pointer = NULL;
     int error = 0;

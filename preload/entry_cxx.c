@@ -10,7 +10,9 @@
 #include <stdlib.h>
 
 #include "base.h"
+#include "handing.h"
 #include "operators.h"
+#include "passing.h"
 #include "real.h"
 #include "recorder.h"
 #include "router.h"
@@ -30,7 +32,7 @@ static inline void *straight_on(enum operator_id id, size_t most_bytes, const vo
 {
     if (most_bytes - 1 < runtime.new_floor)
         return atomic_load_explicit(&operator_known[id], memory_order_relaxed);
-    return site_passes(caller) ? atomic_load_explicit(&let_through[id], memory_order_relaxed) : NULL;
+    return passing_caller(caller) ? atomic_load_explicit(&let_through[id], memory_order_relaxed) : NULL;
 }
 
 /* The functions that do the work are jumped to, so their frames are those of the operators. */
@@ -43,7 +45,8 @@ typedef void *new_aligned_nothrow_function(size_t bytes, size_t alignment, const
 static void *routed(const struct request *request)
 {
     void *pointer = NULL;
-    if (LIKELY(request->bytes < runtime.rule_floor) || site_passes(request->caller) || operator_is_replaced())
+    if (LIKELY(request->bytes < runtime.rule_floor) || passing_caller(request->caller) ||
+        operator_is_replaced())
         return NULL;
     if (request->alignment == 0) {
         pointer = router_take(request->caller, POLICY_CALL_NEW, request->bytes);
@@ -80,20 +83,20 @@ struct handed_on {
 static struct handed_on hand_on(enum operator_id id, const void *next)
 {
     const bool replaced = operator_is_replaced();
-    return (struct handed_on){id, replaced, next, replaced ? NULL : router_hand_on(next)};
+    return (struct handed_on){id, replaced, next, replaced ? NULL : handing_begin(next)};
 }
 
 static void came_back(const struct handed_on *handed_on, size_t bytes)
 {
     const bool asked = runtime.active && bytes >= runtime.rule_floor;
-    if (handed_on->replaced || router_handed_on(handed_on->next, asked, handed_on->before))
+    if (handed_on->replaced || handing_end(handed_on->next, asked, handed_on->before))
         atomic_store_explicit(&let_through[handed_on->id], (void *)(uintptr_t)handed_on->next,
                               memory_order_relaxed);
 }
 
 static NEVER_INLINE void *new_plain(enum operator_id id, size_t bytes, const void *caller)
 {
-    const bool is_inside = router_is_passing(); /* new[] of the library calls new */
+    const bool is_inside = handing_is_on(); /* new[] of the library calls new */
     const struct request request = {
         .call = POLICY_CALL_NEW, .bytes = bytes, .caller = caller, .frame = FRAME};
     void *pointer = routed(&request);
@@ -109,7 +112,7 @@ static NEVER_INLINE void *new_plain(enum operator_id id, size_t bytes, const voi
 static NEVER_INLINE void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow,
                                       const void *caller)
 {
-    const bool is_inside = router_is_passing(); /* new[] of the library calls new */
+    const bool is_inside = handing_is_on(); /* new[] of the library calls new */
     const struct request request = {
         .call = POLICY_CALL_NEW, .bytes = bytes, .caller = caller, .frame = FRAME};
     void *pointer = routed(&request);
@@ -124,7 +127,7 @@ static NEVER_INLINE void *new_nothrow(enum operator_id id, size_t bytes, const v
 
 static NEVER_INLINE void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, const void *caller)
 {
-    const bool is_inside = router_is_passing(); /* new[] of the library calls new */
+    const bool is_inside = handing_is_on(); /* new[] of the library calls new */
     const struct request request = {
         .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller, .frame = FRAME};
     void *pointer = routed(&request);
@@ -140,7 +143,7 @@ static NEVER_INLINE void *new_aligned(enum operator_id id, size_t bytes, size_t 
 static NEVER_INLINE void *new_aligned_nothrow(enum operator_id id, size_t bytes, size_t alignment,
                                               const void *nothrow, const void *caller)
 {
-    const bool is_inside = router_is_passing(); /* new[] of the library calls new */
+    const bool is_inside = handing_is_on(); /* new[] of the library calls new */
     const struct request request = {
         .call = POLICY_CALL_NEW, .bytes = bytes, .alignment = alignment, .caller = caller, .frame = FRAME};
     void *pointer = routed(&request);

@@ -11,6 +11,7 @@
 #include "code.h"
 #include "error.h"
 #include "export.h"
+#include "handing.h"
 #include "log.h"
 #include "merger.h"
 #include "os.h"
@@ -90,16 +91,6 @@ static bool route(struct site *direct, const struct request *request, void **out
     return true;
 }
 
-static COLD bool let_pass(const void *caller)
-{
-    const int kept_errno = errno;
-    router_enter();
-    const bool passes = site_let_pass(caller);
-    router_leave();
-    errno = kept_errno;
-    return passes;
-}
-
 static COLD struct site *first_look(const void *caller)
 {
     const int kept_errno = errno;
@@ -110,15 +101,13 @@ static COLD struct site *first_look(const void *caller)
     return site;
 }
 
-/* An operator new is a few instructions and a call. What lies further off may be called by others as well. */
-#define OPERATOR_BYTES 512u
-
-/* What was looked at is asked for, from there. */
-static void pass_inside(const void *caller)
+static void inside_of_new(const void *caller)
 {
-    thread_self.pass_next = false;
-    if ((uintptr_t)caller - (uintptr_t)thread_self.handed_to > OPERATOR_BYTES || !let_pass(caller))
-        thread_self.handed_to = NULL;
+    const int kept_errno = errno;
+    router_enter();
+    handing_asked(caller);
+    router_leave();
+    errno = kept_errno;
 }
 
 static bool allocate(const struct request *request, void **out, bool *created)
@@ -127,7 +116,7 @@ static bool allocate(const struct request *request, void **out, bool *created)
     if (UNLIKELY(thread_self.inside > 0 || router.policy == NULL))
         return false;
     if (UNLIKELY(thread_self.pass_next)) {
-        pass_inside(request->caller);
+        inside_of_new(request->caller);
         return false;
     }
     if (UNLIKELY(!site_known(request->caller, &site)))
@@ -155,22 +144,6 @@ void *router_take_further_on(const void *caller, enum policy_call call, size_t b
     void *pointer = export_take_further_on(shortcut->in_use, shortcut->sequence, bytes);
     router_leave();
     return pointer;
-}
-
-const void *router_hand_on(const void *next)
-{
-    const void *before = thread_self.handed_to;
-    thread_self.handed_to = next;
-    thread_self.pass_next = true;
-    return before;
-}
-
-bool router_handed_on(const void *next, bool asked, const void *before)
-{
-    const bool passes = asked && thread_self.handed_to == next && thread_self.inside == 0;
-    thread_self.pass_next = false;
-    thread_self.handed_to = before;
-    return passes;
 }
 
 /* ---------------------------------------------------------------- freeing */

@@ -36,18 +36,6 @@ size_t router_usable_size(const void *pointer);
 /* realloc() of any pointer but NULL. */
 void *router_reallocate(void *pointer, const struct request *request);
 
-/* Around a call of the next operator new, when the request was looked at already: the next malloc of this
- * thread is the inside of it. Returns what the end wants to know. */
-const void *router_hand_on(const void *next);
-/* True: from now on nothing has to be said, what that operator itself asks for passes. `asked`: it must have
- * asked for something that a rule might match. */
-bool router_handed_on(const void *next, bool asked, const void *before);
-
-static inline bool router_is_passing(void)
-{
-    return thread_self.pass_next;
-}
-
 /* Frees what signal handlers have freed while the thread was inside the shim; it is not any more. */
 void router_free_deferred(void);
 

@@ -8,6 +8,7 @@
 #include "code.h"
 #include "loaded.h"
 #include "os.h"
+#include "passing.h"
 #include "site_judge.h"
 #include "stack.h"
 
@@ -32,12 +33,6 @@ static NEEDED_LATER struct code seen_code[FRAMES_MOST];
 
 /* By return address. An entry's origin is the build of the module it was made for. */
 _Atomic(struct site_table *) site_addresses = &site_table_empty;
-NEEDED_LATER _Atomic uintptr_t site_passing[SITE_PASSING];
-
-/* Keys of stacks of two frames where nothing matches: eight to a cache line, while their entries in the table
- * lie on one each. */
-#define PASSING_STACKS 1024u
-static NEEDED_LATER _Atomic uint64_t passing_stacks[PASSING_STACKS];
 
 _Atomic uint64_t site_generation = 1;
 
@@ -78,7 +73,7 @@ static bool remember(uintptr_t address, struct site *site)
 static void note_passing(uintptr_t address)
 {
     if (!sites.all_count && sites.unloading == 0)
-        atomic_store_explicit(&site_passing[address % SITE_PASSING], address, memory_order_relaxed);
+        passing_note_caller(address);
 }
 
 /* What cannot be remembered matches nothing: it would be found out anew at each call. */
@@ -169,7 +164,8 @@ static void see(const struct site *direct, const void *frame, struct stack_seen 
         count = stack_walk((const void *)direct->address, frame, seen->frame, reach);
         for (; seen->at + 1 < count && site_is_wrapper(&seen_code[seen->at]); known++)
             code_at(seen->frame[known], &seen_code[++seen->at]);
-        const unsigned needed = (unsigned)least(seen->at + 2 + sites.needed, FRAMES_MOST);
+        const bool goes_on = site_is_wrapper(&seen_code[seen->at]);
+        const unsigned needed = (unsigned)least(seen->at + 1 + goes_on + sites.needed, FRAMES_MOST);
         if (count < reach || needed <= reach)
             break;
         reach = needed;
@@ -206,7 +202,13 @@ static COLD struct site *resolve(struct site *direct, const void *frame)
         atomic_store(&direct->depth, (uint32_t)least(seen.at + 1 + sites.needed, FRAMES_MOST));
     const unsigned depth =
         stack_walk((const void *)direct->address, frame, seen.frame, atomic_load(&direct->depth));
-    atomic_store_explicit(&direct->hop, depth == 2 ? stack_hop(direct->address) : 0, memory_order_relaxed);
+    const uint32_t hop = depth == 2 ? stack_hop(direct->address) : 0;
+    atomic_store_explicit(&direct->hop, hop, memory_order_relaxed);
+    if (!sites.all_count && sites.unloading == 0 && hop != 0) {
+        passing_note_hop(direct->address, hop);
+        if (site == NULL)
+            passing_note_stack(direct->address, seen.frame[1]);
+    }
     const uint64_t key = hash_of(seen.frame, depth, sites.generation);
     if (sites.unloading == 0 && !site_table_find(&sites.stacks, key, &known))
         site_table_put(&sites.stacks, key, site, sites.generation, is_stale_stack);
@@ -271,13 +273,14 @@ static void note_stack(struct site_stack *known, const struct site *direct, cons
 
 /* Where two frames tell stacks apart, the second one's address mostly lies at the same distance from the
  * first one's stack pointer: then no walk is needed. */
-static bool key_by_hop(struct site *direct, const struct os_frame *start, uint64_t generation, uint64_t *key)
+static bool key_by_hop(struct site *direct, const struct os_frame *start, uint64_t generation, uint64_t *key,
+                       uintptr_t *second)
 {
     const uint32_t hop = atomic_load_explicit(&direct->hop, memory_order_relaxed);
     if (hop == 0 || atomic_load_explicit(&direct->depth, memory_order_relaxed) != 2 ||
         UNLIKELY(start->place != direct->address || generation == 0))
         return false;
-    const uintptr_t frame[] = {direct->address, stack_beyond(start, hop)};
+    const uintptr_t frame[] = {direct->address, *second = stack_beyond(start, hop)};
     *key = hash_of(frame, 2, generation);
     return true;
 }
@@ -288,14 +291,11 @@ bool site_passes_on_stack(struct site *direct, const void *frame)
     struct os_frame start;
     struct site *site;
     uint64_t key;
-    if (UNLIKELY(!os_frame_of(frame, &start)) || !key_by_hop(direct, &start, generation, &key))
+    uintptr_t second;
+    if (UNLIKELY(!os_frame_of(frame, &start)) || !key_by_hop(direct, &start, generation, &key, &second) ||
+        !site_table_find(&sites.stacks, key, &site) || site != NULL)
         return false;
-    _Atomic uint64_t *place = &passing_stacks[key % PASSING_STACKS];
-    if (LIKELY(atomic_load_explicit(place, memory_order_relaxed) == key))
-        return true;
-    if (!site_table_find(&sites.stacks, key, &site) || site != NULL)
-        return false;
-    atomic_store_explicit(place, key, memory_order_relaxed);
+    passing_note_stack(direct->address, second);
     return true;
 }
 
@@ -308,7 +308,8 @@ struct site *site_on_stack(struct site *direct, const void *frame, struct site_s
         return resolve(direct, frame);
     const uint64_t generation = atomic_load_explicit(&site_generation, memory_order_relaxed);
     uint64_t key;
-    if (key_by_hop(direct, &start, generation, &key) && site_table_find(&sites.stacks, key, &found))
+    uintptr_t second;
+    if (key_by_hop(direct, &start, generation, &key, &second) && site_table_find(&sites.stacks, key, &found))
         return found;
     if (UNLIKELY(known == NULL))
         return find_on_stack(direct, frame, &start, generation, NULL);
@@ -342,8 +343,13 @@ static void forget_if_gone(struct site_table_entry *entry, const void *argument)
     if (loaded->complete && loaded_build_at(loaded, address) == entry->origin)
         return;
     atomic_store_explicit(&entry->key, SITE_TABLE_FORGOTTEN, memory_order_release);
-    if (site_passes((const void *)address))
-        atomic_store_explicit(&site_passing[address % SITE_PASSING], 0, memory_order_relaxed);
+    passing_forget_caller(address);
+}
+
+static void begin_generation(void)
+{
+    atomic_store(&site_generation, sites.generation);
+    passing_resume(sites.generation);
 }
 
 static void forget_others(const struct loaded *loaded)
@@ -351,8 +357,10 @@ static void forget_others(const struct loaded *loaded)
     each_known(forget_if_gone, loaded);
     atomic_store(&sites.unloaded, loaded->unloaded);
     sites.generation++;
+    passing_suspend();
+    passing_forget_stacks();
     if (sites.unloading == 0)
-        atomic_store(&site_generation, sites.generation);
+        begin_generation();
     stack_forget();
     code_forget(loaded);
 }
@@ -378,8 +386,8 @@ void site_before_unloading(void)
     if (sites.unloading++ == 0) {
         atomic_store(&site_addresses, &site_table_empty);
         atomic_store(&site_generation, 0);
-        for (unsigned i = 0; i < SITE_PASSING; i++)
-            atomic_store_explicit(&site_passing[i], 0, memory_order_relaxed);
+        passing_suspend();
+        passing_forget_callers();
     }
     pthread_mutex_unlock(&sites.lock);
 }
@@ -397,7 +405,7 @@ static void end_unloading(unsigned threads)
     if (threads == 0 || sites.unloading > 0)
         return;
     atomic_store_explicit(&site_addresses, atomic_load(&sites.addresses), memory_order_release);
-    atomic_store(&site_generation, sites.generation);
+    begin_generation();
     each_known(pass_again, NULL);
 }
 
@@ -424,6 +432,7 @@ void site_begin(const struct policy *policy, bool all_count)
             sites.needed = (uint32_t)most(sites.needed, rule->stack_count - 1);
     }
     atomic_store(&sites.unloaded, os_modules_unloaded());
+    passing_resume(sites.generation);
 }
 
 void site_lock(void)

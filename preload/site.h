@@ -25,8 +25,8 @@
 #include "site_table.h"
 #include "stack.h"
 
-/* At bring-up, after code_begin() and stack_begin(), before any look-up. `all_count`: site_passes() is to
- * know none, for those that no rule matches are looked at as well. */
+/* At bring-up, after code_begin() and stack_begin(), before any look-up. `all_count`: nothing is noted in
+ * passing.h, for what no rule matches is looked at as well. */
 void site_begin(const struct policy *policy, bool all_count);
 
 /* Is the address in the cache? Then *site is what site_look_up() would return. The one question that every
@@ -35,16 +35,6 @@ extern _Atomic(struct site_table *) site_addresses;
 static inline bool site_known(const void *return_address, struct site **site)
 {
     return site_table_find(&site_addresses, (uintptr_t)return_address, site);
-}
-
-/* Is it known that no rule can match there? True for most callers of which that is so; a look into one place.
- */
-#define SITE_PASSING 1024u
-extern INTERNAL _Atomic uintptr_t site_passing[SITE_PASSING];
-static inline bool site_passes(const void *return_address)
-{
-    const uintptr_t address = (uintptr_t)return_address;
-    return atomic_load_explicit(&site_passing[address % SITE_PASSING], memory_order_relaxed) == address;
 }
 
 /* From now on no rule matches there: whoever calls from there was looked at already. False: rules do match,

@@ -211,10 +211,7 @@ static int look_at_mapping(uint64_t start, uint64_t end, bool plain, void *argum
     return 1;
 }
 
-/* The mapping that this thread's stack was last seen in. */
-static _Thread_local struct {
-    uintptr_t start, end;
-} own_stack __attribute__((tls_model("initial-exec")));
+_Thread_local struct stack_bounds stack_own;
 
 /* Where the stack that this thread is on ends; it may have several, one after the other. The first thread's
  * grows downwards, so what was found stays right above the stack pointer. 0: unknown. */
@@ -223,15 +220,15 @@ static COLD uintptr_t find_stack_end(uintptr_t stack)
     struct mapping_search search = {.address = stack};
     if (os_each_mapping(look_at_mapping, &search) != 1)
         return 0;
-    own_stack.start = (uintptr_t)search.start;
-    own_stack.end = (uintptr_t)search.end;
-    return own_stack.end;
+    stack_own.start = (uintptr_t)search.start;
+    stack_own.end = (uintptr_t)search.end;
+    return stack_own.end;
 }
 
 static uintptr_t stack_end(uintptr_t stack)
 {
-    if (LIKELY(stack - own_stack.start < own_stack.end - own_stack.start))
-        return own_stack.end;
+    if (LIKELY(stack - stack_own.start < stack_own.end - stack_own.start))
+        return stack_own.end;
     return find_stack_end(stack);
 }
 

@@ -60,6 +60,18 @@ uint32_t stack_hop(uintptr_t return_address);
 /* What lies there, for a frame whose place is that address; 0: it is not within the stack. */
 uintptr_t stack_beyond(const struct os_frame *frame, uint32_t hop);
 
+/* The mapping that this thread's stack was last seen in. */
+struct stack_bounds {
+    uintptr_t start, end;
+};
+extern INTERNAL _Thread_local struct stack_bounds stack_own __attribute__((tls_model("initial-exec")));
+
+/* Does the word lie there? False: not, or nobody has looked yet. */
+static inline bool stack_holds(const uintptr_t *place)
+{
+    return (uintptr_t)place - stack_own.start < stack_own.end - stack_own.start;
+}
+
 /* After modules were unloaded: others may lie at their addresses. */
 void stack_forget(void);
 

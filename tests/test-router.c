@@ -8,6 +8,7 @@
 
 #include "advice.h"
 #include "export.h"
+#include "handing.h"
 #include "handle.h"
 
 enum { THREADS = 4, ROUNDS = 4000, SLOTS = 61 };
@@ -65,7 +66,7 @@ static void test_passed(void **state)
     const struct request elsewhere = request_at((const void *)0x1000, POLICY_CALL_MALLOC, 100);
     assert_false(router_allocate(&elsewhere, &pointer));
     const struct request good = request_at(site_in(alpha), POLICY_CALL_MALLOC, 1000);
-    router_hand_on(NULL); /* the inside of an operator new */
+    handing_begin(NULL); /* the inside of an operator new */
     assert_false(router_allocate(&good, &pointer));
     thread_self.inside++;
     assert_false(router_allocate(&good, &pointer));

@@ -3,6 +3,7 @@
  * preload/site: addresses of calls and what is known of them; threads that look up while the cache grows; a
  * module that is unloaded.
  */
+#include "passing.h"
 #include "test-preload.h"
 
 #include <dlfcn.h>
@@ -39,8 +40,8 @@ static void test_passed(void **state)
     assert_null(site_look_up(site_in(beta)));
     assert_true(site_known(site_in(beta), &site));
     assert_null(site);
-    assert_true(site_passes(site_in(beta)));
-    assert_false(site_passes(site_in(alpha)));
+    assert_true(passing_caller(site_in(beta)));
+    assert_false(passing_caller(site_in(alpha)));
     assert_true(site_was_passed(0));
     assert_false(site_was_passed(1));
 }
@@ -138,10 +139,10 @@ static void test_passing_unloaded(void **state)
     }
     assert_null(site_look_up(inside + 2));
     site_forget_unloaded();
-    assert_true(site_passes(inside + 2));
+    assert_true(passing_caller(inside + 2));
     assert_int_equal(dlclose(module), 0);
     site_forget_unloaded();
-    assert_false(site_passes(inside + 2));
+    assert_false(passing_caller(inside + 2));
 }
 
 /* Nobody trusts the caches then; what is still loaded is known again afterwards, and what is found out
@@ -151,23 +152,23 @@ static void test_unloading(void **state)
     (void)state;
     struct site *site, *known = site_look_up(site_in(alpha));
     assert_null(site_look_up(site_in(beta)));
-    assert_true(site_passes(site_in(beta)));
+    assert_true(passing_caller(site_in(beta)));
     site_before_unloading();
     site_before_unloading();
     for (int left = 2; left > 0; left--) {
         assert_false(site_known(site_in(alpha), &site));
-        assert_false(site_passes(site_in(beta)));
+        assert_false(passing_caller(site_in(beta)));
         assert_ptr_equal(site_look_up(site_in(alpha)), known);
         assert_null(site_look_up(site_in(beta)));
         assert_null(site_look_up(site_in(beta) + left));
         assert_false(site_known(site_in(alpha), &site));
-        assert_false(site_passes(site_in(beta)));
+        assert_false(passing_caller(site_in(beta)));
         site_after_unloading();
     }
     assert_true(site_known(site_in(alpha), &site));
     assert_ptr_equal(site, known);
-    assert_true(site_passes(site_in(beta)));
-    assert_true(site_passes(site_in(beta) + 1));
+    assert_true(passing_caller(site_in(beta)));
+    assert_true(passing_caller(site_in(beta) + 1));
 }
 
 int main(void)
