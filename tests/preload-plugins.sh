@@ -14,9 +14,10 @@ readonly first='0 0 0 -1 -1 -1 2 2 2 -3 -3 -3 4 4 4 -5 -5 -5'
 readonly second='-0 -0 -0 1 1 1 -2 -2 -2 3 3 3 -4 -4 -4 5 5 5'
 readonly none='-0 -0 -0 -1 -1 -1 -2 -2 -2 -3 -3 -3 -4 -4 -4 -5 -5 -5'
 
-# takes POLICY WORDS: of plug-ins $one and $two, which are described as $kind.
+# takes POLICY WORDS: of plug-ins $one and $two, which are described as $kind, and take $turns.
+turns=turns
 takes() {
-    in_new_job "$1" "$victims/plugins" turns "$one" "$two"
+    in_new_job "$1" "$victims/plugins" $turns "$one" "$two"
     equals "$(grep '^taken:' "$work/out")" "taken: $2" "$kind: $1"
     exits 0 "$kind: $1"
     lacks out '^NO' "$kind: $1: the second lies where the first lay"
@@ -35,6 +36,17 @@ test_turns() {
     takes 'export stack=alpha_make<-main' "$none"
     takes 'wrapper func=alpha_make; export func=use' "$first"
     takes 'wrapper func=bravo_make; export stack=use<-*' "$second"
+}
+
+# It is the program that calls malloc, and stays: what is known of its stacks is what comes and goes.
+test_called_back() {
+    local turns=back
+    one=$victims/plugins-alpha.so two=$victims/plugins-bravo.so kind='called back'
+    takes 'wrapper func=host_make; export func=alpha_call_back' "$first"
+    takes 'wrapper func=host_make; export func=bravo_call_back' "$second"
+    takes 'export stack=host_make<-alpha_call_back' "$first"
+    takes 'export stack=host_make<-bravo_call_back' "$second"
+    takes 'export stack=...<-bravo_call_back<-...<-main' "$second"
 }
 
 # Where the call of malloc returns to: nothing but that is found in the function.
@@ -81,6 +93,7 @@ test_threads() {
 test_turns '' 'with build-ids'
 test_turns -plain 'without build-ids'
 test_copies
+test_called_back
 test_threads
 test_past_the_shim deep RTLD_DEEPBIND
 test_past_the_shim apart dlmopen

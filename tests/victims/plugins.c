@@ -4,6 +4,8 @@
  *
  *     plugins turns ONE.so TWO.so
  *         loaded by turns, at the same address; says whose blocks the shim took, in order
+ *     plugins back ONE.so TWO.so
+ *         the same, and it is the program that makes them, called back by the plug-in
  *     plugins deep ONE.so
  *         RTLD_DEEPBIND: its malloc is the C library's own
  *     plugins apart ONE.so
@@ -67,7 +69,7 @@ static void *load_at(const char *path, uintptr_t place)
     return NULL;
 }
 
-static int take_turns(char **paths)
+static int take_turns(char **paths, bool back)
 {
     uintptr_t place = 0, malloc_at = 0;
     int kept = 0;
@@ -80,7 +82,7 @@ static int take_turns(char **paths)
         place = place_of(module);
         malloc_at = (uintptr_t)plugin->make;
         for (int call = 0; call < CALLS; call++)
-            keep[kept++] = use(plugin, BYTES);
+            keep[kept++] = back ? plugin->call_back(host_make, BYTES) : use(plugin, BYTES);
         check(dlclose(module) == 0 && dlopen(paths[turn % 2], RTLD_NOW | RTLD_NOLOAD) == NULL, "it is gone");
     }
     printf("taken:");
@@ -177,8 +179,8 @@ static int load_in_threads(int rounds, char **paths, int count)
 
 int main(int count, char **arguments)
 {
-    if (count == 4 && strcmp(arguments[1], "turns") == 0)
-        return take_turns(arguments + 2);
+    if (count == 4 && (strcmp(arguments[1], "turns") == 0 || strcmp(arguments[1], "back") == 0))
+        return take_turns(arguments + 2, strcmp(arguments[1], "back") == 0);
     if (count == 3 && strcmp(arguments[1], "deep") == 0)
         return look_deep(arguments[2]);
     if (count == 3 && strcmp(arguments[1], "apart") == 0)
