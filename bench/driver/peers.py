@@ -16,6 +16,9 @@ class Peers:
         self.mimalloc = self._library("mimalloc", "libmimalloc.so.2*", "libmimalloc2.0")
         self.jemalloc = self._library("jemalloc", "libjemalloc.so.2", "libjemalloc2")
         self.heaptrack = self._library("heaptrack", "heaptrack/libheaptrack_preload.so", "libheaptrack")
+        self.containers = self._built("bench-containers")
+        if self.containers is None:
+            self.missing["a program in C++"] = "g++, then meson setup --reconfigure and ninja"
         self.boost = self._built("bench-names-boost")
         if self.boost is None:
             self.missing["Boost.Interprocess"] = "libboost-dev and g++, then meson setup --reconfigure and ninja"

@@ -75,6 +75,8 @@ class Plan:
         self._program("handed_on", "take", (bench("handed_on"), self.size(40, 2)))
         self._program("factor", "take", (bench("factor"), self.size(400, 10)))
         self._program("mix", "take", (bench("mix"), self.size(1500000, 30000)))
+        if self.peers.containers:
+            self._program("containers", "*", (bench("containers"), self.size(40, 1)))
         if self.peers.python:
             self._program("python3", "*", (self.peers.python, f"{self.source}/bench/programs/objects.py",
                                            self.size(20000, 500)), PYTHONMALLOC="malloc")
