@@ -14,6 +14,7 @@
 #define UNLIKELY(condition)      __builtin_expect(!!(condition), 0)
 #define NEVER_INLINE             __attribute__((noinline))
 #define COLD                     __attribute__((cold, noinline))
+#define KEEP_APART()             __asm__ volatile("") /* two ends that do the same are not made one */
 #define INTERNAL                 __attribute__((visibility("hidden"))) /* a variable, found without a table */
 #define NEEDED_LATER             __attribute__((section(".bss.large"))) /* zero, and not needed at the start */
 #define PRINTF_LIKE(text, first) __attribute__((__format__(__printf__, text, first)))

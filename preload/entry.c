@@ -36,7 +36,7 @@
  * caller. */
 static inline bool is_watched(size_t bytes, const void *caller)
 {
-    return UNLIKELY(bytes >= runtime.floor && !passing_caller(caller));
+    return bytes >= runtime.floor && UNLIKELY(!passing_caller(caller));
 }
 
 /* What is looked at goes on in functions of its own, by a jump: so their frames are those of the entry
@@ -253,8 +253,12 @@ static void *whole_pages(size_t alignment, size_t bytes)
 
 EXPORT void *malloc(size_t bytes)
 {
-    if (is_watched(bytes, CALLER))
-        return watched_malloc(bytes, CALLER);
+    if (bytes >= runtime.floor) {
+        if (UNLIKELY(!passing_caller(CALLER)))
+            return watched_malloc(bytes, CALLER);
+        KEEP_APART(); /* no jump on the way of those either */
+        return real.malloc(bytes);
+    }
     return real.malloc(bytes);
 }
 
