@@ -49,9 +49,6 @@ static void *routed(const struct request *request)
         operator_is_replaced())
         return NULL;
     if (request->alignment == 0) {
-        pointer = router_take(request->caller, POLICY_CALL_NEW, request->bytes);
-        if (LIKELY(pointer != NULL))
-            return router_settled(pointer);
         pointer = router_take_further_on(request->caller, POLICY_CALL_NEW, request->bytes);
     }
     return pointer != NULL || router_allocate(request, &pointer) ? pointer : NULL;
@@ -109,6 +106,13 @@ static NEVER_INLINE void *new_plain(enum operator_id id, size_t bytes, const voi
     return recorded(pointer, &request, is_inside);
 }
 
+/* As one that was decided before, in a moment. */
+static NEVER_INLINE void *watched_new(size_t bytes, const void *caller, enum operator_id id)
+{
+    void *pointer = router_take(caller, POLICY_CALL_NEW, bytes);
+    return LIKELY(pointer != NULL) ? router_settled(pointer) : new_plain(id, bytes, caller);
+}
+
 static NEVER_INLINE void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow,
                                       const void *caller)
 {
@@ -161,7 +165,7 @@ static NEVER_INLINE void *new_aligned_nothrow(enum operator_id id, size_t bytes,
     void *name(size_t bytes)                                                                                 \
     {                                                                                                        \
         new_function *next = (new_function *)straight_on(id, bytes, CALLER);                                 \
-        return LIKELY(next != NULL) ? next(bytes) : new_plain(id, bytes, CALLER);                            \
+        return LIKELY(next != NULL) ? next(bytes) : watched_new(bytes, CALLER, id);                          \
     }
 #define DEFINE_NEW_NOTHROW(name, symbol, id)                                                                 \
     void *name(size_t bytes, const void *nothrow) EXPORT_AS(symbol);                                         \
@@ -202,13 +206,13 @@ DEFINE_NEW_ALIGNED_NOTHROW(shim_new_array_aligned_nothrow, "_ZnamSt11align_val_t
  * look at (System V ABI: up to three words, the pointer first). */
 typedef void delete_function(void *pointer, size_t second, size_t third);
 
-static NEVER_INLINE void delete_any(enum operator_id id, void *pointer, size_t second, size_t third,
-                                    const void *caller)
+static NEVER_INLINE void unready_delete(void *pointer, size_t second, size_t third, enum operator_id id,
+                                        const void *caller, enum export_given given)
 {
-    if (UNLIKELY(router_owns(pointer)) && !operator_is_replaced()) {
+    if (router_owns(pointer) && !operator_is_replaced()) {
         if (runtime.recording)
             recorder_freeing(pointer);
-        if (!router_given(router_give(pointer), pointer))
+        if (!router_given(given, pointer))
             router_free(pointer, caller);
         return;
     }
@@ -217,6 +221,15 @@ static NEVER_INLINE void delete_any(enum operator_id id, void *pointer, size_t s
         next(pointer, second, third);
     else
         free(pointer);
+}
+
+/* Where something is recorded the process is wary, and no block is given back at once. */
+static NEVER_INLINE void watched_delete(void *pointer, size_t second, size_t third, enum operator_id id,
+                                        const void *caller)
+{
+    const enum export_given given = LIKELY(!operator_is_replaced()) ? router_give(pointer) : EXPORT_REFUSED;
+    if (UNLIKELY(given != EXPORT_GIVEN || router_has_deferred()))
+        unready_delete(pointer, second, third, id, caller, given);
 }
 
 #define DEFINE_DELETE(name, symbol, id)                                                                      \
@@ -228,7 +241,7 @@ static NEVER_INLINE void delete_any(enum operator_id id, void *pointer, size_t s
         if (LIKELY(next != NULL && !runtime_watches(pointer)))                                               \
             next(pointer, second, third);                                                                    \
         else                                                                                                 \
-            delete_any(id, pointer, second, third, CALLER);                                                  \
+            watched_delete(pointer, second, third, id, CALLER);                                              \
     }
 
 DEFINE_DELETE(shim_delete, "_ZdlPv", OPERATOR_DELETE)

@@ -146,17 +146,14 @@ COLD void *operator_look(enum operator_id id)
     return address;
 }
 
-bool operator_is_replaced(void)
+_Atomic int operator_replaced;
+
+COLD bool operator_look_for_another(void)
 {
-    static _Atomic int answer; /* 0: not known yet, 1: no, 2: yes */
-    int known = atomic_load_explicit(&answer, memory_order_relaxed);
-    if (UNLIKELY(known == 0)) {
-        struct search search = {.name = operator_names[OPERATOR_NEW],
-                                .hash = gnu_hash(operator_names[OPERATOR_NEW]),
-                                .before_us = true};
-        dl_iterate_phdr(look_in, &search);
-        known = search.address != NULL ? 2 : 1;
-        atomic_store_explicit(&answer, known, memory_order_relaxed);
-    }
-    return known == 2;
+    struct search search = {.name = operator_names[OPERATOR_NEW],
+                            .hash = gnu_hash(operator_names[OPERATOR_NEW]),
+                            .before_us = true};
+    dl_iterate_phdr(look_in, &search);
+    atomic_store_explicit(&operator_replaced, search.address != NULL ? 2 : 1, memory_order_relaxed);
+    return search.address != NULL;
 }

@@ -52,6 +52,12 @@ void *operator_next_named(const char *name);
 
 /* Does the program replace operator new itself? Then the other forms are not ours to route: those of the
  * library end in the program's, and what that one asks of malloc is looked at there. */
-bool operator_is_replaced(void);
+bool operator_look_for_another(void);
+extern INTERNAL _Atomic int operator_replaced; /* 0: not known yet, 1: no, 2: yes */
+static inline bool operator_is_replaced(void)
+{
+    const int known = atomic_load_explicit(&operator_replaced, memory_order_relaxed);
+    return LIKELY(known != 0) ? known == 2 : operator_look_for_another();
+}
 
 #endif
