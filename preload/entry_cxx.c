@@ -227,7 +227,7 @@ static NEVER_INLINE void unready_delete(void *pointer, size_t second, size_t thi
 static NEVER_INLINE void watched_delete(void *pointer, size_t second, size_t third, enum operator_id id,
                                         const void *caller)
 {
-    const enum export_given given = LIKELY(!operator_is_replaced()) ? router_give(pointer) : EXPORT_REFUSED;
+    const enum export_given given = operator_is_the_next() ? router_give(pointer) : EXPORT_REFUSED;
     if (UNLIKELY(given != EXPORT_GIVEN || router_has_deferred()))
         unready_delete(pointer, second, third, id, caller, given);
 }

@@ -54,6 +54,11 @@ void *operator_next_named(const char *name);
  * library end in the program's, and what that one asks of malloc is looked at there. */
 bool operator_look_for_another(void);
 extern INTERNAL _Atomic int operator_replaced; /* 0: not known yet, 1: no, 2: yes */
+/* Does it not, as somebody has found out? */
+static inline bool operator_is_the_next(void)
+{
+    return LIKELY(atomic_load_explicit(&operator_replaced, memory_order_relaxed) == 1);
+}
 static inline bool operator_is_replaced(void)
 {
     const int known = atomic_load_explicit(&operator_replaced, memory_order_relaxed);
