@@ -161,13 +161,18 @@ static COLD bool set_label(shmcore_segment *segment, struct thread_source *sourc
     return true;
 }
 
-static void *serve_export(shmcore_segment *segment, const struct policy_rule *rule,
-                          struct thread_source *source, const struct request *request)
+unsigned serve_export_flags(const struct policy_rule *rule, bool zero)
 {
     static const unsigned fork_flags[] = {
         [POLICY_FORK_OVERLAY] = EXPORT_FORK_OVERLAY, [POLICY_FORK_SHARE] = EXPORT_FORK_SHARED};
-    const unsigned flags = (request->zero ? EXPORT_ZERO : 0u) |
-                           (rule->reserve_touch ? (unsigned)EXPORT_TOUCH : 0u) | fork_flags[rule->fork];
+    return (zero ? EXPORT_ZERO : 0u) | (rule->reserve_touch ? (unsigned)EXPORT_TOUCH : 0u) |
+           fork_flags[rule->fork];
+}
+
+static void *serve_export(shmcore_segment *segment, const struct policy_rule *rule,
+                          struct thread_source *source, const struct request *request)
+{
+    const unsigned flags = serve_export_flags(rule, request->zero);
     /* the first block of a name without {seq} has it plainly */
     const bool numbered = !source->counts && source->counter->next > 0;
     if (UNLIKELY(source->segment == NULL || source->numbered != numbered) &&

@@ -19,6 +19,9 @@ struct request {
     const void *frame; /* of a function that returns there, or of one it calls; NULL: that of who is asked */
 };
 
+/* How the rule's exported blocks are made: export_flags. */
+unsigned serve_export_flags(const struct policy_rule *rule, bool zero);
+
 /* By rule `index` of the policy. True: the answer is in *out (NULL: out of memory by rule, errno is set), and
  * *created says whether the bytes are this process's to fill. False: the next allocator is to serve it; errno
  * is kept. */

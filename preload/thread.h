@@ -52,13 +52,15 @@ struct thread_deferred {
 #define THREAD_SHORTCUTS      64u
 #define THREAD_SHORTCUT_KINDS 5u /* of calls: POLICY_CALL_ANY has so many bits */
 struct thread_shortcut {
-    const void *caller;  /* return address; NULL: none */
-    uint64_t generation; /* site_generation then */
-    size_t least, span;  /* bytes: least … least + span */
-    struct slab_book *const *in_use;
+    const void *caller;              /* return address; NULL: none */
+    uint64_t generation;             /* site_generation then */
+    size_t least, span;              /* bytes: least … least + span */
+    struct slab_book *const *in_use; /* where no slab is ever named, when it is for extents */
     uint64_t *sequence;
-    uint64_t unused[2]; /* up to a power of two */
+    struct thread_source *extents; /* NULL: it is for slots */
+    uint64_t flags;                /* for those: export_flags */
 };
+static_assert(sizeof(struct thread_shortcut) == 64, "a cache line, and found by a shift");
 
 #define THREAD_INSIDE_ONCE UINT64_C(1) /* `occupied`: inside is 1, pass_next 0 */
 

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * preload/shortcut: requests like one that was decided before, of slots and of extents. What a request is
+ * like is seen by its name: it must be the one that the rules give it.
+ */
+#include "test-preload.h"
+
+#include "export.h"
+#include "handle.h"
+
+static const char policy_text[] = "segment SHARED::main size=64M dir=%s\n"
+                                  "segment SHARED::small size=2M dir=%s\n"
+                                  "pass size=48K..56K\n"
+                                  "pass size=208..256\n"
+                                  "export func=alpha size=100K..200K name=middle/{seq}\n"
+                                  "export func=alpha size>=500K segment=SHARED::small name=large/{seq}\n"
+                                  "export func=alpha call=calloc name=zero/{seq}\n"
+                                  "export func=alpha name=rest/{seq}\n"
+                                  "export func=beta name=plain";
+
+static void *at_once(size_t bytes)
+{
+    return router_take_further_on(site_in(alpha), POLICY_CALL_MALLOC, bytes);
+}
+
+/* As malloc() does it: *short_way says how it went. NULL: it passes. */
+static void *make(size_t bytes, bool *short_way)
+{
+    void *pointer = at_once(bytes);
+    const struct request request = request_at(site_in(alpha), POLICY_CALL_MALLOC, bytes);
+    *short_way = pointer != NULL;
+    if (pointer == NULL && !router_allocate(&request, &pointer))
+        return NULL;
+    assert_true(router_usable_size(pointer) >= bytes);
+    memset(pointer, 0x77, bytes);
+    return pointer;
+}
+
+/* Makes and drops one: "NAME/… BYTES" without the number, and by which way. */
+static void is_made(size_t bytes, const char *name, bool by_short_way)
+{
+    bool short_way;
+    void *pointer = make(bytes, &short_way);
+    if (name == NULL) {
+        assert_null(pointer);
+        return;
+    }
+    assert_non_null(pointer);
+    assert_int_equal(short_way, by_short_way);
+    const shmcore_block block = block_at(pointer);
+    assert_int_equal(block.bytes, bytes);
+    assert_memory_equal(block.name, name, strlen(name));
+    drop(pointer, site_in(alpha));
+}
+
+/* One after the other, with nothing left out. */
+static void numbers_follow(size_t bytes)
+{
+    unsigned long first = 0, number;
+    void *pointer[5];
+    for (unsigned i = 0; i < COUNT_OF(pointer); i++) {
+        bool short_way;
+        pointer[i] = make(bytes, &short_way);
+        const shmcore_block block = block_at(pointer[i]);
+        assert_int_equal(sscanf(strchr(block.name, '/'), "/%lu", &number), 1);
+        assert_int_equal(i == 0 ? (first = number) : first + i, number);
+        assert_true(short_way || i == 0);
+    }
+    for (unsigned i = 0; i < COUNT_OF(pointer); i++)
+        drop(pointer[i], site_in(alpha));
+}
+
+static void test_slots(void **state)
+{
+    (void)state;
+    is_made(100, "rest/", false);
+    is_made(100, "rest/", true);
+    is_made(128, "rest/", true); /* of the same class */
+    is_made(129, "rest/", false);
+    is_made(200, "rest/", false);
+    is_made(193, "rest/", true);
+    is_made(208, NULL, false); /* of that class, and passes */
+    is_made(207, "rest/", true);
+    numbers_follow(100);
+}
+
+static void test_extents(void **state)
+{
+    (void)state;
+    is_made(40 * KIBI, "rest/", false);
+    is_made(40 * KIBI, "rest/", true);
+    is_made(SLOT_BYTES_END, "rest/", true);
+    is_made(48 * KIBI - 1, "rest/", true);
+    is_made(SLOT_BYTES_END - 1, "rest/", false); /* a slot, which takes the place */
+    is_made(SLOT_BYTES_END, "rest/", true);      /* and holds one more */
+    is_made(SLOT_BYTES_END + 1, "rest/", false);
+    is_made(48 * KIBI, NULL, false);
+    is_made(56 * KIBI, NULL, false);
+    is_made(56 * KIBI + 1, "rest/", false);
+    is_made(100 * KIBI - 1, "rest/", true);
+    is_made(100 * KIBI, "middle/", false);
+    is_made(200 * KIBI, "middle/", true);
+    is_made(200 * KIBI + 1, "rest/", false);
+    is_made(500 * KIBI - 1, "rest/", true);
+    is_made(500 * KIBI, "large/", false);
+    is_made(MIB, "large/", true);
+    numbers_follow(150 * KIBI);
+    numbers_follow(SLOT_BYTES_END + 1);
+}
+
+/* Where memory is new it is zero: to write zeros there costs pages. */
+static void test_zero_extents(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        const struct request request = {
+            .call = POLICY_CALL_CALLOC, .bytes = 40 * KIBI, .zero = true, .caller = site_in(alpha)};
+        void *pointer = NULL;
+        assert_null(router_take_further_on(site_in(alpha), POLICY_CALL_CALLOC, 40 * KIBI));
+        assert_true(router_allocate(&request, &pointer));
+        assert_memory_equal(block_at(pointer).name, "zero/", 5);
+        assert_true(is_filled_with(pointer, 0, 40 * KIBI));
+        memset(pointer, 1, 40 * KIBI);
+        drop(pointer, site_in(alpha));
+    }
+}
+
+/* Without {seq} the first has its name plainly, and the second a number: each by its own label. */
+static void test_plain_names(void **state)
+{
+    (void)state;
+    void *pointer[3] = {NULL};
+    for (unsigned i = 0; i < COUNT_OF(pointer); i++) {
+        const struct request request = request_at(site_in(beta), POLICY_CALL_MALLOC, 40 * KIBI);
+        pointer[i] = router_take_further_on(site_in(beta), POLICY_CALL_MALLOC, 40 * KIBI);
+        assert_int_equal(pointer[i] != NULL, i == 2);
+        if (pointer[i] == NULL)
+            assert_true(router_allocate(&request, &pointer[i]));
+    }
+    char names[3][SHMCORE_NAME_MAX + 1];
+    for (unsigned i = 0; i < COUNT_OF(pointer); i++) {
+        snprintf(names[i], sizeof names[i], "%s", block_at(pointer[i]).name);
+        *strchr(names[i], '@') = '+';
+        drop(pointer[i], site_in(beta));
+    }
+    assert_memory_equal(names[0], "plain+", 6);
+    assert_string_equal(strchr(names[1], '#'), "#1");
+    assert_string_equal(strchr(names[2], '#'), "#2");
+}
+
+/* The long way is asked then, says why, and from then on until there is room again. */
+static void test_full(void **state)
+{
+    (void)state;
+    void *held[8];
+    unsigned count = 0;
+    bool short_way = false;
+    is_made(500 * KIBI, "large/", false);
+    while (count < COUNT_OF(held) && (held[count] = at_once(500 * KIBI)) != NULL)
+        count++;
+    assert_in_range(count, 1, COUNT_OF(held) - 1);
+    lines_logged();
+    errno = EDOM;
+    assert_null(make(500 * KIBI, &short_way));
+    assert_int_equal(errno, EDOM);
+    assert_int_equal(lines_logged(), 1);
+    drop(held[--count], site_in(alpha));
+    assert_null(at_once(500 * KIBI)); /* given up */
+    is_made(500 * KIBI, "large/", false);
+    is_made(500 * KIBI, "large/", true);
+    while (count > 0)
+        drop(held[--count], site_in(alpha));
+}
+
+/* In a forked child all that the thread has is the parent's. */
+static void test_after_fork(void **state)
+{
+    (void)state;
+    is_made(40 * KIBI, "rest/", false);
+    is_made(40 * KIBI, "rest/", true);
+    thread_after_fork();
+    is_made(40 * KIBI, "rest/", false);
+    is_made(40 * KIBI, "rest/", true);
+}
+
+int main(int count, char **arguments)
+{
+    char text[1024];
+    (void)count;
+    be_a_job(arguments);
+    if (make_test_directory("shortcut") != 0)
+        return 1;
+    snprintf(text, sizeof text, policy_text, test_directory, test_directory);
+    begin(parse(text));
+    void *first = make_at(site_in(alpha), 1000);
+    if (!router_owns(first)) {
+        lines_logged();
+        rmdir(test_directory);
+        puts("skipped: no segment can lie in the window here");
+        return 77;
+    }
+    drop(first, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slots),        cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_zero_extents), cmocka_unit_test(test_plain_names),
+        cmocka_unit_test(test_full),         cmocka_unit_test(test_after_fork),
+    };
+    alarm(300);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
