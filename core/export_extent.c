@@ -5,6 +5,10 @@
  * as the process lives, up to a higher one for a second, so that a program that makes and frees a large block
  * over and over has its pages again. The rest goes back to the pool, region by region. There is no clock but
  * that of the next call: who frees nothing any more keeps what there is, up to the higher watermark.
+ *
+ * The few that were freed last are at *hand*: as they were, for who asks for as much. To merge them with what
+ * is free beside them and to cut them off again costs several times as much. When nothing else fits they go
+ * the way of the others.
  */
 #include "export_own.h"
 
@@ -17,6 +21,7 @@
 #define KEPT_ALWAYS  (64 * MEBI)  /* and at most an eighth of the segment, for there are others */
 #define KEPT_A_WHILE (128 * MEBI) /* a quarter */
 #define WHILE        UINT64_C(1000000000)
+#define AT_HAND      (4 * MEBI) /* each, and at most one part in 64 of the segment */
 #define LABELS_EACH  ((uint32_t)(QUANTUM_BYTES / LABEL_BYTES))
 
 static struct transaction direct(const shmcore_segment *segment)
@@ -50,10 +55,14 @@ static bool is_usable(const shmcore_segment *segment)
     return false;
 }
 
+static uint64_t kept_bytes(const shmcore_segment *segment)
+{
+    return (segment->exports.bins.free_quanta + segment->exports.hand_quanta) << QUANTUM_SHIFT;
+}
+
 static bool keeps_much(const shmcore_segment *segment)
 {
-    const uint64_t free = segment->exports.bins.free_quanta << QUANTUM_SHIFT;
-    return free > least(KEPT_ALWAYS, segment->file.view.capacity / 8);
+    return kept_bytes(segment) > least(KEPT_ALWAYS, segment->file.view.capacity / 8);
 }
 
 /* A change without a log cannot be taken back: a heap that turns out to be damaged is not used again. */
@@ -77,9 +86,77 @@ static void add_here(shmcore_segment *segment, struct region_run run)
     segment->exports.damaged |= transaction.damaged;
 }
 
+/* ---------------------------------------------------------------- at hand */
+
+/* The table of quanta is everybody's to scribble over; this is not. */
+static uint32_t take_from_hand(shmcore_segment *segment, uint32_t count, uint32_t alignment)
+{
+    struct export_heap *exports = &segment->exports;
+    for (uint32_t i = 0; i < EXPORT_HAND; i++) {
+        const struct extent extent = exports->hand[i];
+        if (extent.count != count || extent.first % alignment != 0)
+            continue;
+        exports->hand[i].count = 0;
+        exports->hand_quanta -= count;
+        segment->file.view.quanta[extent.first].owner = OWNER_PROCESS + segment->row;
+        segment->file.view.quanta[extent.first].count = count;
+        return extent.first;
+    }
+    return 0;
+}
+
+/* A vacant one, else that which was filled longest ago. */
+static struct extent *place_at_hand(struct export_heap *exports)
+{
+    for (uint32_t i = 0; i < EXPORT_HAND; i++)
+        if (exports->hand[i].count == 0)
+            return &exports->hand[i];
+    return &exports->hand[exports->hand_next++ % EXPORT_HAND];
+}
+
+/* Returns which one is to be given back for it, or it itself when it cannot be kept; 0: none. */
+static uint32_t keep_at_hand(shmcore_segment *segment, uint32_t first)
+{
+    struct export_heap *exports = &segment->exports;
+    struct quantum *entry = &segment->file.view.quanta[first];
+    const struct heap heap = heap_of(segment, NULL);
+    const struct extent extent = {first, entry->count};
+    if ((uint64_t)extent.count << QUANTUM_SHIFT > least(AT_HAND, segment->file.view.capacity / 64) ||
+        exports->damaged || !heap_owns(&heap, extent))
+        return first;
+    struct extent *place = place_at_hand(exports);
+    const struct extent displaced = *place;
+    *place = extent;
+    exports->hand_quanta += extent.count - displaced.count;
+    own_publish(entry, QUANTUM_EXPORT_INNER);
+    return displaced.count != 0 ? displaced.first : 0;
+}
+
+/* To the heap, to be merged. False: there was nothing. */
+static bool empty_hand(shmcore_segment *segment)
+{
+    struct export_heap *exports = &segment->exports;
+    struct transaction transaction = direct(segment);
+    const struct heap heap = heap_of(segment, &transaction);
+    if (exports->hand_quanta == 0 || exports->damaged)
+        return false;
+    for (uint32_t i = 0; i < EXPORT_HAND; i++) {
+        if (exports->hand[i].count != 0)
+            heap_give(&heap, exports->hand[i].first);
+        exports->hand[i].count = 0;
+    }
+    exports->hand_quanta = 0;
+    exports->damaged |= transaction.damaged;
+    return !exports->damaged;
+}
+
+/* ---------------------------------------------------------------- */
+
 uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alignment)
 {
     uint32_t first = is_usable(segment) ? take_here(segment, count, alignment) : 0;
+    if (first == 0 && empty_hand(segment))
+        first = take_here(segment, count, alignment);
     if (first != 0 || segment->exports.damaged)
         return first;
     const struct region_run run = regions_take(segment, count, alignment);
@@ -101,7 +178,6 @@ uint32_t own_take_extent(shmcore_segment *segment, uint32_t count, uint32_t alig
 static bool keeps_too_much(shmcore_segment *segment)
 {
     struct export_heap *exports = &segment->exports;
-    const uint64_t free = exports->bins.free_quanta << QUANTUM_SHIFT;
     if (!keeps_much(segment)) {
         exports->much_since = 0;
         return false;
@@ -109,7 +185,8 @@ static bool keeps_too_much(shmcore_segment *segment)
     const uint64_t now = os_clock();
     if (exports->much_since == 0)
         exports->much_since = now;
-    return free > least(KEPT_A_WHILE, segment->file.view.capacity / 4) || now - exports->much_since >= WHILE;
+    return kept_bytes(segment) > least(KEPT_A_WHILE, segment->file.view.capacity / 4) ||
+           now - exports->much_since >= WHILE;
 }
 
 /* What of a free extent can go back, when too much is kept. A forked child may still read there, in the place
@@ -165,8 +242,11 @@ void *own_allocate_extent(shmcore_segment *segment, const struct export_source *
         return NULL;
     }
     const uint32_t count = (uint32_t)most(divide_up(bytes, QUANTUM_BYTES), 1);
+    const uint32_t aligned = (uint32_t)most(alignment >> QUANTUM_SHIFT, 1);
     own_lock(segment);
-    const uint32_t first = own_take_extent(segment, count, (uint32_t)most(alignment >> QUANTUM_SHIFT, 1));
+    uint32_t first = take_from_hand(segment, count, aligned);
+    if (first == 0)
+        first = own_take_extent(segment, count, aligned);
     own_unlock(segment);
     if (first == 0)
         return NULL;
@@ -213,10 +293,10 @@ void own_free_extent(shmcore_segment *segment, uint32_t first)
     struct region_run run = {0, 0};
     const bool sound = forget_if_touched(segment, first);
     own_lock(segment);
-    if (sound)
-        run = own_give_extent(segment, first);
-    else
-        segment->exports.damaged = true;
+    segment->exports.damaged |= !sound;
+    const uint32_t given = keep_at_hand(segment, first);
+    if (given != 0)
+        run = own_give_extent(segment, given);
     bool much = segment->exports.much_since != 0;
     own_unlock(segment);
     regions_return(segment, run);

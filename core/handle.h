@@ -37,6 +37,7 @@
 
 /* Blocks of this process alone; see export.c. */
 #define EXPORT_BINS 1024u
+#define EXPORT_HAND 4u
 struct export_heap {
     pthread_mutex_t lock;
     struct heap_bins bins;
@@ -47,7 +48,9 @@ struct export_heap {
     struct book_chunk *book_chunks;
     uint64_t much_since;  /* free memory has been more than is always kept since then; 0: it is not */
     uint64_t spare_bytes; /* of slabs that are empty and keep their memory, see export_slab.c */
-    uint32_t labels;      /* current extent of labels */
+    struct extent hand[EXPORT_HAND]; /* given back last, see export_extent.c; count 0: none */
+    uint32_t hand_quanta, hand_next; /* in all of them; the one to go next */
+    uint32_t labels;                 /* current extent of labels */
     uint32_t labels_used;
     bool damaged;
 };

@@ -79,7 +79,7 @@ static struct listing list(const char *name)
     return listing;
 }
 
-static unsigned random_number(unsigned *state)
+static inline unsigned random_number(unsigned *state)
 {
     *state = *state * 1103515245u + 12345u;
     return *state >> 8;
