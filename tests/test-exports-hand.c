@@ -155,6 +155,12 @@ static void scribbled(void **state)
     assert_ptr_equal(make(&source, 1, MIB), block);
     assert_int_equal(export_usable(segment, block), MIB);
     assert_int_equal(release(block), EXPORT_DONE);
+    void *others[EXPORT_HAND];
+    for (unsigned i = 0; i < EXPORT_HAND; i++)
+        others[i] = make(&source, 10 + i, 3 * QUANTUM_BYTES);
+    for (unsigned i = 0; i < EXPORT_HAND; i++)
+        assert_int_equal(release(others[i]), EXPORT_DONE);
+    assert_false(at_hand(block)); /* the heap has taken it for its own */
     assert_false(segment->exports.damaged);
     assert_ptr_equal(make(&source, 2, MIB), block);
     entry->count = UINT32_MAX / 2; /* a live one: it is not given back, and nothing else is touched */
