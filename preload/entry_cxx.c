@@ -106,11 +106,19 @@ static NEVER_INLINE void *new_plain(enum operator_id id, size_t bytes, const voi
     return recorded(pointer, &request, is_inside);
 }
 
+static NEVER_INLINE void *unready_new(size_t bytes, const void *caller, enum operator_id id)
+{
+    new_function *next = (new_function *)atomic_load_explicit(&let_through[id], memory_order_relaxed);
+    if (next != NULL && passing_after_all(caller, FRAME))
+        return next(bytes);
+    return new_plain(id, bytes, caller);
+}
+
 /* As one that was decided before, in a moment. */
 static NEVER_INLINE void *watched_new(size_t bytes, const void *caller, enum operator_id id)
 {
     void *pointer = router_take(caller, POLICY_CALL_NEW, bytes);
-    return LIKELY(pointer != NULL) ? router_settled(pointer) : new_plain(id, bytes, caller);
+    return LIKELY(pointer != NULL) ? router_settled(pointer) : unready_new(bytes, caller, id);
 }
 
 static NEVER_INLINE void *new_nothrow(enum operator_id id, size_t bytes, const void *nothrow,

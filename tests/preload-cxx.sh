@@ -76,6 +76,11 @@ test_often() {
     often 'export func=by_either size>=2K; export module=libstdc++*' 'either=1'
     often 'export func=no_such_function'
     often 'export func=make_one' 'one=600'
+    often 'export stack=make_one<-main' 'one=600'
+    often 'export stack=make_array<-no_such_function'
+    often 'export stack=*<-no_such_function; export stack=make_array<-main' 'array=600'
+    often 'wrapper func=make_*; export func=main size>=5000; export module=libstdc++*' \
+        'one=100 array=100 nothrow=100 nothrow-array=100 aligned=100 aligned-array=100 aligned-nothrow=100 aligned-nothrow-array=100'
     often 'export func=make_array; export module=libstdc++*' 'array=600'
     often 'export func=make_aligned_nothrow size>=1K; export module=libstdc++*' 'aligned-nothrow=200'
     often 'export func=make_* size>=1K' 'one=200 array=200 nothrow=200 nothrow-array=200 aligned=200 aligned-array=200 aligned-nothrow=200 aligned-nothrow-array=200'
