@@ -220,10 +220,14 @@ size_t export_left(shmcore_segment *segment, const void *pointer)
 static bool resize_extent(shmcore_segment *segment, uint32_t first, size_t bytes)
 {
     struct quantum *entry = &segment->file.view.quanta[first];
-    const uint64_t room = (uint64_t)entry->count << QUANTUM_SHIFT;
-    if (bytes > room || bytes < SLOT_BYTES_END || bytes < entry->bytes / 2)
+    const uint64_t room = (uint64_t)entry->count << QUANTUM_SHIFT, offset = (uint64_t)first << QUANTUM_SHIFT;
+    const uint64_t from = align_down(entry->bytes, PAGE_BYTES);
+    if (bytes < SLOT_BYTES_END || bytes < entry->bytes / 2 || bytes > segment->file.view.capacity)
         return false;
-    if (bytes > entry->bytes && space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, bytes) != 0)
+    if (bytes > room && !own_lengthen_extent(segment, first, (uint32_t)divide_up(bytes, QUANTUM_BYTES)))
+        return false;
+    if (bytes > from && (entry->sequence & QUANTUM_TOUCHED) == 0 &&
+        space_reserve(&segment->space, offset + from, bytes - from) != 0)
         return false;
     entry->bytes = bytes;
     return true;

@@ -228,6 +228,54 @@ static struct region_run give_some_back(shmcore_segment *segment)
     return run;
 }
 
+/* ---------------------------------------------------------------- longer where it is */
+
+static bool lengthen_here(shmcore_segment *segment, uint32_t first, uint32_t more)
+{
+    struct transaction transaction = direct(segment);
+    const struct heap heap = heap_of(segment, &transaction);
+    const bool longer = heap_lengthen(&heap, first, more);
+    segment->exports.damaged |= transaction.damaged;
+    return longer && !segment->exports.damaged;
+}
+
+static bool is_at_hand(const shmcore_segment *segment, uint32_t first)
+{
+    for (uint32_t i = 0; i < EXPORT_HAND; i++)
+        if (segment->exports.hand[i].count != 0 && segment->exports.hand[i].first == first)
+            return true;
+    return false;
+}
+
+/* Regions that begin where what is free behind `end` ends, if nobody has them. */
+static bool take_what_follows(shmcore_segment *segment, uint32_t end, uint32_t more)
+{
+    struct transaction transaction = direct(segment);
+    const struct heap heap = heap_of(segment, &transaction);
+    const uint32_t each = view_region_quanta(heap.view), free = heap_free_from(&heap, end).count;
+    const struct region_run run = {(end + free) / each, (uint32_t)divide_up(more - free, each)};
+    if ((end + free) % each != 0 || inherited_overlaps(segment, run) || !regions_take_these(segment, run))
+        return false;
+    add_here(segment, run);
+    return true;
+}
+
+bool own_lengthen_extent(shmcore_segment *segment, uint32_t first, uint32_t count)
+{
+    own_lock(segment);
+    const uint32_t now = segment->file.view.quanta[first].count, more = count - now;
+    bool longer = is_usable(segment) && now < count;
+    if (longer && is_at_hand(segment, first + now))
+        empty_hand(segment);
+    longer = longer && (lengthen_here(segment, first, more) ||
+                        (!segment->exports.damaged && take_what_follows(segment, first + now, more) &&
+                         lengthen_here(segment, first, more)));
+    own_unlock(segment);
+    return longer;
+}
+
+/* ---------------------------------------------------------------- extents */
+
 void own_publish(struct quantum *entry, enum quantum_kind kind)
 {
     atomic_store_explicit(&entry->kind, (uint32_t)kind, memory_order_release);

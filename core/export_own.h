@@ -36,6 +36,8 @@ void own_forget_touched(shmcore_segment *segment, uint32_t first, uint32_t count
 void *own_allocate_extent(shmcore_segment *segment, const struct export_source *source, uint64_t sequence,
                           size_t bytes, size_t alignment, unsigned flags);
 void own_free_extent(shmcore_segment *segment, uint32_t first);
+/* Makes the extent so long where it is, in quanta, without memory. False: others lie behind it. */
+bool own_lengthen_extent(shmcore_segment *segment, uint32_t first, uint32_t count);
 
 struct export_slab *own_slab(const struct view *view, uint32_t quantum);
 /* What it looks like inside; NULL when its class was scribbled over. */

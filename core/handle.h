@@ -106,6 +106,8 @@ struct region_run shard_shed(shmcore_segment *segment, uint32_t shard, const str
 
 /* Takes a run of regions for this process. count 0 with error_set(ENOMEM) when there is none. */
 struct region_run regions_take(shmcore_segment *segment, uint32_t quanta, uint32_t alignment);
+/* The same for these and no others. False: they are not all free, or there is no memory for their tables. */
+bool regions_take_these(shmcore_segment *segment, struct region_run run);
 /* Gives back a run that belongs to this process and is in no heap. Takes its memory away first. */
 void regions_return(shmcore_segment *segment, struct region_run run);
 

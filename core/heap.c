@@ -228,7 +228,8 @@ uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t align
     return first;
 }
 
-struct extent heap_give(const struct heap *heap, uint32_t first)
+/* The extent that is taken there, with no more than it says of itself; count 0: none of ours. */
+static struct extent taken_extent(const struct heap *heap, uint32_t first)
 {
     const struct extent extent = {first, first < view_quantum_count(heap->view) ? at(heap, first)->count : 0};
     if (UNLIKELY(!heap_owns(heap, extent) || kind_at(heap, first) == QUANTUM_FREE ||
@@ -236,6 +237,37 @@ struct extent heap_give(const struct heap *heap, uint32_t first)
         undo_damaged(heap->transaction);
         return (struct extent){0, 0};
     }
+    return extent;
+}
+
+struct extent heap_free_from(const struct heap *heap, uint32_t quantum)
+{
+    return free_extent(heap, quantum);
+}
+
+bool heap_lengthen(const struct heap *heap, uint32_t first, uint32_t more)
+{
+    const struct extent extent = taken_extent(heap, first);
+    const struct extent free = free_extent(heap, first + extent.count);
+    if (extent.count == 0 || free.count < more)
+        return false;
+    if (UNLIKELY(!heap_owns(heap, (struct extent){free.first, more})))
+        undo_damaged(heap->transaction);
+    else
+        unlink_free(heap, free);
+    if (UNLIKELY(heap->transaction->damaged))
+        return false;
+    if (free.count > more)
+        link_free(heap, (struct extent){free.first + more, free.count - more});
+    UNDO_SET(heap->transaction, &at(heap, first)->count, extent.count + more);
+    return true;
+}
+
+struct extent heap_give(const struct heap *heap, uint32_t first)
+{
+    const struct extent extent = taken_extent(heap, first);
+    if (extent.count == 0)
+        return extent;
     unmark(heap, first);
     return heap_add(heap, extent);
 }

@@ -53,6 +53,13 @@ uint32_t heap_take_below(const struct heap *heap, uint32_t count, uint32_t align
 /* A free extent in which there is such a run; count 0: there is none. */
 struct extent heap_find(const struct heap *heap, uint32_t count, uint32_t alignment);
 
+/* What is free from there on: a free extent that begins at the quantum, which need not be the owner's; count
+ * 0: there is none. */
+struct extent heap_free_from(const struct heap *heap, uint32_t quantum);
+
+/* Makes the taken extent that begins at `first` longer by what is free behind it. False: so much is not. */
+bool heap_lengthen(const struct heap *heap, uint32_t first, uint32_t more);
+
 /* Frees the extent that begins at `first`; returns the free extent it became part of. */
 struct extent heap_give(const struct heap *heap, uint32_t first);
 

@@ -140,6 +140,17 @@ struct region_run pool_find(const struct view *view, uint32_t count, uint32_t al
     return run;
 }
 
+bool pool_has(const struct view *view, struct region_run run)
+{
+    uint32_t free = 0;
+    if (run.first < view->table_regions || run.first >= view->region_count ||
+        run.count > view->region_count - run.first)
+        return false;
+    while (free < run.count && may_take(view, run.first + free, BIT_AND_OWNER))
+        free++;
+    return free == run.count;
+}
+
 void pool_take(const struct view *view, struct transaction *transaction, struct region_run run,
                uint32_t owner)
 {

@@ -26,6 +26,9 @@ void pool_make(const struct view *view);
  * lie below RECORD_LIMIT. */
 struct region_run pool_find(const struct view *view, uint32_t count, uint32_t alignment, bool low);
 
+/* Is the run free, all of it? */
+bool pool_has(const struct view *view, struct region_run run);
+
 /* Gives the free run to `owner`. Its part of the tables has memory by now: from here on others read it. */
 void pool_take(const struct view *view, struct transaction *transaction, struct region_run run,
                uint32_t owner);

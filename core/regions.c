@@ -40,18 +40,13 @@ static void note_regions(const shmcore_segment *segment)
     __atomic_store_n(&segment->file.view.rows[segment->row].had_regions, 1, __ATOMIC_RELEASE);
 }
 
-/* Finds a run, gives its tables memory, hands it to `owner`; `also` is stored in the same transaction. With
- * the pool entered. */
-static struct region_run take_run(shmcore_segment *segment, const struct guarded *guarded, uint32_t count,
-                                  uint32_t alignment, uint32_t owner, bool low, struct loose_run *also)
+/* Gives the tables of a run that is free memory, and the run to `owner`; `also` is stored in the same
+ * transaction. With the pool entered. */
+static struct region_run take_this(shmcore_segment *segment, const struct guarded *guarded,
+                                   struct region_run run, uint32_t owner, struct loose_run *also)
 {
     const struct view *view = &segment->file.view;
     const struct region_run none = {0, 0};
-    const struct region_run run = pool_find(view, count, alignment, low);
-    if (run.count == 0) {
-        out_of_space(segment, (uint64_t)count << view->region_shift);
-        return none;
-    }
     if (space_reserve_tables(&segment->space, run.first, run.count) != 0) {
         space_refuse(&segment->space, (uint64_t)run.count << view->region_shift, segment->file.name);
         return none;
@@ -66,8 +61,18 @@ static struct region_run take_run(shmcore_segment *segment, const struct guarded
     }
     if (transaction_end(guarded, &transaction))
         return run;
-    out_of_space(segment, (uint64_t)count << view->region_shift);
+    out_of_space(segment, (uint64_t)run.count << view->region_shift);
     return none;
+}
+
+static struct region_run take_run(shmcore_segment *segment, const struct guarded *guarded, uint32_t count,
+                                  uint32_t alignment, uint32_t owner, bool low, struct loose_run *also)
+{
+    const struct region_run run = pool_find(&segment->file.view, count, alignment, low);
+    if (run.count != 0)
+        return take_this(segment, guarded, run, owner, also);
+    out_of_space(segment, (uint64_t)count << segment->file.view.region_shift);
+    return run;
 }
 
 static struct extent extent_of(const struct view *view, struct region_run run)
@@ -205,6 +210,18 @@ struct region_run regions_take(shmcore_segment *segment, uint32_t quanta, uint32
         take_run(segment, &pool, regions, alignment, OWNER_PROCESS + segment->row, false, NULL);
     pool_leave(&pool);
     return run;
+}
+
+bool regions_take_these(shmcore_segment *segment, struct region_run run)
+{
+    struct guarded pool;
+    bool taken = false;
+    if (!pool_enter(segment, &pool))
+        return false;
+    if (pool_has(&segment->file.view, run))
+        taken = take_this(segment, &pool, run, OWNER_PROCESS + segment->row, NULL).count != 0;
+    pool_leave(&pool);
+    return taken;
 }
 
 void regions_return(shmcore_segment *segment, struct region_run run)

@@ -72,7 +72,7 @@ static int look(const shmcore_block *block, void *argument)
     return 0;
 }
 
-static struct listing list(const char *name)
+static inline struct listing list(const char *name)
 {
     struct listing listing = {.name = name};
     assert_int_equal(shmcore_for_each(segment, look, &listing), 0);

@@ -20,7 +20,7 @@ enum { NOBODY = 0, FREE = 1, TAKEN = 16 };
 static struct plain plain;
 static uint32_t model[QUANTA];
 static uint8_t shard_of[QUANTA];
-static uint32_t next_extent;
+static uint32_t next_extent, lengthened;
 static struct dice dice;
 
 static int make(void **state)
@@ -130,16 +130,47 @@ static uint32_t pick(uint32_t shard, bool taken)
     return 0;
 }
 
-static void give(const struct heap *heap, uint32_t shard)
+/* The taken extent around a random quantum; count 0: there is none. */
+static struct extent pick_taken(uint32_t shard)
 {
     uint32_t first = pick(shard, true), count = 0;
     if (first == 0)
-        return;
+        return (struct extent){0, 0};
     const uint32_t extent = model[first];
     while (model[first - 1] == extent)
         first--;
     while (first + count < QUANTA && model[first + count] == extent)
         count++;
+    return (struct extent){first, count};
+}
+
+/* By what is free behind it, all of it or less, and not by more. */
+static void lengthen(const struct heap *heap, uint32_t shard)
+{
+    const struct extent taken = pick_taken(shard);
+    const uint32_t end = taken.first + taken.count;
+    uint32_t free = 0;
+    if (taken.count == 0)
+        return;
+    while (end + free < QUANTA && model[end + free] == FREE && shard_of[end + free] == shard)
+        free++;
+    assert_extent(heap_free_from(heap, end), (struct extent){free != 0 ? end : 0, free});
+    const uint32_t more = 1 + dice_roll(&dice, free + 2);
+    assert_int_equal(heap_lengthen(heap, taken.first, more), more <= free);
+    if (more > free)
+        return;
+    fill(end, more, model[taken.first]);
+    assert_true(heap_begins(&plain.view, taken.first, OWNER_SHARD + shard, QUANTUM_NAMED));
+    assert_int_equal(plain.view.quanta[taken.first].count, taken.count + more);
+    lengthened++;
+}
+
+static void give(const struct heap *heap, uint32_t shard)
+{
+    const struct extent taken = pick_taken(shard);
+    const uint32_t first = taken.first, count = taken.count;
+    if (count == 0)
+        return;
     fill(first, count, FREE);
     assert_extent(heap_give(heap, first), free_around(first));
     assert_false(heap_begins(&plain.view, first, OWNER_SHARD + shard, QUANTUM_NAMED));
@@ -189,6 +220,8 @@ static void step(void)
         cut(&heap, shard);
     else if (kind < 22)
         take(&heap, shard);
+    else if (kind < 25)
+        lengthen(&heap, shard);
     else
         give(&heap, shard);
     check(shard);
@@ -202,6 +235,7 @@ static void random_steps(void **state)
     for (unsigned i = 0; i < 20000; i++)
         step();
     assert_true(next_extent - TAKEN > 5000);
+    assert_true(lengthened > 100);
     for (uint32_t shard = 0; shard < SHARDS; shard++)
         check(shard);
 }

@@ -18,6 +18,7 @@
 static struct plain plain;
 static uint32_t model[MODEL_REGIONS]; /* the owner of each region, OWNER_POOL: free */
 static bool leftover[MODEL_REGIONS];  /* free, but an owner is still written there */
+static unsigned found_free;
 static struct dice dice;
 
 static int make(void **state)
@@ -119,6 +120,18 @@ static struct region_run some_run(void)
     return (struct region_run){0, 0};
 }
 
+/* A random run, which may reach beyond both ends: all of it is free, and nobody's leftover. */
+static void has(void)
+{
+    const struct region_run run = {dice_roll(&dice, MODEL_REGIONS + 2), 1 + dice_roll(&dice, 5)};
+    bool free = true;
+    for (uint32_t region = run.first; region < run.first + run.count; region++)
+        free = free && region >= plain.view.table_regions && region < MODEL_REGIONS &&
+               model[region] == OWNER_POOL && !leftover[region];
+    assert_int_equal(pool_has(&plain.view, run), free);
+    found_free += free;
+}
+
 static void give(void)
 {
     const struct region_run run = some_run();
@@ -160,8 +173,10 @@ static void random_steps(void **state)
             give();
         else
             walk();
+        has();
         check();
     }
+    assert_in_range(found_free, 200, 19800);
 }
 
 /* Runs that begin and end anywhere in the words of the bitmap. */
