@@ -132,6 +132,10 @@ static void not_beyond_the_segment(void **state)
     (void)state;
     assert_false(export_resize(segment, row[0], (size_t)1 << 40));
     assert_false(export_resize(segment, row[ROW - 1], SIZE_MAX));
+    free_one(1); /* so many quanta more than 32 bits can count would fit there */
+    const size_t quanta = ((size_t)1 << 32) + EACH / QUANTUM_BYTES + 1;
+    assert_false(export_resize(segment, row[0], quanta * QUANTUM_BYTES));
+    assert_true(segment->exports.hand_quanta >= EACH / QUANTUM_BYTES);
     is_of(row[0], EACH);
     is_of(row[ROW - 1], EACH);
 }
