@@ -7,36 +7,6 @@
 #define SPAN_GRAINS_MOST 4u /* of a span that no single block wants larger */
 #define PAGES_OF(bytes)  ((uint32_t)((bytes) / PAGE_BYTES))
 
-/* ---------------------------------------------------------------- classes of slots */
-
-/* 16, 32 … 256, then four to each doubling: at most a fifth is lost. */
-static unsigned class_of(size_t bytes)
-{
-    if (bytes <= 256)
-        return bytes == 0 ? 0 : (unsigned)((bytes - 1) / 16);
-    const unsigned power = log2_floor(bytes - 1); /* 8 … */
-    return 16 + (power - 8) * 4 + (unsigned)((bytes - 1) >> (power - 2) & 3);
-}
-
-static uint32_t class_bytes(unsigned class)
-{
-    if (class < 16)
-        return (class + 1) * 16;
-    const unsigned power = 8 + (class - 16) / 4;
-    return ((class - 16) % 4 + 5) << (power - 2);
-}
-
-/* ARENA_CLASSES: none. */
-static unsigned class_for(size_t bytes, size_t alignment)
-{
-    if (bytes > ARENA_SLOT_MOST || alignment > PAGE_BYTES)
-        return ARENA_CLASSES;
-    unsigned class = class_of(bytes);
-    while (class_bytes(class) % alignment != 0 && class_bytes(class) < ARENA_SLOT_MOST)
-        class ++;
-    return class_bytes(class) % alignment == 0 ? class : ARENA_CLASSES;
-}
-
 /* ---------------------------------------------------------------- pieces */
 
 /* The piece that the page lies in, or where it would be put. */
@@ -257,7 +227,7 @@ static struct arena_slab *table_for(struct arena *arena, unsigned class, size_t 
 
 static struct arena_slab *new_slab(struct arena *arena, unsigned class, int *error)
 {
-    const uint32_t slot_bytes = class_bytes(class), slots = (uint32_t)(ARENA_SLAB / slot_bytes);
+    const uint32_t slot_bytes = arena_class_bytes(class), slots = (uint32_t)(ARENA_SLAB / slot_bytes);
     const size_t bits = 2 * divide_up(slots, 64) * sizeof(uint64_t);
     struct arena_slab *slab = table_for(arena, class, sizeof *slab + bits);
     if (slab == NULL)
@@ -310,7 +280,7 @@ static void *allocate_slot(struct arena *arena, unsigned class, bool zero, int *
 
 static void unlist(struct arena *arena, const struct arena_slab *slab)
 {
-    struct arena_slab **link = &arena->slabs[class_of(slab->slot_bytes)];
+    struct arena_slab **link = &arena->slabs[arena_class_of(slab->slot_bytes)];
     while (*link != NULL && *link != slab)
         link = &(*link)->next;
     if (*link == slab)
@@ -320,7 +290,7 @@ static void unlist(struct arena *arena, const struct arena_slab *slab)
 /* A slab that was full is in no list; it comes back to the front, as the owner's calls have it. */
 static void relist(struct arena *arena, struct arena_slab *slab)
 {
-    struct arena_slab **list = &arena->slabs[class_of(slab->slot_bytes)];
+    struct arena_slab **list = &arena->slabs[arena_class_of(slab->slot_bytes)];
     for (const struct arena_slab *other = *list; other != NULL; other = other->next)
         if (other == slab)
             return;
@@ -342,7 +312,7 @@ static void free_slot_of(struct arena *arena, struct arena_piece *piece, uint32_
     if (slab->live == 0 && (slab->spent == 0 || slab->spent == slab->slots)) {
         unlist(arena, slab);
         give_back(arena, piece, slab->spent == 0);
-        put_aside(arena, class_of(slab->slot_bytes), slab);
+        put_aside(arena, arena_class_of(slab->slot_bytes), slab);
     } else if (was_full && by_owner) {
         relist(arena, slab);
     }
@@ -350,10 +320,16 @@ static void free_slot_of(struct arena *arena, struct arena_piece *piece, uint32_
 
 /* ---------------------------------------------------------------- blocks */
 
+/* The pages of a block, where they begin at multiples of `own`. */
+static uint32_t pages_for(uint32_t wanted, uint32_t own)
+{
+    return own == CHUNK_PAGES ? wanted : (uint32_t)align_up(wanted, own);
+}
+
 void *arena_allocate(struct arena *arena, size_t bytes, size_t alignment, bool zero, int *error)
 {
     alignment = (size_t)most(alignment, 16);
-    const unsigned class = class_for(bytes, alignment);
+    const unsigned class = arena_class_for(bytes, alignment);
     *error = -ENOMEM;
     if (class < ARENA_CLASSES)
         return allocate_slot(arena, class, zero, error);
@@ -361,7 +337,7 @@ void *arena_allocate(struct arena *arena, size_t bytes, size_t alignment, bool z
         return NULL;
     const uint32_t wanted = (uint32_t)most(divide_up(bytes, PAGE_BYTES), 1);
     const uint32_t own = piece_alignment(wanted);
-    const uint32_t pages = own == CHUNK_PAGES ? wanted : (uint32_t)align_up(wanted, own);
+    const uint32_t pages = pages_for(wanted, own);
     struct arena_piece *piece = take(arena, pages, wanted, (uint32_t)most(own, PAGES_OF(alignment)), error);
     if (piece == NULL)
         return NULL;
@@ -408,6 +384,62 @@ size_t arena_usable(const struct arena *arena, const void *pointer)
 {
     const size_t left = arena_left(arena, pointer);
     return left != 0 && begins_at(arena, piece_at(arena, page_of(arena, pointer)), pointer) ? left : 0;
+}
+
+/* How many pages are free behind the block; *ends: and there the arena ends, or a span of it. */
+static uint32_t free_behind(const struct arena *arena, uint32_t page, bool *ends)
+{
+    const struct arena_piece *piece = piece_at(arena, page);
+    const uint32_t end = piece->page + piece->pages;
+    const struct arena_piece *next = piece_at(arena, end);
+    const uint32_t free = next != NULL && next->kind == PIECE_FREE ? next->pages : 0;
+    *ends = piece_at(arena, end + free) == NULL;
+    return free;
+}
+
+static bool lengthen(struct arena *arena, uint32_t page, uint32_t more)
+{
+    bool ends;
+    uint32_t free = free_behind(arena, page, &ends);
+    if (free < more && ends && extend(arena, more - free, 1) == 0)
+        free = free_behind(arena, page, &ends); /* if that lies there */
+    if (free < more)
+        return false;
+    struct arena_piece *piece = piece_at(arena, page);
+    is_dirty(arena, piece[1].page, more, false);
+    piece->pages += more;
+    piece[1].page += more;
+    piece[1].pages -= more;
+    if (piece[1].pages == 0)
+        erase(arena, (uint32_t)(piece + 1 - arena->pieces));
+    return true;
+}
+
+/* Memory is wanted of pages that the block has. */
+static bool use_more(struct arena *arena, struct arena_piece *piece, size_t bytes)
+{
+    const uint32_t used = PAGES_OF(align_up(piece->bytes, PAGE_BYTES));
+    const uint32_t wanted = PAGES_OF(align_up(bytes, PAGE_BYTES));
+    if (wanted > used && arena->ground->use(arena->ground, piece->page + used, wanted - used) != 0)
+        return false;
+    piece->bytes = most(piece->bytes, bytes); /* what was used stays so until it is freed */
+    return true;
+}
+
+bool arena_resize(struct arena *arena, const void *pointer, size_t bytes, bool by_owner)
+{
+    const size_t usable = arena_usable(arena, pointer);
+    if (usable == 0 || bytes < usable / 2 || bytes > MERGE_SPACE)
+        return false;
+    const uint32_t page = page_of(arena, pointer), wanted = PAGES_OF(align_up(bytes, PAGE_BYTES));
+    const struct arena_piece *piece = piece_at(arena, page);
+    const uint32_t own = piece_alignment(wanted);
+    if (piece->kind == PIECE_SLAB)
+        return bytes <= usable;
+    if (bytes > usable &&
+        (!by_owner || page % own != 0 || !lengthen(arena, page, pages_for(wanted, own) - piece->pages)))
+        return false;
+    return use_more(arena, piece_at(arena, page), bytes);
 }
 
 bool arena_free(struct arena *arena, void *pointer, bool by_owner)

@@ -22,13 +22,12 @@
 
 #include <pthread.h>
 
+#include "arena_class.h"
 #include "dirty.h"
 #include "merge_layout.h"
 
-#define ARENA_SLOT_MOST (16 * KIBI)
-#define ARENA_SLAB      (64 * KIBI)
-#define ARENA_CLASSES   64u
-#define ARENA_LABEL     MERGE_LABEL
+#define ARENA_SLAB  (64 * KIBI)
+#define ARENA_LABEL MERGE_LABEL
 
 struct arena;
 
@@ -64,7 +63,7 @@ struct arena_piece {
     uint32_t page, pages;
     enum piece_kind kind;
     union {
-        uint64_t bytes; /* BLOCK: as asked for */
+        uint64_t bytes; /* BLOCK: as asked for, the most there was */
         struct arena_slab *slab;
     };
 };
@@ -97,6 +96,11 @@ void *arena_allocate(struct arena *arena, size_t bytes, size_t alignment, bool z
 size_t arena_usable(const struct arena *arena, const void *pointer);
 /* Bytes from the pointer to the end of the live block that it lies in; 0: in none. */
 size_t arena_left(const struct arena *arena, const void *pointer);
+
+/* Leaves the live block where it is, with room for `bytes` and not much more than that. A block becomes
+ * longer when it is its owner who wants it, into free pages behind it, as far as it would lie there if it
+ * were made so long. False: it has to move, or none begins there. */
+bool arena_resize(struct arena *arena, const void *pointer, size_t bytes, bool by_owner);
 
 /* False: no live block begins there. */
 bool arena_free(struct arena *arena, void *pointer, bool by_owner);

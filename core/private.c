@@ -295,10 +295,19 @@ size_t private_usable(const void *pointer)
     return bytes;
 }
 
-bool private_fits(const void *pointer, size_t bytes)
+bool private_resize(const void *pointer, size_t bytes, const void *owner)
 {
-    const size_t usable = private_usable(pointer);
-    return bytes <= usable && bytes >= usable / 2;
+    struct arena *arena = arena_at(pointer);
+    if (arena == NULL)
+        return false;
+    struct private_space *space = private_space_under(arena->ground);
+    pthread_mutex_lock(&arena->lock);
+    const bool resized = arena_resize(arena, pointer, bytes, arena->owner == NULL || arena->owner == owner);
+    if (resized && bytes >= MERGE_CHUNK) /* of smaller ones a chunk has many */
+        atomic_store_explicit(&space->index.file->chunks[private_chunk_of(space, pointer)].block_bytes, bytes,
+                              memory_order_relaxed);
+    pthread_mutex_unlock(&arena->lock);
+    return resized;
 }
 
 size_t private_left(const void *pointer)

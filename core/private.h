@@ -41,8 +41,9 @@ shmcore_segment *private_segment_of(const void *pointer);
 bool private_free(void *pointer, const void *owner);
 /* Of the live block that begins there, 0: none does. */
 size_t private_usable(const void *pointer);
-/* Does the block that begins there hold `bytes`, without much waste? Then a realloc leaves it where it is. */
-bool private_fits(const void *pointer, size_t bytes);
+/* Leaves the block that begins there where it is, with room for `bytes` and not much more. False: it has to
+ * move. `owner` as in the rule: others do not change how long it is. */
+bool private_resize(const void *pointer, size_t bytes, const void *owner);
 /* Bytes to the end of the live block that it lies in. */
 size_t private_left(const void *pointer);
 

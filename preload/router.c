@@ -382,7 +382,7 @@ static bool resize_in_place(void *pointer, size_t bytes)
     router_enter();
     shmcore_segment *segment = export_segment_of(pointer);
     const bool resized = segment != NULL ? standing_is_adopted() && export_resize(segment, pointer, bytes)
-                                         : private_fits(pointer, bytes);
+                                         : private_resize(pointer, bytes, &thread_self);
     router_leave();
     return resized;
 }

@@ -58,6 +58,7 @@ static void the_same_calls_give_the_same_addresses(void **state)
     enum { LIVE = 200 };
     static struct twin twins[LIVE];
     struct dice dice = {20240301};
+    unsigned longer = 0;
     memset(twins, 0, sizeof twins);
     fields[1].lazy = true;
     for (unsigned step = 0; step < 20000; step++) {
@@ -81,6 +82,14 @@ static void the_same_calls_give_the_same_addresses(void **state)
                              offset_of(&fields[1], twin->pointer[1]));
             if (bytes <= 64 * PAGE_BYTES)
                 check_and_soil(twin->pointer[1], bytes, zero);
+        } else if (dice_roll(&dice, 3) == 0) { /* others change nothing: so those of one process may, too */
+            const size_t usable = arena_usable(&fields[0].arena, twin->pointer[0]);
+            const size_t bytes = usable / 2 + dice_roll(&dice, (uint32_t)(2 * usable));
+            const bool resized = arena_resize(&fields[0].arena, twin->pointer[0], bytes, true);
+            if (bytes > usable)
+                assert_false(arena_resize(&fields[1].arena, twin->pointer[1], bytes, false));
+            assert_int_equal(arena_resize(&fields[1].arena, twin->pointer[1], bytes, true), resized);
+            longer += resized && bytes > usable;
         } else {
             const bool by_owner = dice_roll(&dice, 8) != 0;
             assert_true(arena_free(&fields[0].arena, twin->pointer[0], by_owner));
@@ -92,6 +101,7 @@ static void the_same_calls_give_the_same_addresses(void **state)
         }
     }
     assert_true(fields[0].spans > 3);
+    assert_true(longer > 100);
 }
 
 /* ---------------------------------------------------------------- the model */
@@ -111,6 +121,7 @@ struct model_block {
 #define MODEL_SLABS 4096u
 static struct model_slab slabs[MODEL_SLABS];
 static unsigned char model[PAGES];
+static unsigned longer;
 
 /* Spans that have been added meanwhile. */
 static void know_new_pages(void)
@@ -216,6 +227,12 @@ static void check_bytes(const struct model_block *block, unsigned char value)
     }
 }
 
+static void check_prefix(const struct model_block *block, size_t bytes)
+{
+    for (size_t i = 0; i < least(bytes, 64); i++)
+        assert_int_equal(block->pointer[i], block->value);
+}
+
 static void model_take(struct model_block *block, struct dice *dice)
 {
     uint32_t alignment;
@@ -268,6 +285,45 @@ static void model_free(struct model_block *block, bool by_owner)
     block->pointer = NULL;
 }
 
+/* A block stays where a new one of its size could lie, if there is room behind it: free pages now, or those
+ * of a span that begins there. */
+static void model_resize(struct model_block *block, struct dice *dice)
+{
+    uint32_t alignment, free = 0;
+    const uint32_t page = (uint32_t)(offset_of(&fields[0], block->pointer) / PAGE_BYTES);
+    const size_t bytes = dice_roll(dice, (uint32_t)(3 * block->usable));
+    const uint32_t pages = pages_for(bytes, &alignment), now = (uint32_t)(block->usable / PAGE_BYTES);
+    const uint32_t spans = fields[0].spans;
+    const bool by_owner = dice_roll(dice, 8) != 0,
+               resized = arena_resize(arena, block->pointer, bytes, by_owner);
+    know_new_pages();
+    if (bytes < block->usable / 2) {
+        assert_false(resized);
+    } else if (bytes <= block->usable) {
+        assert_true(resized);
+    } else if (block->slab != NULL || !by_owner || page % alignment != 0) {
+        assert_false(resized);
+        assert_int_equal(fields[0].spans, spans);
+    } else {
+        while (page + now + free < PAGES && model[page + now + free] == UNUSED && now + free < pages)
+            free++;
+        assert_int_equal(resized, now + free >= pages);
+        longer += resized;
+    }
+    if (!resized)
+        return;
+    if (block->slab == NULL && bytes > block->usable) {
+        mark(page + now, pages - now, USED);
+        block->usable = pages * PAGE_BYTES;
+    }
+    check_prefix(block, least(bytes, block->bytes));
+    block->bytes = bytes;
+    memset(block->pointer, block->value, least(bytes, 64));
+    if (bytes > 64)
+        memset(block->pointer + bytes - 64, block->value, 64);
+    assert_int_equal(arena_usable(arena, block->pointer), block->usable);
+}
+
 /* The pieces are in order, without gaps or overlaps in the spans, and say what the model says. */
 static void check_pieces(void)
 {
@@ -305,6 +361,8 @@ static void random_steps(void **state)
         fields[0].skip = dice_roll(&dice, 4) == 0;
         if (block->pointer == NULL)
             model_take(block, &dice);
+        else if (dice_roll(&dice, 3) == 0)
+            model_resize(block, &dice);
         else
             model_free(block, dice_roll(&dice, 20) != 0);
         if (step % 512 == 0)
@@ -314,6 +372,7 @@ static void random_steps(void **state)
         if (blocks[i].pointer != NULL)
             model_free(&blocks[i], true);
     check_pieces();
+    assert_true(longer > 50);
 }
 
 int main(void)

@@ -11,15 +11,6 @@
 
 #include "test-arena.h"
 
-static void *take(size_t bytes)
-{
-    int error = 0;
-    void *pointer = arena_allocate(arena, bytes, 0, false, &error);
-    if (pointer == NULL)
-        fail_msg("no %zu bytes: error %d", bytes, error);
-    return pointer;
-}
-
 static void *take_aligned(size_t bytes, size_t alignment)
 {
     int error = 0;

@@ -146,4 +146,13 @@ static inline uint64_t offset_of(const struct field *field, const void *pointer)
 
 #define FRESH(function) cmocka_unit_test_setup(function, clear_fields)
 
+static inline void *take(size_t bytes)
+{
+    int error = 0;
+    void *pointer = arena_allocate(arena, bytes, 0, false, &error);
+    if (pointer == NULL)
+        fail_msg("no %zu bytes: error %d", bytes, error);
+    return pointer;
+}
+
 #endif
