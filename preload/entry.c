@@ -200,6 +200,8 @@ typedef void *aligned_function(size_t alignment, size_t bytes);
 static NEVER_INLINE void *watched_aligned(size_t alignment, size_t bytes, aligned_function *next,
                                           const void *caller)
 {
+    if (passing_after_all(caller, FRAME))
+        return next(alignment, bytes);
     const struct request request = {.call = POLICY_CALL_ALIGNED,
                                     .bytes = bytes,
                                     .alignment = alignment,
@@ -215,6 +217,8 @@ static NEVER_INLINE void *watched_aligned(size_t alignment, size_t bytes, aligne
 
 static NEVER_INLINE int watched_posix_memalign(void **out, size_t alignment, size_t bytes, const void *caller)
 {
+    if (passing_after_all(caller, FRAME))
+        return real.posix_memalign(out, alignment, bytes);
     const struct request request = {.call = POLICY_CALL_ALIGNED,
                                     .bytes = bytes,
                                     .alignment = alignment,
