@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool.h"
 
-static bool is_free(const struct view *view, uint32_t region)
+static bool is_free(const struct view *view, uint32_t region) /* also for a glance without the lock */
 {
-    return (view->region_free[region / 64] >> region % 64 & 1) != 0;
+    return (__atomic_load_n(&view->region_free[region / 64], __ATOMIC_RELAXED) >> region % 64 & 1) != 0;
 }
 
 void pool_make(const struct view *view)

@@ -116,6 +116,7 @@ static void these_and_no_others(void **state)
         assert_int_equal(segment->file.view.region_owner[region], OWNER_PROCESS + segment->row);
     assert_false(regions_take_these(segment, (struct region_run){0, 1}));
     assert_false(regions_take_these(segment, (struct region_run){segment->file.view.region_count, 1}));
+    assert_false(regions_take_these(segment, (struct region_run){UINT32_MAX - 1, 1}));
     assert_false(regions_take_these(segment, (struct region_run){both.first, UINT32_MAX}));
     all[runs++] = first;
     all[runs++] = second;
