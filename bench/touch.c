@@ -6,6 +6,7 @@
  *     bench-touch first MIB           GiB/s of one block that has never been used
  *     bench-touch again MIB ROUNDS    microseconds to allocate, touch and free it, once that has been done
  * before
+ *     bench-touch grow MIB STEPS      microseconds for each step of realloc() up to that, what is new touched
  */
 #include <string.h>
 #include <sys/wait.h>
@@ -21,6 +22,14 @@ static __attribute__((noinline)) char *make_block(size_t bytes)
     if (block == NULL)
         exit(1);
     return block;
+}
+
+static __attribute__((noinline)) char *grow_block(char *block, size_t bytes)
+{
+    char *volatile grown = realloc(block, bytes);
+    if (grown == NULL)
+        exit(1);
+    return grown;
 }
 
 static void touch(volatile char *block, size_t bytes)
@@ -42,6 +51,20 @@ static double time_rounds(size_t bytes, size_t rounds)
     for (size_t i = 0; i < rounds; i++)
         once(bytes);
     return (now() - start) / 1e3 / (double)rounds;
+}
+
+static double time_growing(size_t bytes, size_t steps)
+{
+    const size_t step = bytes / steps / PAGE * PAGE;
+    const double start = now();
+    char *block = NULL;
+    for (size_t i = 0; i < steps; i++) {
+        block = grow_block(block, (i + 1) * step);
+        touch(block + i * step, step);
+    }
+    const double end = now();
+    free(block);
+    return (end - start) / 1e3 / (double)steps;
 }
 
 /* A child does the same before: where the machine is a virtual one, its memory is there then. */
@@ -77,6 +100,11 @@ int main(int count, char **words)
         for (int repeat = 0; repeat < REPEATS; repeat++)
             best = least_of(best, time_rounds(bytes, rounds));
         print_figure("again", best);
+    } else if (strcmp(what, "grow") == 0 && bytes / PAGE >= rounds) {
+        double best = 1e18;
+        for (int repeat = 0; repeat < REPEATS; repeat++)
+            best = least_of(best, time_growing(bytes, rounds));
+        print_figure("grow", best);
     } else
         return 2;
     return 0;

@@ -178,6 +178,10 @@ class Plan:
             self._row(f"again-{mib}", "again", f"allocate, touch, free {mib} MiB again", "µs",
                       goals=(Goal(1.0, "glibc"),))
 
+        grown = f"{policy}; export func=grow_block"
+        self._work("grow", self._allocators((touch, "grow", self.size(64, 4), self.size(256, 16)), grown), rounds_most=5)
+        self._row("grow", "grow", "a step of realloc() of 256 up to 64 MiB, touched", "µs")
+
     def _attach(self):
         mib, second = self.size(1024, 16), self.peers.bench("second")
         environment = {"TMPDIR": self.directory}
