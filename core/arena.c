@@ -167,6 +167,14 @@ static void drop(struct arena *arena, struct dirty_range range)
         arena->ground->drop(arena->ground, arena, range.page, range.pages);
 }
 
+static void tell_what_stays(struct arena *arena)
+{
+    const uint32_t staying = dirty_pages(&arena->dirty);
+    if (staying != arena->staying)
+        atomic_fetch_add_explicit(&arena->ground->staying, staying - arena->staying, memory_order_relaxed);
+    arena->staying = staying;
+}
+
 /* Of pages that are used again: is there anything in them? Not when they are to be cleared. */
 static bool is_dirty(struct arena *arena, uint32_t page, uint32_t pages, bool clear)
 {
@@ -178,6 +186,7 @@ static bool is_dirty(struct arena *arena, uint32_t page, uint32_t pages, bool cl
             memset(address_of(arena, found.page), 0, found.pages * PAGE_BYTES);
         drop(arena, rest);
     }
+    tell_what_stays(arena);
     return dirty;
 }
 
@@ -190,6 +199,7 @@ static void give_back(struct arena *arena, struct arena_piece *piece, bool again
     join(arena, (uint32_t)(piece - arena->pieces));
     const bool stays = again && ground->may_stay != NULL && ground->may_stay(ground, range.page, range.pages);
     drop(arena, stays ? dirty_keep(&arena->dirty, range) : range);
+    tell_what_stays(arena);
 }
 
 /* ---------------------------------------------------------------- slabs */
@@ -460,6 +470,7 @@ void arena_clear(struct arena *arena)
     const struct dirty_range all = {0, UINT32_MAX};
     for (struct dirty_range found; (found = dirty_take(&arena->dirty, all, &rest)).pages != 0;)
         drop(arena, found);
+    tell_what_stays(arena);
 }
 
 bool arena_lives_in(const struct arena *arena, uint32_t page, uint32_t pages)

@@ -46,6 +46,7 @@ struct arena_ground {
     bool (*may_stay)(struct arena_ground *ground, uint32_t page, uint32_t pages);
     /* Zero memory for tables, never given back. NULL: none. */
     void *(*memory)(struct arena_ground *ground, size_t bytes);
+    _Atomic uint32_t staying; /* pages that do, of all its arenas: kept by these */
 };
 
 struct arena_slab {
@@ -87,6 +88,7 @@ struct arena {
     struct arena_slab *slabs[ARENA_CLASSES];
     struct arena_slab *idle[ARENA_CLASSES]; /* tables of slabs that were given back */
     struct dirty dirty;
+    uint32_t staying; /* its pages, as the ground knows of them */
 };
 
 /* NULL: no memory or no addresses (errno is not set; *error is -errno). */

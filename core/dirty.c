@@ -23,15 +23,41 @@ static struct dirty_range remove_at(struct dirty *dirty, uint32_t index)
     return removed;
 }
 
+/* Takes those out that touch it, as long as all are not too large together. */
+static struct dirty_range join(struct dirty *dirty, struct dirty_range range)
+{
+    for (uint32_t i = 0; i < dirty->count;) {
+        const struct dirty_range other = dirty->range[i];
+        if ((end_of(other) == range.page || end_of(range) == other.page) &&
+            other.pages + range.pages <= DIRTY_PAGES) {
+            range.page = (uint32_t)least(range.page, other.page);
+            range.pages += other.pages;
+            remove_at(dirty, i);
+        } else {
+            i++;
+        }
+    }
+    return range;
+}
+
 struct dirty_range dirty_keep(struct dirty *dirty, struct dirty_range range)
 {
     struct dirty_range oldest = {0, 0};
     if (range.pages == 0 || range.pages > DIRTY_PAGES)
         return range;
+    range = join(dirty, range);
     if (dirty->count == DIRTY_RANGES)
         oldest = remove_at(dirty, 0);
     dirty->range[dirty->count++] = range;
     return oldest;
+}
+
+uint32_t dirty_pages(const struct dirty *dirty)
+{
+    uint32_t pages = 0;
+    for (uint32_t i = 0; i < dirty->count; i++)
+        pages += dirty->range[i].pages;
+    return pages;
 }
 
 struct dirty_range dirty_take(struct dirty *dirty, struct dirty_range used, struct dirty_range *rest)

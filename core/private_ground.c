@@ -77,10 +77,16 @@ void private_note_holes(struct private_space *space, const void *address, uint64
         space->chunks[chunk].has_holes |= space->chunks[chunk].file != 0;
 }
 
+/* Of all arenas together: as much as programs free and ask for again at a time, and little beside what they
+ * have. */
+#define STAYING_MOST ((uint32_t)(32 * MEBI / PAGE_BYTES))
+
 /* Not what is a mapping of a canonical copy, nor what the program has changed the rights of. */
 static bool may_stay(struct arena_ground *ground, uint32_t page, uint32_t pages)
 {
     const struct private_space *space = private_space_under(ground);
+    if (atomic_load_explicit(&ground->staying, memory_order_relaxed) + pages > STAYING_MOST)
+        return false;
     for (uint32_t chunk = page / CHUNK_PAGES; chunk <= (page + pages - 1) / CHUNK_PAGES; chunk++) {
         const struct merge_local *local = &space->chunks[chunk];
         if (local->file != 0 || local->barred || local->altered)

@@ -59,10 +59,14 @@ static void the_same_calls_give_the_same_addresses(void **state)
     static struct twin twins[LIVE];
     struct dice dice = {20240301};
     unsigned longer = 0;
+    uint32_t most_staying = 0;
     memset(twins, 0, sizeof twins);
     fields[1].lazy = true;
     for (unsigned step = 0; step < 20000; step++) {
         struct twin *twin = &twins[dice_roll(&dice, LIVE)];
+        assert_int_equal(fields[0].ground.staying, 0);
+        assert_int_equal(fields[1].ground.staying, dirty_pages(&fields[1].arena.dirty));
+        most_staying = (uint32_t)most(most_staying, fields[1].ground.staying);
         if (twin->late) {
             if (dice_roll(&dice, 2) != 0)
                 continue;
@@ -102,6 +106,9 @@ static void the_same_calls_give_the_same_addresses(void **state)
     }
     assert_true(fields[0].spans > 3);
     assert_true(longer > 100);
+    assert_true(most_staying > 0);
+    arena_clear(&fields[1].arena);
+    assert_int_equal(fields[1].ground.staying, 0);
 }
 
 /* ---------------------------------------------------------------- the model */

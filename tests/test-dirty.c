@@ -60,6 +60,28 @@ static void what_is_used_again_leaves_the_rest(void **state)
     assert_int_equal(dirty.count, 0);
 }
 
+/* Neighbours are one range, on whichever side they come, as long as it does not become too large. */
+static void neighbours_are_one(void **state)
+{
+    (void)state;
+    struct dirty dirty = {0};
+    struct dirty_range rest;
+    dirty_keep(&dirty, range(100, 10));
+    dirty_keep(&dirty, range(110, 10));
+    dirty_keep(&dirty, range(90, 10));
+    dirty_keep(&dirty, range(140, 10));
+    assert_int_equal(dirty.count, 2);
+    dirty_keep(&dirty, range(120, 20)); /* between two */
+    assert_int_equal(dirty.count, 1);
+    assert_int_equal(dirty_pages(&dirty), 60);
+    is(dirty_take(&dirty, range(90, 60), &rest), 90, 60);
+    assert_int_equal(dirty_pages(&dirty), 0);
+    dirty_keep(&dirty, range(0, DIRTY_PAGES - 1));
+    is(dirty_keep(&dirty, range(DIRTY_PAGES - 1, 2)), 0, 0);
+    assert_int_equal(dirty.count, 2);
+    assert_int_equal(dirty_pages(&dirty), DIRTY_PAGES + 1);
+}
+
 static void where_there_is_no_room_the_rest_goes(void **state)
 {
     (void)state;
@@ -78,6 +100,7 @@ int main(void)
         cmocka_unit_test(what_is_large_is_not_kept),
         cmocka_unit_test(the_oldest_goes_first),
         cmocka_unit_test(what_is_used_again_leaves_the_rest),
+        cmocka_unit_test(neighbours_are_one),
         cmocka_unit_test(where_there_is_no_room_the_rest_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * core/private: what was freed a moment ago keeps its memory for who asks again, up to 32 MiB of all arenas
+ * together, and until the memory is looked through for something to merge.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "island.h"
+#include "os.h"
+#include "private.h"
+#include "shmcore.h"
+
+enum { BLOCKS = 8, NAMES = 2 };
+#define BYTES ((size_t)(8 * MEBI))
+#define KEPT  ((size_t)(32 * MEBI))
+
+static const char *why_not;
+static shmcore_segment *segment;
+static unsigned char *block[BLOCKS];
+
+static int open_segment(void **state)
+{
+    shmcore_traits traits = shmcore_default_traits();
+    (void)state;
+    if (!island_make(64 * MEBI, &why_not))
+        return 0;
+    why_not = NULL;
+    traits.job = "unit";
+    traits.size = MEBI;
+    segment = shmcore_open("SHARED::test", &traits);
+    return segment != NULL ? 0 : -1;
+}
+
+static int close_segment(void **state)
+{
+    (void)state;
+    return segment != NULL ? shmcore_close(segment) : 0;
+}
+
+static size_t resident(void)
+{
+    static unsigned char page[BYTES / PAGE_BYTES];
+    size_t pages = 0;
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        assert_int_equal(os_pages_resident(block[i], COUNT_OF(page), page), 0);
+        for (size_t k = 0; k < COUNT_OF(page); k++)
+            pages += page[k] & 1;
+    }
+    return pages * PAGE_BYTES;
+}
+
+static void make(unsigned i, int contents)
+{
+    unsigned char *before = block[i];
+    block[i] = shmcore_private(segment, i % NAMES == 0 ? "even" : "odd", BYTES);
+    assert_non_null(block[i]);
+    if (before != NULL)
+        assert_ptr_equal(block[i], before);
+    memset(block[i], contents, BYTES);
+}
+
+static void drop(unsigned i)
+{
+    assert_int_equal(shmcore_deallocate(segment, block[i]), 0);
+}
+
+static void as_much_as_may_stay(void **state)
+{
+    (void)state;
+    if (why_not != NULL) {
+        print_message("skipped: %s\n", why_not);
+        skip();
+    }
+    for (unsigned i = 0; i < BLOCKS; i++)
+        make(i, 1);
+    assert_int_equal(resident(), BLOCKS * BYTES);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        drop(i);
+    assert_in_range(resident(), KEPT - BYTES, KEPT);
+    for (unsigned turn = 0; turn < 3; turn++) {
+        for (unsigned i = 0; i < BLOCKS; i++)
+            make(i, 2);
+        for (unsigned i = 0; i < BLOCKS; i++)
+            drop(i);
+        assert_in_range(resident(), KEPT - BYTES, KEPT);
+    }
+}
+
+/* And it is zero for who asks after that. */
+static void until_it_is_looked_through(void **state)
+{
+    (void)state;
+    if (why_not != NULL)
+        skip();
+    assert_true(resident() > 0);
+    assert_true(shmcore_merge(segment, NULL) >= 0);
+    assert_int_equal(resident(), 0);
+    unsigned char *again = shmcore_private(segment, "even", BYTES);
+    for (size_t i = 0; i < BYTES; i++)
+        assert_int_equal(again[i], 0);
+    assert_int_equal(shmcore_deallocate(segment, again), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(as_much_as_may_stay),
+        cmocka_unit_test(until_it_is_looked_through),
+    };
+    return cmocka_run_group_tests_name("private-kept", tests, open_segment, close_segment);
+}
