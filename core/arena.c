@@ -479,7 +479,7 @@ bool arena_lives_in(const struct arena *arena, uint32_t page, uint32_t pages)
          index < arena->piece_count && arena->pieces[index].page < page + pages; index++)
         if (arena->pieces[index].kind == PIECE_BLOCK || arena->pieces[index].kind == PIECE_SLAB)
             return true;
-    return false;
+    return dirty_touches(&arena->dirty, (struct dirty_range){page, pages});
 }
 
 uint64_t arena_live_bytes(const struct arena *arena)

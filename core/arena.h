@@ -110,7 +110,7 @@ bool arena_free(struct arena *arena, void *pointer, bool by_owner);
 /* Drops the free pages that have stayed as they were. */
 void arena_clear(struct arena *arena);
 
-/* Is anything live in these pages? */
+/* Is anything live in these pages, or does something stay there that was freed? */
 bool arena_lives_in(const struct arena *arena, uint32_t page, uint32_t pages);
 
 /* Live bytes, as far as they are known without looking at every slot. */

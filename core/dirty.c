@@ -52,6 +52,14 @@ struct dirty_range dirty_keep(struct dirty *dirty, struct dirty_range range)
     return oldest;
 }
 
+bool dirty_touches(const struct dirty *dirty, struct dirty_range range)
+{
+    for (uint32_t i = 0; i < dirty->count; i++)
+        if (dirty->range[i].page < end_of(range) && range.page < end_of(dirty->range[i]))
+            return true;
+    return false;
+}
+
 uint32_t dirty_pages(const struct dirty *dirty)
 {
     uint32_t pages = 0;

@@ -30,6 +30,9 @@ struct dirty {
  * itself if it is too large. */
 struct dirty_range dirty_keep(struct dirty *dirty, struct dirty_range range);
 
+/* Is any of these pages in one of them? */
+bool dirty_touches(const struct dirty *dirty, struct dirty_range range);
+
 /* In all ranges. */
 uint32_t dirty_pages(const struct dirty *dirty);
 

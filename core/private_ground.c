@@ -81,17 +81,21 @@ void private_note_holes(struct private_space *space, const void *address, uint64
  * have. */
 #define STAYING_MOST ((uint32_t)(32 * MEBI / PAGE_BYTES))
 
-/* Not what is a mapping of a canonical copy, nor what the program has changed the rights of. */
+/* Not what is a mapping of a canonical copy, nor what the program has changed the rights of. What stays is to
+ * be looked at again when it has been so for a while, however often it was tried before. */
 static bool may_stay(struct arena_ground *ground, uint32_t page, uint32_t pages)
 {
-    const struct private_space *space = private_space_under(ground);
+    struct private_space *space = private_space_under(ground);
+    const uint32_t first = page / CHUNK_PAGES, last = (page + pages - 1) / CHUNK_PAGES;
     if (atomic_load_explicit(&ground->staying, memory_order_relaxed) + pages > STAYING_MOST)
         return false;
-    for (uint32_t chunk = page / CHUNK_PAGES; chunk <= (page + pages - 1) / CHUNK_PAGES; chunk++) {
+    for (uint32_t chunk = first; chunk <= last; chunk++) {
         const struct merge_local *local = &space->chunks[chunk];
         if (local->file != 0 || local->barred || local->altered)
             return false;
     }
+    for (uint32_t chunk = first; chunk <= last; chunk++)
+        space->chunks[chunk].since = space->chunks[chunk].tried = 0;
     return true;
 }
 

@@ -74,6 +74,10 @@ static void neighbours_are_one(void **state)
     dirty_keep(&dirty, range(120, 20)); /* between two */
     assert_int_equal(dirty.count, 1);
     assert_int_equal(dirty_pages(&dirty), 60);
+    assert_false(dirty_touches(&dirty, range(0, 90)));
+    assert_true(dirty_touches(&dirty, range(0, 91)));
+    assert_true(dirty_touches(&dirty, range(149, 1)));
+    assert_false(dirty_touches(&dirty, range(150, 1)));
     is(dirty_take(&dirty, range(90, 60), &rest), 90, 60);
     assert_int_equal(dirty_pages(&dirty), 0);
     dirty_keep(&dirty, range(0, DIRTY_PAGES - 1));

@@ -106,11 +106,50 @@ static void until_it_is_looked_through(void **state)
     assert_int_equal(shmcore_deallocate(segment, again), 0);
 }
 
+static bool is_resident(const unsigned char *address)
+{
+    unsigned char page;
+    assert_int_equal(os_pages_resident(address, 1, &page), 0);
+    return (page & 1) != 0;
+}
+
+static unsigned char *make_in(const char *name, size_t bytes)
+{
+    unsigned char *made = shmcore_private(segment, name, bytes);
+    assert_non_null(made);
+    memset(made, 5, bytes);
+    return made;
+}
+
+/* Two blocks in one chunk, of which the first stays when it is freed, and the second finds no room to stay.
+ */
+static void one_of_two(void **state)
+{
+    (void)state;
+    if (why_not != NULL)
+        skip();
+    unsigned char *first = make_in("small", MEBI), *second = make_in("small", MEBI / 2);
+    unsigned char *rest[4];
+    for (unsigned i = 0; i < 4; i++)
+        rest[i] = make_in("rest", i < 3 ? BYTES : BYTES - MEBI);
+    assert_int_equal(shmcore_deallocate(segment, first), 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(shmcore_deallocate(segment, rest[i]), 0);
+    assert_true(is_resident(rest[3]));
+    assert_int_equal(shmcore_deallocate(segment, second), 0);
+    assert_true(is_resident(first));
+    assert_false(is_resident(second));
+    assert_true(shmcore_merge(segment, NULL) >= 0);
+    assert_false(is_resident(first));
+    assert_false(is_resident(rest[0]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_much_as_may_stay),
         cmocka_unit_test(until_it_is_looked_through),
+        cmocka_unit_test(one_of_two),
     };
     return cmocka_run_group_tests_name("private-kept", tests, open_segment, close_segment);
 }
