@@ -54,8 +54,10 @@ static const struct {
     {"claim", "&row->reaper_start", "only a row that is being reaped has a reaper"},
     {"claim", "&row->reaper_nonce", "only a row that is being reaped has a reaper"},
     {"hand_on_children", "&view->rows[row].parent", "it is the only word of its transaction"},
-    {"take_run", "&also->first",
+    {"take_this", "&also->first",
      "of a loose run only what is the shard's is given back, and that is free again"},
+    {"heap_lengthen", "&at(heap, first)->count",
+     "only processes lengthen extents, and their heaps have no log"},
     {"finish", "&view->rows[index].parent",
      "a parent that waits for it is found by those who look for the dead"},
 };
