@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Extents of this process: exported blocks from SLOT_BYTES_END on, slabs, labels. What is free is kept for
- * reuse, for zeroing is far cheaper than giving back and faulting in again: up to one watermark for as long
- * as the process lives, up to a higher one for a second, so that a program that makes and frees a large block
- * over and over has its pages again. The rest goes back to the pool, region by region. There is no clock but
- * that of the next call: who frees nothing any more keeps what there is, up to the higher watermark.
+ * Extents of this process: exported blocks from SLOT_BYTES_END on, and what slabs and labels lie in. What is
+ * free is kept for reuse, for zeroing is far cheaper than giving back and faulting in again: up to one
+ * watermark for as long as the process lives, up to a higher one for a second, so that a program that makes
+ * and frees a large block over and over has its pages again. The rest goes back to the pool, region by
+ * region. There is no clock but that of the next call: who frees nothing any more keeps what there is, up to
+ * the higher watermark.
  *
  * The few that were freed last are at *hand*: as they were, for who asks for as much. To merge them with what
  * is free beside them and to cut them off again costs several times as much. When nothing else fits they go
@@ -22,7 +23,6 @@
 #define KEPT_A_WHILE (128 * MEBI) /* a quarter */
 #define WHILE        UINT64_C(1000000000)
 #define AT_HAND      (4 * MEBI) /* each, and at most one part in 64 of the segment */
-#define LABELS_EACH  ((uint32_t)(QUANTUM_BYTES / LABEL_BYTES))
 
 static struct transaction direct(const shmcore_segment *segment)
 {
@@ -295,6 +295,8 @@ void *own_allocate_extent(shmcore_segment *segment, const struct export_source *
     uint32_t first = take_from_hand(segment, count, aligned);
     if (first == 0)
         first = own_take_extent(segment, count, aligned);
+    if (first != 0)
+        own_label_hold(segment, source->label);
     own_unlock(segment);
     if (first == 0)
         return NULL;
@@ -303,6 +305,7 @@ void *own_allocate_extent(shmcore_segment *segment, const struct export_source *
         space_zero_old(view, offset, bytes);
     if ((flags & EXPORT_TOUCH) == 0 && space_reserve(&segment->space, offset, most(bytes, 1)) != 0) {
         own_lock(segment);
+        own_label_drop(segment, source->label);
         const struct region_run run = own_give_extent(segment, first);
         own_unlock(segment);
         regions_return(segment, run);
@@ -342,6 +345,7 @@ void own_free_extent(shmcore_segment *segment, uint32_t first)
     const bool sound = forget_if_touched(segment, first);
     own_lock(segment);
     segment->exports.damaged |= !sound;
+    own_label_drop(segment, segment->file.view.quanta[first].label);
     const uint32_t given = keep_at_hand(segment, first);
     if (given != 0)
         run = own_give_extent(segment, given);
@@ -355,40 +359,4 @@ void own_free_extent(shmcore_segment *segment, uint32_t first)
         regions_return(segment, run);
         much = run.count != 0;
     }
-}
-
-static bool new_label_extent(shmcore_segment *segment)
-{
-    const uint32_t first = own_take_extent(segment, 1, 1);
-    if (first == 0)
-        return false;
-    if (space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, QUANTUM_BYTES) != 0) {
-        own_give_extent(segment, first);
-        return false;
-    }
-    memset(view_at(&segment->file.view, (uint64_t)first << QUANTUM_SHIFT), 0, QUANTUM_BYTES);
-    own_publish(&segment->file.view.quanta[first], QUANTUM_LABELS);
-    segment->exports.labels = first;
-    segment->exports.labels_used = 0;
-    return true;
-}
-
-bool own_label(shmcore_segment *segment, const char *text, size_t length, uint64_t salt, uint32_t *out)
-{
-    struct export_heap *exports = &segment->exports;
-    if (length > LABEL_TEXT)
-        return false;
-    own_lock(segment);
-    const bool room =
-        (exports->labels != 0 && exports->labels_used < LABELS_EACH) || new_label_extent(segment);
-    if (room) {
-        *out = (exports->labels << (QUANTUM_SHIFT - LABEL_SHIFT)) + exports->labels_used++;
-        struct label *label = view_label(&segment->file.view, *out);
-        memcpy(label->text, text, length);
-        label->salt = salt;
-        label->owner = OWNER_PROCESS + segment->row;
-        label->length = (uint32_t)length;
-    }
-    own_unlock(segment);
-    return room;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The two kinds of exported blocks, for export.c: extents and slabs of this process.
+ * The two kinds of exported blocks, for export.c: extents and slabs of this process; and their labels.
  *
  * Readers in other processes take no lock: a quantum's kind is stored last when a thing is made and first
  * when it goes.
@@ -69,6 +69,10 @@ bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void 
 
 void own_retire(shmcore_segment *segment, struct export_source *source);
 
+/* A label with one user, who drops it when there are no more blocks to come. False: no room. */
 bool own_label(shmcore_segment *segment, const char *text, size_t length, uint64_t salt, uint32_t *out);
+/* With the heap locked: one user more, or less. */
+void own_label_hold(shmcore_segment *segment, uint32_t label);
+void own_label_drop(shmcore_segment *segment, uint32_t label);
 
 #endif

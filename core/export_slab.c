@@ -135,6 +135,7 @@ static struct slab_book *make_slab(shmcore_segment *segment, const struct export
     book->slab_class = (uint16_t)slab_class;
     slab->owner = OWNER_PROCESS + segment->row;
     slab->label = book->label = source->label;
+    own_label_hold(segment, book->label);
     slab->touched = (flags & EXPORT_TOUCH) != 0;
     slab->base = book->base = sequence;
     book_describe(book, slab);
@@ -155,6 +156,7 @@ static struct region_run remove_slab(shmcore_segment *segment, struct slab_book 
     if (touched)
         own_forget_touched(segment, first, book->shape->quanta);
     book_enter(segment, first, book->shape->quanta, NULL);
+    own_label_drop(segment, book->label);
     book_drop(segment, book);
     return own_give_extent(segment, first);
 }
@@ -305,6 +307,7 @@ COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_sou
     return found;
 }
 
+/* Its label stays with the blocks that it has made. */
 void own_retire(shmcore_segment *segment, struct export_source *source)
 {
     for (uint32_t c = 0; c < SLAB_DATA_CLASSES; c++)
@@ -314,6 +317,12 @@ void own_retire(shmcore_segment *segment, struct export_source *source)
             own_unlock(segment);
             regions_return(segment, run);
         }
+    if (source->label == 0)
+        return;
+    own_lock(segment);
+    own_label_drop(segment, source->label);
+    own_unlock(segment);
+    source->label = 0;
 }
 
 /* Gives memory to some more slots, so that most allocations need not ask. */

@@ -52,6 +52,7 @@ struct export_heap {
     uint32_t hand_quanta, hand_next; /* in all of them; the one to go next */
     uint32_t labels;                 /* current extent of labels */
     uint32_t labels_used;
+    uint32_t free_label; /* the first of a list; 0: none */
     bool damaged;
 };
 

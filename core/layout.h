@@ -265,7 +265,7 @@ struct label {
     uint64_t salt;   /* build-id of the module */
     uint32_t length; /* of text */
     uint32_t owner;
-    uint64_t unused;
+    uint64_t users; /* the owner's: see export_label.c */
     char text[LABEL_TEXT];
 };
 

@@ -381,6 +381,7 @@ static void book_of_another(void **state)
         sched_yield();
     assert_int_equal(release(second), EXPORT_DONE);
     export_retire(segment, &source);
+    source = source_of("leaving");
     void *third = make(&source, 2, 64);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(list(NULL).blocks, 1);

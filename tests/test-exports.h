@@ -85,7 +85,7 @@ static inline unsigned random_number(unsigned *state)
     return *state >> 8;
 }
 
-static bool is_filled(const unsigned char *block, size_t bytes, unsigned char with)
+static inline bool is_filled(const unsigned char *block, size_t bytes, unsigned char with)
 {
     for (size_t i = 0; i < bytes; i++)
         if (block[i] != with)
