@@ -87,6 +87,12 @@ static void scribbled_over(void **state)
     of_one->users |= 0x7fffffff; /* the next free one lies nowhere */
     struct export_source again = source_of("again"), after = source_of("after");
     is_called(block, "two/0");
+    export_retire(segment, &again);
+    of_one->users = UINT64_C(1) << 63 | two.label; /* or is not free */
+    again = source_of("again");
+    struct export_source later = source_of("later");
+    is_called(block, "two/0");
+    export_retire(segment, &later);
     void *of_after = make(&after, 0, 100);
     is_called(of_after, "after/0");
     label_of(&two)->users = 0;
