@@ -342,13 +342,16 @@ static bool forget_if_touched(shmcore_segment *segment, uint32_t first)
 void own_free_extent(shmcore_segment *segment, uint32_t first)
 {
     struct region_run run = {0, 0};
+    const struct quantum *entry = &segment->file.view.quanta[first];
     const bool sound = forget_if_touched(segment, first);
     own_lock(segment);
     segment->exports.damaged |= !sound;
-    own_label_drop(segment, segment->file.view.quanta[first].label);
-    const uint32_t given = keep_at_hand(segment, first);
-    if (given != 0)
-        run = own_give_extent(segment, given);
+    if (LIKELY(atomic_load_explicit(&entry->kind, memory_order_relaxed) == QUANTUM_EXPORT)) {
+        own_label_drop(segment, entry->label);
+        const uint32_t given = keep_at_hand(segment, first);
+        if (given != 0)
+            run = own_give_extent(segment, given);
+    } /* else another thread has freed it at the same moment */
     bool much = segment->exports.much_since != 0;
     own_unlock(segment);
     regions_return(segment, run);

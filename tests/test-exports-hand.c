@@ -3,6 +3,7 @@
  * core/export: the extents that were freed last, which are at hand for who asks for as much. The segment is
  * of 256 MiB, so each of them may have 4 MiB.
  */
+#include "export_own.h"
 #include "test-exports.h"
 
 enum { OTHERS = 8 };
@@ -77,6 +78,23 @@ static void nothing_to_see(void **state)
     assert_false(segment->exports.damaged);
     assert_ptr_equal(make(&source, 1, MIB), block);
     assert_int_equal(release(block), EXPORT_DONE);
+}
+
+/* Two threads free the same at the same moment, and both have found it alive. */
+static void freed_by_two(void **state)
+{
+    struct export_source source = source_of("two");
+    (void)state;
+    void *block = make(&source, 0, MIB), *other = make(&source, 1, MIB);
+    const uint32_t quantum = (uint32_t)(view_offset(&segment->file.view, block) >> QUANTUM_SHIFT);
+    assert_int_equal(release(block), EXPORT_DONE);
+    own_free_extent(segment, quantum);
+    assert_int_equal(segment->exports.hand_quanta, MIB >> QUANTUM_SHIFT);
+    assert_false(segment->exports.damaged);
+    assert_ptr_equal(make(&source, 2, MIB), block);
+    assert_ptr_not_equal(make(&source, 3, MIB), block);
+    assert_int_equal(release(other), EXPORT_DONE);
+    assert_string_equal(block_at(block).name, "two/2");
 }
 
 /* One more than there are places for: the oldest goes to the heap. Those that are too large go at once. */
@@ -202,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(the_same_again, begin_anew),
         cmocka_unit_test_setup(nothing_to_see, begin_anew),
+        cmocka_unit_test_setup(freed_by_two, begin_anew),
         cmocka_unit_test_setup(few_and_small, begin_anew),
         cmocka_unit_test_setup(merged_when_wanted, begin_anew),
         cmocka_unit_test_setup(scribbled, begin_anew),
