@@ -9,8 +9,8 @@
  * sheets of their own, so that a block that is freed gives its canonical copies back whole.
  *
  * What decides is the order of the owner's calls alone. So what another thread frees is *spent*: its memory
- * goes back, its addresses are not used again. When memory goes back is not part of that: a few free pages
- * stay as they are for a moment, and are cleared if they are used again; see dirty.h.
+ * goes back, its addresses are not used again. When memory goes back is not part of that: some free pages
+ * stay as they are for a while, and are cleared if they are used again; see dirty.h.
  *
  * Nothing is written beside or into a block: no header, no list; what was shared stays so after a free.
  * Pieces and slabs are kept in memory of this process's own.

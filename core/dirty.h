@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Dirty ranges: pages of an arena that were freed a moment ago and still hold what was written to them.
+ * Dirty ranges: pages of an arena that were freed a while ago and still hold what was written to them.
  * Programs free and ask again for the same few pages all the time; giving them back to the system and having
  * them filled with zeros each time costs a hundred times what the program does with them.
  *

@@ -50,7 +50,8 @@ size_t export_left(shmcore_segment *segment, const void *pointer);
 /* Changes the size where the block is. False: it has to move. */
 bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes);
 
-/* The thread ends: its slabs are for others. */
+/* The thread ends: its slabs are for others, and so is its label when no block has it any more. The source is
+ * to get another one before it is used again. */
 void export_retire(shmcore_segment *segment, struct export_source *source);
 
 /* A named block for a `share` rule: like shmcore_allocate(), with the build-id as a hidden part of the name.

@@ -86,6 +86,13 @@ static void add_here(shmcore_segment *segment, struct region_run run)
     segment->exports.damaged |= transaction.damaged;
 }
 
+/* With the heap locked: is it one still? Another thread may free it at the same moment. */
+static bool is_block(const shmcore_segment *segment, uint32_t first)
+{
+    const struct quantum *entry = &segment->file.view.quanta[first];
+    return LIKELY(atomic_load_explicit(&entry->kind, memory_order_relaxed) == QUANTUM_EXPORT);
+}
+
 /* ---------------------------------------------------------------- at hand */
 
 /* The table of quanta is everybody's to scribble over; this is not. */
@@ -264,7 +271,7 @@ bool own_lengthen_extent(shmcore_segment *segment, uint32_t first, uint32_t coun
 {
     own_lock(segment);
     const uint32_t now = segment->file.view.quanta[first].count, more = count - now;
-    bool longer = is_usable(segment) && now < count;
+    bool longer = is_usable(segment) && now < count && is_block(segment, first);
     if (longer && is_at_hand(segment, first + now))
         empty_hand(segment);
     longer = longer && (lengthen_here(segment, first, more) ||
@@ -342,16 +349,15 @@ static bool forget_if_touched(shmcore_segment *segment, uint32_t first)
 void own_free_extent(shmcore_segment *segment, uint32_t first)
 {
     struct region_run run = {0, 0};
-    const struct quantum *entry = &segment->file.view.quanta[first];
     const bool sound = forget_if_touched(segment, first);
     own_lock(segment);
     segment->exports.damaged |= !sound;
-    if (LIKELY(atomic_load_explicit(&entry->kind, memory_order_relaxed) == QUANTUM_EXPORT)) {
-        own_label_drop(segment, entry->label);
+    if (is_block(segment, first)) {
+        own_label_drop(segment, segment->file.view.quanta[first].label);
         const uint32_t given = keep_at_hand(segment, first);
         if (given != 0)
             run = own_give_extent(segment, given);
-    } /* else another thread has freed it at the same moment */
+    }
     bool much = segment->exports.much_since != 0;
     own_unlock(segment);
     regions_return(segment, run);

@@ -11,7 +11,7 @@ struct slab_book;
 
 /* What one thread knows of one call site. Zeroed by the caller at first; used by one thread only. */
 struct export_source {
-    uint32_t label;                            /* from export_label() */
+    uint32_t label;                            /* from export_label() to export_retire(); else 0 */
     struct slab_book *slab[SLAB_DATA_CLASSES]; /* in use, by class; NULL: none. See export_book.h */
 };
 

@@ -97,6 +97,22 @@ static void freed_by_two(void **state)
     assert_string_equal(block_at(block).name, "two/2");
 }
 
+/* One frees it while the other wants it longer. */
+static void freed_meanwhile(void **state)
+{
+    struct export_source source = source_of("meanwhile");
+    (void)state;
+    unsigned char *one = make(&source, 0, MIB), *other = make(&source, 1, MIB);
+    unsigned char *lower = one < other ? one : other;
+    assert_ptr_equal(one < other ? other : one, lower + MIB); /* there would be room behind it */
+    const uint32_t quantum = (uint32_t)(view_offset(&segment->file.view, lower) >> QUANTUM_SHIFT);
+    assert_int_equal(release(one), EXPORT_DONE);
+    assert_int_equal(release(other), EXPORT_DONE);
+    assert_false(own_lengthen_extent(segment, quantum, 2 * (MIB >> QUANTUM_SHIFT)));
+    assert_int_equal(segment->exports.hand_quanta, 2 * MIB >> QUANTUM_SHIFT);
+    assert_false(segment->exports.damaged);
+}
+
 /* One more than there are places for: the oldest goes to the heap. Those that are too large go at once. */
 static void few_and_small(void **state)
 {
@@ -221,6 +237,7 @@ int main(void)
         cmocka_unit_test_setup(the_same_again, begin_anew),
         cmocka_unit_test_setup(nothing_to_see, begin_anew),
         cmocka_unit_test_setup(freed_by_two, begin_anew),
+        cmocka_unit_test_setup(freed_meanwhile, begin_anew),
         cmocka_unit_test_setup(few_and_small, begin_anew),
         cmocka_unit_test_setup(merged_when_wanted, begin_anew),
         cmocka_unit_test_setup(scribbled, begin_anew),
