@@ -56,18 +56,6 @@ void *export_allocate(shmcore_segment *segment, struct export_source *source, ui
     return pointer;
 }
 
-struct slab_book *const *export_in_use(const struct export_source *source, size_t bytes, size_t *least,
-                                       size_t *most)
-{
-    const uint32_t slab_class = class_for(bytes, 0);
-    if (slab_class >= SLAB_DATA_CLASSES || source->slab[slab_class] == NULL)
-        return NULL;
-    const struct export_shape *shape = source->slab[slab_class]->shape;
-    *least = slab_class > 0 ? shape[-1].slot_bytes + 1 : 0; /* shapes lie in the order of their classes */
-    *most = shape->slot_bytes;
-    return &source->slab[slab_class];
-}
-
 /* ---------------------------------------------------------------- what a pointer is */
 
 /* Looks a block up in a table of quanta: this process's, or a copy that a fork left. */

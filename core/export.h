@@ -28,11 +28,6 @@ bool export_label(shmcore_segment *segment, const char *text, size_t length, uin
 void *export_allocate(shmcore_segment *segment, struct export_source *source, uint64_t sequence, size_t bytes,
                       size_t alignment, unsigned flags);
 
-/* Where the slab in use is named that serves requests of malloc() with `bytes`, and all with *least to *most:
- * for export_take(), as long as there is the source. NULL: it has no such slab. */
-struct slab_book *const *export_in_use(const struct export_source *source, size_t bytes, size_t *least,
-                                       size_t *most);
-
 /* What is it that this pointer points to? */
 enum export_answer {
     EXPORT_DONE, /* it was a live block and now is not; or inherited by a fork, and then nothing is done */

@@ -11,6 +11,7 @@
 #define SHM_EXPORT_AT_ONCE_H
 
 #include "export_book.h"
+#include "slab_class.h"
 
 /* The slot is vacant, and `live` is its word of bits. Readers see the info with the live bit. */
 static inline void *export_take_slot(struct slab_book *book, uint32_t slot, uint64_t live, uint64_t delta,
@@ -23,11 +24,11 @@ static inline void *export_take_slot(struct slab_book *book, uint32_t slot, uint
     return book->data + (size_t)slot * book->slot_bytes;
 }
 
-/* From the slab in use, of whose class the request is; nothing is zeroed, and *sequence is one more then.
+/* From the slab in use for less than SLOT_BYTES_END bytes; nothing is zeroed, and *sequence is one more then.
  * NULL: there may be one further on, see export_take_further_on(). */
-static inline void *export_take(struct slab_book *const *in_use, uint64_t *sequence, size_t bytes)
+static inline void *export_take(const struct export_source *source, uint64_t *sequence, size_t bytes)
 {
-    struct slab_book *book = *in_use;
+    struct slab_book *book = source->slab[slab_data_class_small(bytes)];
     if (UNLIKELY(book == NULL))
         return NULL;
     const uint32_t word = book->hint;
@@ -78,7 +79,7 @@ static inline enum export_given export_give(const void *pointer)
 enum export_given export_give_to_another(const void *pointer);
 
 /* A slot elsewhere in the slab in use. NULL: ask export_allocate(). */
-void *export_take_further_on(struct slab_book *const *in_use, uint64_t *sequence, size_t bytes);
+void *export_take_further_on(const struct export_source *source, uint64_t *sequence, size_t bytes);
 
 /* The slab that the pointer lies in may be empty, and another one is in use. errno is kept. */
 void export_emptied(const void *pointer);

@@ -37,9 +37,9 @@ static bool has_room(const struct slab_book *book, uint64_t sequence)
     return book != NULL && book->used < book->slots && book_is_in_window(book, sequence);
 }
 
-void *export_take_further_on(struct slab_book *const *in_use, uint64_t *sequence, size_t bytes)
+void *export_take_further_on(const struct export_source *source, uint64_t *sequence, size_t bytes)
 {
-    struct slab_book *book = *in_use;
+    struct slab_book *book = source->slab[slab_data_class_small(bytes)];
     if (!has_room(book, *sequence))
         return NULL;
     const uint32_t slot = free_slot(book);

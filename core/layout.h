@@ -195,7 +195,7 @@ struct slab {
     uint64_t live[SLAB_LIVE_WORDS]; /* bit: the slot is taken */
 };
 
-/* Classes 0 … SLAB_DATA_CLASSES-1 hold block bytes, see slab.c; then the internal ones. */
+/* Classes 0 … SLAB_DATA_CLASSES-1 hold block bytes, see slab_class.h; then the internal ones. */
 #define SLAB_DATA_CLASSES 35u
 enum slab_internal_class {
     SLAB_EXTENT_SLOTS = SLAB_DATA_CLASSES, /* struct extent_slot, with a record */

@@ -1,28 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "slab.h"
 
-uint32_t slab_data_class(uint64_t bytes)
-{
-    if (bytes <= 48)
-        return bytes <= 16 ? 0 : (uint32_t)((bytes + 15) / 16 - 1);
-    if (bytes <= 512)
-        return (uint32_t)((bytes + 63) / 64 + 2);
-    if (bytes >= SLOT_BYTES_END)
-        return SLAB_CLASSES;
-    const unsigned power = log2_floor(bytes - 1); /* 2^power <= bytes - 1 < 2^(power+1) */
-    const uint32_t step = (uint32_t)((bytes - 1) >> (power - 2)) & 3;
-    return 11 + 4 * (power - 9) + step;
-}
-
-uint32_t slab_name_class(uint64_t bytes)
-{
-    if (bytes <= 32)
-        return SLAB_NAMES_32;
-    if (bytes <= 64)
-        return SLAB_NAMES_64;
-    return bytes <= 128 ? SLAB_NAMES_128 : SLAB_NAMES_272;
-}
-
 /* The class is read once: for somebody without the lock it may be another the next time. */
 GLANCES static const struct slab_shape *shape_of(const struct view *view, const struct slab *slab)
 {

@@ -12,15 +12,12 @@
 #define SHM_SLAB_H
 
 #include "heap.h"
+#include "slab_class.h"
 
 struct slot {
     struct slab *slab; /* NULL: none */
     uint32_t index;
 };
-
-/* The class whose slots hold `bytes`; SLAB_CLASSES when none does. */
-uint32_t slab_data_class(uint64_t bytes);
-uint32_t slab_name_class(uint64_t bytes);
 
 /* A slot of the class, marked taken, its bytes as they were. None: no slab has room; slab_begin() one. */
 struct slot slab_take(const struct heap *heap, struct shard *shard, uint32_t slab_class);

@@ -137,13 +137,12 @@ bool router_allocate(const struct request *request, void **out)
 
 void *router_take_further_on(const void *caller, enum policy_call call, size_t bytes)
 {
-    struct thread_shortcut *shortcut = shortcut_for(caller, call, bytes);
-    if (shortcut == NULL || thread_self.occupied != 0 || !standing_is_adopted())
+    struct thread_shortcut *shortcut = shortcut_for(caller, call);
+    if (shortcut == NULL || !shortcut_holds(shortcut, bytes) || thread_self.occupied != 0 ||
+        !standing_is_adopted())
         return NULL;
     router_enter();
-    void *pointer = export_take_further_on(shortcut->in_use, shortcut->sequence, bytes);
-    if (pointer == NULL)
-        pointer = shortcut_take_extent(shortcut, bytes);
+    void *pointer = shortcut_take(shortcut, bytes);
     router_leave();
     return pointer;
 }

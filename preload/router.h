@@ -89,16 +89,17 @@ static inline void *router_settled(void *pointer)
 static inline __attribute__((always_inline)) void *router_take(const void *caller, enum policy_call call,
                                                                size_t bytes)
 {
-    const struct thread_shortcut *shortcut = shortcut_for(caller, call, bytes);
-    if (UNLIKELY(shortcut == NULL || thread_self.occupied != 0 || !standing_is_adopted()))
+    const struct thread_shortcut *shortcut = shortcut_for(caller, call);
+    if (UNLIKELY(shortcut == NULL || !shortcut_is_slot(shortcut, bytes) || thread_self.occupied != 0 ||
+                 !standing_is_adopted()))
         return NULL;
     router_enter_first();
-    void *pointer = export_take(shortcut->in_use, shortcut->sequence, bytes);
+    void *pointer = export_take(&shortcut->source->source, shortcut->sequence, bytes);
     router_leave_last();
     return pointer;
 }
 
-/* The same, not at hand but in the slab in use. NULL: ask router_allocate(). */
+/* The same for what is not at hand. NULL: ask router_allocate(). */
 void *router_take_further_on(const void *caller, enum policy_call call, size_t bytes);
 
 /* As router_free(), in a moment, for what lies in slabs of this thread's. To be router_given() then. */

@@ -31,6 +31,7 @@ struct thread_source {
     struct arena *arena;      /* of a merge rule; NULL while there is none */
     struct thread_counter *counter;
     uint64_t salt;
+    unsigned flags; /* export_flags of the rule */
     uint16_t rule;
     bool counts;   /* the label has a hole for {seq} */
     bool numbered; /* it has none, and the label in use has got one */
@@ -52,13 +53,12 @@ struct thread_deferred {
 #define THREAD_SHORTCUTS      64u
 #define THREAD_SHORTCUT_KINDS 5u /* of calls: POLICY_CALL_ANY has so many bits */
 struct thread_shortcut {
-    const void *caller;              /* return address; NULL: none */
-    uint64_t generation;             /* site_generation then */
-    size_t least, span;              /* bytes: least … least + span */
-    struct slab_book *const *in_use; /* where no slab is ever named, when it is for extents */
+    const void *caller;  /* return address; NULL: none */
+    uint64_t generation; /* site_generation then */
+    size_t least, span;  /* bytes: least … least + span, of those that come from slabs */
+    size_t from, length; /* from … from + length, of all that the rules see alike */
     uint64_t *sequence;
-    struct thread_source *extents; /* NULL: it is for slots */
-    uint64_t flags;                /* for those: export_flags */
+    struct thread_source *source;
 };
 static_assert(sizeof(struct thread_shortcut) == 64, "a cache line, and found by a shift");
 

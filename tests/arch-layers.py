@@ -18,7 +18,7 @@ FLOORS = ("core", "config", "preload", "mpi", "tools", "examples", "bench")
 
 # Nothing of locks, files and system calls in these, nor in what they include: they work on a plain
 # range of bytes.
-PURE = {"heap", "slab", "bucket", "directory", "pool", "reference", "geometry", "label", "place", "text", "undo"}
+PURE = {"heap", "slab", "slab_class", "bucket", "directory", "pool", "reference", "geometry", "label", "place", "text", "undo"}
 IMPURE = {"core/os.h", "core/file_lock.h", "core/lock.h", "core/segment.h", "core/handle.h"}
 
 # The files of the façade share one header, and nobody else sees it, not even through another.

@@ -180,34 +180,41 @@ static void nothing_there(void **state)
     export_retire(segment, &source);
 }
 
-/* What is promised of sizes that need not be decided again. */
+/* What is had at once is of the class that the long way takes, for every size. */
 static void classes(void **state)
 {
     (void)state;
     struct export_source source = source_of("classes");
-    for (size_t bytes = 0; bytes < 32 * 1024; bytes += bytes < 2000 ? 1 : 37) {
-        size_t least, most;
-        void *block = make(&source, bytes, bytes);
-        struct slab_book *const *in_use = export_in_use(&source, bytes, &least, &most);
-        assert_non_null(in_use);
-        assert_in_range(bytes, least, most);
+    for (size_t bytes = 0; bytes < SLOT_BYTES_END; bytes += bytes < 2000 ? 1 : 37) {
         uint64_t sequence = 100000 + bytes;
-        void *same = export_take(in_use, &sequence, most);
+        void *block = make(&source, bytes, bytes), *same = export_take(&source, &sequence, bytes);
+        const size_t usable = export_usable(segment, block);
+        assert_in_range(bytes, 0, usable);
         assert_int_equal(sequence, 100000 + bytes + (same != NULL));
         if (same != NULL) {
-            assert_true(export_usable(segment, same) == export_usable(segment, block));
+            assert_int_equal(export_usable(segment, same), usable);
             assert_int_equal(release(same), EXPORT_DONE);
         }
-        assert_int_equal(export_usable(segment, block), most);
         assert_int_equal(release(block), EXPORT_DONE);
-        if (least > 0) {
-            block = make(&source, bytes, least - 1);
-            assert_true(export_usable(segment, block) < least);
-            assert_int_equal(release(block), EXPORT_DONE);
-        }
+        block = make(&source, bytes, usable + 1);
+        assert_true(export_usable(segment, block) > usable);
+        assert_int_equal(release(block), EXPORT_DONE);
     }
-    size_t least, most;
-    assert_null(export_in_use(&source, 40000, &least, &most));
+    export_retire(segment, &source);
+}
+
+/* Of a class of which there is no slab yet nothing is had. */
+static void class_of_none(void **state)
+{
+    struct export_source source = source_of("none");
+    uint64_t sequence = 5;
+    (void)state;
+    assert_null(export_take(&source, &sequence, 100));
+    assert_null(export_take_further_on(&source, &sequence, 100));
+    void *block = make(&source, 1, 100);
+    assert_null(export_take(&source, &sequence, 1000));
+    assert_int_equal(sequence, 5);
+    assert_int_equal(release(block), EXPORT_DONE);
     export_retire(segment, &source);
 }
 
@@ -245,6 +252,7 @@ int main(void)
         cmocka_unit_test(what_is_old_goes),
         cmocka_unit_test(nothing_there),
         cmocka_unit_test(classes),
+        cmocka_unit_test(class_of_none),
         cmocka_unit_test(far_sequences),
     };
     return cmocka_run_group_tests_name("exports", tests, open_segment, close_segment);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * preload/shortcut: requests like one that was decided before, of slots and of extents. What a request is
+ * preload/shortcut: requests like one that was decided before, for slots and for extents. What a request is
  * like is seen by its name: it must be the one that the rules give it.
  */
 #include "test-preload.h"
@@ -70,42 +70,60 @@ static void numbers_follow(size_t bytes)
         drop(pointer[i], site_in(alpha));
 }
 
-static void test_slots(void **state)
+static void test_sizes(void **state)
 {
     (void)state;
     is_made(100, "rest/", false);
     is_made(100, "rest/", true);
     is_made(128, "rest/", true); /* of the same class */
-    is_made(129, "rest/", false);
-    is_made(200, "rest/", false);
-    is_made(193, "rest/", true);
-    is_made(208, NULL, false); /* of that class, and passes */
+    is_made(129, "rest/", true); /* of one of which there is no slab yet */
+    is_made(0, "rest/", true);
     is_made(207, "rest/", true);
+    is_made(208, NULL, false); /* of that class, and passes */
+    is_made(256, NULL, false);
+    is_made(207, "rest/", true);
+    is_made(257, "rest/", false); /* others lie in between, and this is another kind then */
+    is_made(SLOT_BYTES_END - 1, "rest/", true);
+    is_made(SLOT_BYTES_END, "rest/", true); /* an extent */
+    is_made(48 * KIBI - 1, "rest/", true);
+    is_made(300, "rest/", true);
     numbers_follow(100);
+    numbers_follow(300);
 }
 
 static void test_extents(void **state)
 {
     (void)state;
-    is_made(40 * KIBI, "rest/", false);
-    is_made(40 * KIBI, "rest/", true);
-    is_made(SLOT_BYTES_END, "rest/", true);
-    is_made(48 * KIBI - 1, "rest/", true);
-    is_made(SLOT_BYTES_END - 1, "rest/", false); /* a slot, which takes the place */
-    is_made(SLOT_BYTES_END, "rest/", true);      /* and holds one more */
-    is_made(SLOT_BYTES_END + 1, "rest/", false);
     is_made(48 * KIBI, NULL, false);
     is_made(56 * KIBI, NULL, false);
     is_made(56 * KIBI + 1, "rest/", false);
     is_made(100 * KIBI - 1, "rest/", true);
     is_made(100 * KIBI, "middle/", false);
     is_made(200 * KIBI, "middle/", true);
+    is_made(100, "rest/", false);
     is_made(200 * KIBI + 1, "rest/", false);
     is_made(500 * KIBI - 1, "rest/", true);
     is_made(500 * KIBI, "large/", false);
     is_made(MIB, "large/", true);
     numbers_follow(150 * KIBI);
     numbers_follow(SLOT_BYTES_END + 1);
+}
+
+/* One slab after the other, and over the edge where the sequences of one are over. */
+static void test_many(void **state)
+{
+    (void)state;
+    enum { MANY = 3000, BYTES = 8 * KIBI - 7 };
+    static void *held[MANY];
+    bool short_way;
+    for (unsigned i = 0; i < MANY; i++) {
+        held[i] = make(BYTES, &short_way);
+        assert_true(short_way || i == 0);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_true(is_filled_with(held[i], 0x77, BYTES));
+        drop(held[i], site_in(alpha));
+    }
 }
 
 /* Where memory is new it is zero: to write zeros there costs pages. */
@@ -194,9 +212,9 @@ int main(int count, char **arguments)
     if (!begin_routing(text))
         return 77;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slots),        cmocka_unit_test(test_extents),
-        cmocka_unit_test(test_zero_extents), cmocka_unit_test(test_plain_names),
-        cmocka_unit_test(test_full),         cmocka_unit_test(test_after_fork),
+        cmocka_unit_test(test_sizes),        cmocka_unit_test(test_extents),     cmocka_unit_test(test_many),
+        cmocka_unit_test(test_zero_extents), cmocka_unit_test(test_plain_names), cmocka_unit_test(test_full),
+        cmocka_unit_test(test_after_fork),
     };
     alarm(300);
     return cmocka_run_group_tests(tests, NULL, NULL);
