@@ -7,6 +7,9 @@
  * A caller is let pass when it lies in the operator itself: what is called from there may be called by others
  * as well. Calls of that operator that do not come by here, as in a library that binds its own names first,
  * pass then, too.
+ *
+ * Some operators jump to others, new[] to new: the call seems to come from here then. There is nobody to let
+ * pass, for who has called the first one is seen to call the other as soon as that is jumped to as well.
  */
 #ifndef SHM_HANDING_H
 #define SHM_HANDING_H
