@@ -231,14 +231,8 @@ bool export_resize(shmcore_segment *segment, void *pointer, size_t bytes)
         return false;
     if (found.slab == NULL)
         return resize_extent(segment, found.quantum, bytes);
-    const uint32_t slot_bytes = found.shape->slot_bytes;
-    if (bytes > slot_bytes || bytes < slot_bytes / 2)
-        return false;
-    _Atomic uint32_t *info = export_info(found.slab, found.shape, found.slot);
-    const uint64_t delta = export_info_delta(found.shape, atomic_load_explicit(info, memory_order_relaxed));
-    atomic_store_explicit(info, export_make_info(found.shape->slack_bits, delta, slot_bytes - bytes),
-                          memory_order_relaxed);
-    return true;
+    return own_resize_slot(export_info(found.slab, found.shape, found.slot), found.shape->slack_bits,
+                           found.shape->slot_bytes, bytes);
 }
 
 /* ---------------------------------------------------------------- for the preload */

@@ -78,6 +78,10 @@ static inline enum export_given export_give(const void *pointer)
  */
 enum export_given export_give_to_another(const void *pointer);
 
+/* How many bytes has the live block at the pointer, which is in a slab that has the calling thread? *resized:
+ * and it is `bytes` long now, where it is; else it has to move. 0: it may be anything. */
+size_t export_resize_at_once(void *pointer, size_t bytes, bool *resized);
+
 /* A slot elsewhere in the slab in use. NULL: ask export_allocate(). */
 void *export_take_further_on(const struct export_source *source, uint64_t *sequence, size_t bytes);
 

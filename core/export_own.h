@@ -65,6 +65,9 @@ static inline bool own_slot_is_alive(struct slab_book *book, const void *pointer
     return (atomic_load(&book->live[word]) & ~atomic_load(&book->gone[word]) & (uint64_t)1 << at % 64) != 0;
 }
 
+/* The block in the slot is so long from now on. False: it has to move. */
+bool own_resize_slot(_Atomic uint32_t *info, uint32_t slack_bits, uint32_t slot_bytes, size_t bytes);
+
 bool own_free_slot(shmcore_segment *segment, struct slab_book *book, const void *pointer);
 
 void own_retire(shmcore_segment *segment, struct export_source *source);

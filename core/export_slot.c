@@ -65,6 +65,31 @@ void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, 
     return pointer;
 }
 
+/* ---------------------------------------------------------------- resizing */
+
+/* Half of the slot is to be used, or there is a better one. */
+bool own_resize_slot(_Atomic uint32_t *info, uint32_t slack_bits, uint32_t slot_bytes, size_t bytes)
+{
+    if (bytes > slot_bytes || bytes < slot_bytes / 2)
+        return false;
+    const uint64_t delta = atomic_load_explicit(info, memory_order_relaxed) >> slack_bits;
+    atomic_store_explicit(info, export_make_info(slack_bits, delta, slot_bytes - bytes),
+                          memory_order_relaxed);
+    return true;
+}
+
+size_t export_resize_at_once(void *pointer, size_t bytes, bool *resized)
+{
+    struct slab_book *book = book_at_once(pointer);
+    uint32_t slot;
+    *resized = false;
+    if (book == NULL || atomic_load_explicit(&book->thread, memory_order_relaxed) != book_mark ||
+        !own_slot_is_alive(book, pointer, &slot))
+        return 0;
+    *resized = own_resize_slot(&book->infos[slot], book->slack_bits, book->slot_bytes, bytes);
+    return book->slot_bytes;
+}
+
 /* ---------------------------------------------------------------- giving back */
 
 void export_emptied(const void *pointer)

@@ -24,6 +24,7 @@
 #include "private.h"
 #include "real.h"
 #include "recorder.h"
+#include "resizing.h"
 #include "router.h"
 #include "runtime.h"
 #include "thread.h"
@@ -137,7 +138,7 @@ static NEVER_INLINE void *watched_first_realloc(size_t bytes, const void *caller
 static void *resize(void *pointer, const struct request *request)
 {
     if (request->bytes >= runtime.rule_floor || router_owns(pointer))
-        return router_reallocate(pointer, request);
+        return resizing_reallocate(pointer, request);
     return real.realloc(pointer, request->bytes);
 }
 

@@ -44,14 +44,11 @@ typedef void *new_aligned_nothrow_function(size_t bytes, size_t alignment, const
 
 static void *routed(const struct request *request)
 {
-    void *pointer = NULL;
+    void *pointer;
     if (LIKELY(request->bytes < runtime.rule_floor) || passing_caller(request->caller) ||
         operator_is_replaced())
         return NULL;
-    if (request->alignment == 0) {
-        pointer = router_take_further_on(request->caller, POLICY_CALL_NEW, request->bytes);
-    }
-    return pointer != NULL || router_allocate(request, &pointer) ? pointer : NULL;
+    return router_allocate(request, &pointer) ? pointer : NULL;
 }
 
 /* What the program's own operator new asks of malloc is recorded there. */

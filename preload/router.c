@@ -110,7 +110,7 @@ static void inside_of_new(const void *caller)
     errno = kept_errno;
 }
 
-static bool allocate(const struct request *request, void **out, bool *created)
+static bool decide(const struct request *request, void **out, bool *created)
 {
     struct site *site;
     if (UNLIKELY(thread_self.inside > 0 || router.policy == NULL))
@@ -129,12 +129,6 @@ static bool allocate(const struct request *request, void **out, bool *created)
     return served;
 }
 
-bool router_allocate(const struct request *request, void **out)
-{
-    bool created;
-    return allocate(request, out, &created);
-}
-
 void *router_take_further_on(const void *caller, enum policy_call call, size_t bytes)
 {
     struct thread_shortcut *shortcut = shortcut_for(caller, call);
@@ -145,6 +139,21 @@ void *router_take_further_on(const void *caller, enum policy_call call, size_t b
     void *pointer = shortcut_take(shortcut, bytes);
     router_leave();
     return pointer;
+}
+
+bool router_make(const struct request *request, void **out, bool *created)
+{
+    *created = true;
+    *out = request->alignment == 0 && !request->zero
+               ? router_take_further_on(request->caller, request->call, request->bytes)
+               : NULL;
+    return *out != NULL || decide(request, out, created);
+}
+
+bool router_allocate(const struct request *request, void **out)
+{
+    bool created;
+    return router_make(request, out, &created);
 }
 
 /* ---------------------------------------------------------------- freeing */
@@ -183,8 +192,7 @@ static bool release_shared(shmcore_segment *segment, void *pointer)
     return true;
 }
 
-/* Private memory, or what lies in a segment; not a mapping of the program's own in the window. */
-static bool is_ours(const void *pointer)
+bool router_holds(const void *pointer)
 {
     return private_owns(pointer) || export_segment_of(pointer) != NULL;
 }
@@ -256,7 +264,7 @@ COLD void router_free_deferred(void)
             struct thread_deferred *older = list->older;
             const uint32_t count = (uint32_t)least(atomic_load(&list->count), THREAD_DEFERRED_EACH);
             for (uint32_t i = 0; i < count && standing_is_adopted(); i++) {
-                if (is_ours(list->entry[i].pointer))
+                if (router_holds(list->entry[i].pointer))
                     release(list->entry[i].pointer, list->entry[i].caller);
             }
             os_unmap(list, sizeof *list);
@@ -270,7 +278,7 @@ COLD void router_free_deferred(void)
 
 static COLD void free_otherwise(void *pointer, const void *caller)
 {
-    if (!is_ours(pointer)) { /* the program maps things in the window too */
+    if (!router_holds(pointer)) { /* the program maps things in the window too */
         real.free(pointer);
         return;
     }
@@ -346,76 +354,6 @@ size_t router_usable_size(const void *pointer)
     router_leave();
     errno = kept_errno;
     return segment != NULL || private ? bytes : real.malloc_usable_size((void *)(uintptr_t)pointer);
-}
-
-/* ---------------------------------------------------------------- realloc */
-
-static void *new_block(const struct request *request, bool *fresh)
-{
-    void *pointer = NULL;
-    *fresh = true;
-    if (allocate(request, &pointer, fresh))
-        return pointer;
-    return real.malloc(request->bytes);
-}
-
-/* From anywhere to anywhere: the old block is kept until the new one is whole. Of a shared block that another
- * process made, the contents are that process's business. */
-static void *move(void *pointer, size_t old_bytes, const struct request *request)
-{
-    bool fresh;
-    void *moved = new_block(request, &fresh);
-    if (moved == NULL)
-        return NULL;
-    if (fresh)
-        memcpy(moved, pointer, least(old_bytes, request->bytes));
-    if (router_owns(pointer))
-        router_free(pointer, request->caller);
-    else
-        real.free(pointer);
-    return moved;
-}
-
-static bool resize_in_place(void *pointer, size_t bytes)
-{
-    router_enter();
-    shmcore_segment *segment = export_segment_of(pointer);
-    const bool resized = segment != NULL ? standing_is_adopted() && export_resize(segment, pointer, bytes)
-                                         : private_resize(pointer, bytes, &thread_self);
-    router_leave();
-    return resized;
-}
-
-void *router_reallocate(void *pointer, const struct request *request)
-{
-    const size_t bytes = request->bytes;
-    if (router_owns(pointer) && is_ours(pointer)) {
-        if (bytes == 0) { /* as glibc does */
-            router_free(pointer, request->caller);
-            return NULL;
-        }
-        const int kept_errno = errno;
-        if (thread_self.inside == 0 && resize_in_place(pointer, bytes))
-            return pointer;
-        const size_t old_bytes = router_usable_size(pointer);
-        if (old_bytes == 0) {
-            void *fresh = real.malloc(bytes); /* a zero-sized block, or a freed one: nothing to copy */
-            router_free(pointer, request->caller);
-            return fresh;
-        }
-        errno = kept_errno;
-        return move(pointer, old_bytes, request);
-    }
-    void *moved = NULL;
-    bool fresh;
-    if (bytes == 0 || !allocate(request, &moved, &fresh))
-        return real.realloc(pointer, bytes);
-    if (moved == NULL)
-        return NULL;
-    if (fresh)
-        memcpy(moved, pointer, least(real.malloc_usable_size(pointer), bytes));
-    real.free(pointer);
-    return moved;
 }
 
 /* ---------------------------------------------------------------- beginning, fork, end */

@@ -23,18 +23,21 @@
  */
 bool router_allocate(const struct request *request, void **out);
 
+/* The same. *created: nobody had the block before. */
+bool router_make(const struct request *request, void **out, bool *created);
+
 /* May be ours: the program has mappings of its own in the window too, so the functions below look again. */
 static inline bool router_owns(const void *pointer)
 {
     return (uintptr_t)pointer - WINDOW_BASE < WINDOW_END - WINDOW_BASE;
 }
 
+/* Is ours: private memory, or what lies in a segment. */
+bool router_holds(const void *pointer);
+
 /* For pointers that router_owns(). free() and malloc_usable_size(); errno is kept. */
 void router_free(void *pointer, const void *caller);
 size_t router_usable_size(const void *pointer);
-
-/* realloc() of any pointer but NULL. */
-void *router_reallocate(void *pointer, const struct request *request);
 
 /* Frees what signal handlers have freed while the thread was inside the shim; it is not any more. */
 void router_free_deferred(void);

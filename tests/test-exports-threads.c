@@ -27,6 +27,35 @@ static void *release_all(void *argument)
     return NULL;
 }
 
+/* Their infos are the other thread's to write. */
+static void *resize_all(void *argument)
+{
+    struct batch *batch = argument;
+    for (unsigned i = 0; i < batch->count; i++) {
+        bool resized;
+        batch->wrong += export_resize_at_once(batch->block[i], 100, &resized) != 0 || resized;
+    }
+    return NULL;
+}
+
+static void not_resized_by_another(void **state)
+{
+    void *block[10];
+    struct export_source source = source_of("others");
+    struct batch batch = {.block = block, .count = COUNT_OF(block)};
+    (void)state;
+    for (unsigned i = 0; i < COUNT_OF(block); i++)
+        block[i] = make(&source, i, 120);
+    run(resize_all, &batch);
+    assert_int_equal(batch.wrong, 0);
+    shmcore_block found;
+    assert_int_equal(shmcore_block_of(block[3], &found), 0);
+    assert_int_equal(found.bytes, 120);
+    for (unsigned i = 0; i < COUNT_OF(block); i++)
+        assert_int_equal(release(block[i]), EXPORT_DONE);
+    export_retire(segment, &source);
+}
+
 /* Pages that the segment's file has. */
 static uint64_t pages_of_file(void)
 {
@@ -393,7 +422,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_few_stay),
-        cmocka_unit_test(drained_by_another), /* first: later there is free memory that was used before */
+        cmocka_unit_test(drained_by_another),
+        cmocka_unit_test(not_resized_by_another), /* first: later there is free memory that was used before */
         cmocka_unit_test(freed_by_another),
         cmocka_unit_test(ended_threads),
         cmocka_unit_test(handed_on),

@@ -203,6 +203,40 @@ static void classes(void **state)
     export_retire(segment, &source);
 }
 
+/* At once it is by the thread that has the slab, and for what lies in slabs at all; the long way says the
+ * same. */
+static void resized_in_place(void **state)
+{
+    struct export_source source = source_of("resized");
+    bool resized;
+    (void)state;
+    unsigned char *block = make(&source, 7, 100), *extent = make(&source, 8, 100000);
+    assert_int_equal(export_resize_at_once(block, 128, &resized), 128);
+    assert_true(resized);
+    assert_listed("resized/7", block, 128);
+    assert_int_equal(export_resize_at_once(block, 64, &resized), 128);
+    assert_true(resized);
+    assert_listed("resized/7", block, 64);
+    assert_int_equal(export_resize_at_once(block, 129, &resized), 128); /* it has to move */
+    assert_false(resized);
+    assert_int_equal(export_resize_at_once(block, 63, &resized), 128);
+    assert_false(resized);
+    assert_listed("resized/7", block, 64);
+    assert_true(export_resize(segment, block, 90));
+    assert_listed("resized/7", block, 90);
+    assert_false(export_resize(segment, block, 63));
+    assert_false(export_resize(segment, block, 129));
+    assert_int_equal(export_resize_at_once(block + 64, 100, &resized), 0);
+    assert_false(resized);
+    assert_int_equal(export_resize_at_once(extent, 100001, &resized), 0);
+    assert_false(resized);
+    assert_int_equal(release(block), EXPORT_DONE);
+    assert_int_equal(export_resize_at_once(block, 100, &resized), 0);
+    assert_false(resized);
+    assert_int_equal(release(extent), EXPORT_DONE);
+    export_retire(segment, &source);
+}
+
 /* Of a class of which there is no slab yet nothing is had. */
 static void class_of_none(void **state)
 {
@@ -253,6 +287,7 @@ int main(void)
         cmocka_unit_test(nothing_there),
         cmocka_unit_test(classes),
         cmocka_unit_test(class_of_none),
+        cmocka_unit_test(resized_in_place),
         cmocka_unit_test(far_sequences),
     };
     return cmocka_run_group_tests_name("exports", tests, open_segment, close_segment);

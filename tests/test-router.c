@@ -4,6 +4,7 @@
  * to the other, misuse, what is freed inside the shim, threads, fork. Nothing is interposed: requests are
  * made by hand.
  */
+#include "resizing.h"
 #include "test-preload.h"
 
 #include "advice.h"
@@ -151,7 +152,7 @@ static void test_name_too_long(void **state)
 static void *resize(void *pointer, size_t bytes, int (*function)(int))
 {
     const struct request request = {.call = POLICY_CALL_REALLOC, .bytes = bytes, .caller = site_in(function)};
-    return router_reallocate(pointer, &request);
+    return resizing_reallocate(pointer, &request);
 }
 
 static void test_crossing(void **state)
@@ -166,7 +167,7 @@ static void test_crossing(void **state)
     unsigned char *same = resize(block, 45000, alpha);
     assert_ptr_equal(same, block);
     const struct request unrouted = request_at((const void *)0x1000, POLICY_CALL_REALLOC, 30000);
-    block = router_reallocate(block, &unrouted);
+    block = resizing_reallocate(block, &unrouted);
     assert_false(router_owns(block));
     assert_true(is_filled_with(block, 4, 30000));
     block = resize(block, 20, alpha);
