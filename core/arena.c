@@ -260,13 +260,12 @@ static struct arena_slab *new_slab(struct arena *arena, unsigned class, int *err
     return slab;
 }
 
-/* The lowest free slot; slots when there is none. */
-static uint32_t free_slot(const struct arena_slab *slab)
+/* The lowest free slot of a slab that has one. */
+static uint32_t free_slot(struct arena_slab *slab)
 {
-    for (uint32_t word = 0; word < words_of(slab); word++)
-        if (~slab->bits[word] != 0)
-            return (uint32_t)least(word * 64 + (uint32_t)__builtin_ctzll(~slab->bits[word]), slab->slots);
-    return slab->slots;
+    while (~slab->bits[slab->lowest] == 0)
+        slab->lowest++;
+    return slab->lowest * 64 + (uint32_t)__builtin_ctzll(~slab->bits[slab->lowest]);
 }
 
 static void *allocate_slot(struct arena *arena, unsigned class, bool zero, int *error)
@@ -315,6 +314,7 @@ static void free_slot_of(struct arena *arena, struct arena_piece *piece, uint32_
     slab->live--;
     if (by_owner) {
         slab->bits[slot / 64] &= ~(UINT64_C(1) << slot % 64);
+        slab->lowest = (uint32_t)least(slab->lowest, slot / 64);
     } else {
         spent_bits(slab)[slot / 64] |= UINT64_C(1) << slot % 64;
         slab->spent++;
@@ -356,44 +356,48 @@ void *arena_allocate(struct arena *arena, size_t bytes, size_t alignment, bool z
     return address_of(arena, piece->page);
 }
 
-/* The slot that begins at the pointer, if it is live; slots otherwise. */
-static uint32_t slot_at(const struct arena *arena, const struct arena_slab *slab, const void *pointer)
-{
-    const uint64_t offset = (uint64_t)((const unsigned char *)pointer - address_of(arena, slab->page));
-    const uint64_t slot = offset / slab->slot_bytes;
-    if (slot >= slab->slots || !bit_of(slab->bits, (uint32_t)slot) ||
-        bit_of(slab->bits + words_of(slab), (uint32_t)slot))
-        return slab->slots;
-    return (uint32_t)slot;
-}
-
 static uint32_t page_of(const struct arena *arena, const void *pointer)
 {
     return (uint32_t)((uint64_t)((const unsigned char *)pointer - arena->ground->base) / PAGE_BYTES);
 }
 
-size_t arena_left(const struct arena *arena, const void *pointer)
+static bool slot_is_live(struct arena_slab *slab, uint32_t slot)
 {
-    const struct arena_piece *piece = piece_at(arena, page_of(arena, pointer));
-    if (piece == NULL || (piece->kind != PIECE_BLOCK && piece->kind != PIECE_SLAB))
-        return 0;
-    const uint64_t offset = (uint64_t)((const unsigned char *)pointer - address_of(arena, piece->page));
-    if (piece->kind == PIECE_BLOCK)
-        return piece->pages * PAGE_BYTES - offset;
-    const struct arena_slab *slab = piece->slab;
-    return slot_at(arena, slab, pointer) < slab->slots ? slab->slot_bytes - offset % slab->slot_bytes : 0;
+    return slot < slab->slots && bit_of(slab->bits, slot) && !bit_of(spent_bits(slab), slot);
 }
 
-static bool begins_at(const struct arena *arena, const struct arena_piece *piece, const void *pointer)
+/* The live block that a pointer lies in. */
+struct place {
+    struct arena_piece *piece; /* NULL: there is none */
+    uint32_t slot;             /* of a slab */
+    size_t bytes, inside;      /* how long it is, and how far from its beginning the pointer is */
+};
+
+static struct place place_of(const struct arena *arena, const void *pointer)
 {
-    const uint64_t offset = (uint64_t)((const unsigned char *)pointer - address_of(arena, piece->page));
-    return piece->kind == PIECE_BLOCK ? offset == 0 : offset % piece->slab->slot_bytes == 0;
+    const struct place none = {.piece = NULL};
+    struct arena_piece *piece = piece_at(arena, page_of(arena, pointer));
+    if (piece == NULL || (piece->kind != PIECE_BLOCK && piece->kind != PIECE_SLAB))
+        return none;
+    const size_t offset = (size_t)((const unsigned char *)pointer - address_of(arena, piece->page));
+    if (piece->kind == PIECE_BLOCK)
+        return (struct place){piece, 0, piece->pages * PAGE_BYTES, offset};
+    const uint32_t slot_bytes = piece->slab->slot_bytes, slot = (uint32_t)offset / slot_bytes;
+    return slot_is_live(piece->slab, slot)
+               ? (struct place){piece, slot, slot_bytes, offset - slot * slot_bytes}
+               : none;
+}
+
+size_t arena_left(const struct arena *arena, const void *pointer)
+{
+    const struct place place = place_of(arena, pointer);
+    return place.piece != NULL ? place.bytes - place.inside : 0;
 }
 
 size_t arena_usable(const struct arena *arena, const void *pointer)
 {
-    const size_t left = arena_left(arena, pointer);
-    return left != 0 && begins_at(arena, piece_at(arena, page_of(arena, pointer)), pointer) ? left : 0;
+    const struct place place = place_of(arena, pointer);
+    return place.piece != NULL && place.inside == 0 ? place.bytes : 0;
 }
 
 /* How many pages are free behind the block; *ends: and there the arena ends, or a span of it. */
@@ -454,13 +458,13 @@ bool arena_resize(struct arena *arena, const void *pointer, size_t bytes, bool b
 
 bool arena_free(struct arena *arena, void *pointer, bool by_owner)
 {
-    if (arena_usable(arena, pointer) == 0)
+    const struct place place = place_of(arena, pointer);
+    if (place.piece == NULL || place.inside != 0)
         return false;
-    struct arena_piece *piece = piece_at(arena, page_of(arena, pointer));
-    if (piece->kind == PIECE_BLOCK)
-        give_back(arena, piece, by_owner);
+    if (place.piece->kind == PIECE_BLOCK)
+        give_back(arena, place.piece, by_owner);
     else
-        free_slot_of(arena, piece, slot_at(arena, piece->slab, pointer), by_owner);
+        free_slot_of(arena, place.piece, place.slot, by_owner);
     return true;
 }
 

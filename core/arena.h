@@ -53,7 +53,8 @@ struct arena_slab {
     struct arena_slab *next; /* of the class, by age */
     uint32_t page;
     uint32_t slot_bytes, slots;
-    uint32_t fresh; /* slots from this one on were never used: they are zero */
+    uint32_t fresh;  /* slots from this one on were never used: they are zero */
+    uint32_t lowest; /* no word of bits before this one has a free slot */
     uint32_t live, spent;
     uint64_t bits[]; /* taken, then spent: divide_up(slots, 64) words each */
 };

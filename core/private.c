@@ -15,6 +15,7 @@
 static struct {
     pthread_mutex_t lock; /* spaces are made */
     _Atomic(struct private_space *) space[STORE_HANDLES];
+    _Atomic uint32_t used; /* places beyond these are not looked at: nothing was ever there */
     _Atomic unsigned best; /* enum hold_way */
     _Atomic bool ended;    /* the process is about to end: no more passes */
 } privates = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -31,7 +32,8 @@ uint32_t private_chunks_end(const struct private_space *space)
 
 struct private_space *private_space_at(const void *pointer)
 {
-    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+    const uint32_t used = atomic_load_explicit(&privates.used, memory_order_acquire);
+    for (uint32_t i = 0; i < used; i++) {
         struct private_space *space = private_space_of(i);
         if (space != NULL && (uint64_t)((const unsigned char *)pointer - space->ground.base) < MERGE_SPACE)
             return space;
@@ -69,6 +71,8 @@ static struct private_space *make_space(shmcore_segment *segment, uint32_t index
     pthread_mutex_init(&space->tables, NULL);
     pthread_mutex_init(&space->passing, NULL);
     atomic_store_explicit(&privates.space[index], space, memory_order_release);
+    if (index >= atomic_load(&privates.used))
+        atomic_store_explicit(&privates.used, index + 1, memory_order_release);
     return space;
 }
 
@@ -257,12 +261,11 @@ bool private_owns(const void *pointer)
 }
 
 /* Whoever gets its memory next expects to read and write it. */
-static void lift_protection(const struct arena *arena, void *pointer)
+static COLD void lift_protection(const struct arena *arena, void *pointer)
 {
-    const struct private_space *space = private_space_under(arena->ground);
     const uintptr_t start = align_up((uintptr_t)pointer, PAGE_BYTES);
     const uintptr_t end = align_down((uintptr_t)pointer + arena_usable(arena, pointer), PAGE_BYTES);
-    if (UNLIKELY(space->chunks[private_chunk_of(space, pointer)].altered) && end > start)
+    if (end > start)
         os_allow((void *)start, end - start);
 }
 
@@ -277,8 +280,10 @@ bool private_free(void *pointer, const void *owner)
     struct arena *arena = arena_at(pointer);
     if (arena == NULL)
         return false;
+    const struct private_space *space = private_space_under(arena->ground);
     pthread_mutex_lock(&arena->lock);
-    lift_protection(arena, pointer);
+    if (UNLIKELY(space->chunks[private_chunk_of(space, pointer)].altered))
+        lift_protection(arena, pointer);
     const bool freed = arena_free(arena, pointer, arena->owner == NULL || arena->owner == owner);
     pthread_mutex_unlock(&arena->lock);
     return freed;

@@ -61,7 +61,8 @@ bool segment_is_usable(const shmcore_segment *segment, bool writing)
 
 shmcore_segment *segment_of_pointer(const void *pointer)
 {
-    for (uint32_t i = 0; i < STORE_HANDLES; i++) {
+    const uint32_t used = atomic_load_explicit(&store.used, memory_order_relaxed);
+    for (uint32_t i = 0; i < used; i++) {
         shmcore_segment *segment = segment_handle(i);
         if (segment != NULL && (uint64_t)((const unsigned char *)pointer - segment->file.view.base) <
                                    segment->file.view.capacity)

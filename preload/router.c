@@ -223,13 +223,17 @@ static void release_private(void *pointer, const void *caller)
     errno = kept_errno;
 }
 
-static void release(void *pointer, const void *caller)
+/* False: the program maps things in the window, too. */
+static bool release(void *pointer, const void *caller)
 {
     shmcore_segment *segment = export_segment_of(pointer);
     if (segment != NULL)
         release_in(segment, pointer, caller);
-    else
+    else if (private_owns(pointer))
         release_private(pointer, caller);
+    else
+        return false;
+    return true;
 }
 
 /* A signal handler frees while this thread is in the middle of something. Handlers interrupt each other too,
@@ -263,10 +267,8 @@ COLD void router_free_deferred(void)
         while (list != NULL) {
             struct thread_deferred *older = list->older;
             const uint32_t count = (uint32_t)least(atomic_load(&list->count), THREAD_DEFERRED_EACH);
-            for (uint32_t i = 0; i < count && standing_is_adopted(); i++) {
-                if (router_holds(list->entry[i].pointer))
-                    release(list->entry[i].pointer, list->entry[i].caller);
-            }
+            for (uint32_t i = 0; i < count && standing_is_adopted(); i++)
+                release(list->entry[i].pointer, list->entry[i].caller);
             os_unmap(list, sizeof *list);
             list = older;
         }
@@ -276,35 +278,21 @@ COLD void router_free_deferred(void)
     errno = kept_errno;
 }
 
-static COLD void free_otherwise(void *pointer, const void *caller)
+void router_free(void *pointer, const void *caller)
 {
-    if (!router_holds(pointer)) { /* the program maps things in the window too */
-        real.free(pointer);
-        return;
-    }
-    if (thread_self.inside > 0) {
-        defer(pointer, caller);
+    if (UNLIKELY(thread_self.inside > 0)) {
+        if (router_holds(pointer))
+            defer(pointer, caller);
+        else
+            real.free(pointer);
         return;
     }
     router_enter();
-    if (LIKELY(standing_is_adopted()))
-        release(pointer, caller);
+    /* of an inherited block of one who is not adopted nothing is known here */
+    const bool done = standing_is_adopted() ? release(pointer, caller) : router_holds(pointer);
     router_leave();
-}
-
-void router_free(void *pointer, const void *caller)
-{
-    bool done = false;
-    if (LIKELY(thread_self.inside == 0 && standing_is_adopted())) {
-        router_enter();
-        shmcore_segment *segment = export_segment_of(pointer);
-        done = segment != NULL;
-        if (LIKELY(done))
-            release_in(segment, pointer, caller);
-        router_leave();
-    }
     if (UNLIKELY(!done))
-        free_otherwise(pointer, caller);
+        real.free(pointer);
 }
 
 COLD void *router_settle(void *pointer)

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "export.h"
+#include "private.h"
 
 static struct thread_source *source_of(const struct site *site, uint16_t rule)
 {
@@ -13,15 +14,15 @@ static struct thread_source *source_of(const struct site *site, uint16_t rule)
     return source;
 }
 
-/* A label without {seq} changes after its first block. */
-static bool is_settled(const struct thread_source *source)
+/* Is it certain what the next block comes from? A label without {seq} changes after its first block. */
+static bool is_settled(const struct thread_source *source, enum policy_verb verb)
 {
-    return source->segment != NULL && (source->counts || source->numbered);
+    return verb == POLICY_EXPORT ? source->segment != NULL && (source->counts || source->numbered)
+                                 : verb == POLICY_MERGE && source->arena != NULL;
 }
 
-void *shortcut_take(struct thread_shortcut *shortcut, size_t bytes)
+static void *take_exported(const struct thread_shortcut *shortcut, size_t bytes)
 {
-    const int kept_errno = errno;
     struct thread_source *source = shortcut->source;
     void *pointer = NULL;
     if (shortcut_is_slot(shortcut, bytes))
@@ -31,17 +32,28 @@ void *shortcut_take(struct thread_shortcut *shortcut, size_t bytes)
             export_allocate(source->segment, &source->source, *shortcut->sequence, bytes, 0, source->flags);
         *shortcut->sequence += pointer != NULL;
     }
+    return pointer;
+}
+
+void *shortcut_take(struct thread_shortcut *shortcut, size_t bytes)
+{
+    const int kept_errno = errno;
+    struct arena *arena = shortcut->source->arena;
+    void *pointer = arena != NULL ? private_allocate(arena, bytes, 0, false) : take_exported(shortcut, bytes);
     if (UNLIKELY(pointer == NULL))
         shortcut->caller = NULL;
     errno = kept_errno;
     return pointer;
 }
 
-/* Where memory is new it is zero, and to write zeros there costs pages: so a large block that is to be zeroed
- * goes the long way. */
-static size_t most_alike(const struct request *request)
+/* How many bytes may be asked for. Where memory is new it is zero, and to write zeros there costs pages, or
+ * keeps them from being merged: so what is to be zeroed goes the long way, but for what exported slabs have.
+ */
+static size_t most_alike(const struct request *request, enum policy_verb verb)
 {
-    return request->zero ? SLOT_BYTES_END - 1 : SIZE_MAX;
+    if (!request->zero)
+        return SIZE_MAX;
+    return verb == POLICY_EXPORT ? SLOT_BYTES_END - 1 : 0;
 }
 
 void shortcut_keep(const struct policy *policy, const struct site *site, uint32_t place,
@@ -51,9 +63,9 @@ void shortcut_keep(const struct policy *policy, const struct site *site, uint32_
     struct thread_source *source = source_of(site, site->rules[place]);
     struct thread_shortcut shortcut = {
         .caller = request->caller, .generation = atomic_load(&site_generation), .source = source};
-    size_t most = most_alike(request);
-    if (request->alignment != 0 || request->bytes > most || rule->verb != POLICY_EXPORT || source == NULL ||
-        !is_settled(source) || shortcut.generation == 0)
+    size_t most = most_alike(request, rule->verb);
+    if (request->alignment != 0 || request->bytes > most || source == NULL ||
+        !is_settled(source, rule->verb) || shortcut.generation == 0)
         return;
     for (uint32_t i = 0; i <= place; i++) {
         if ((site->rules[i] & SITE_MAYBE) != 0)
@@ -62,7 +74,7 @@ void shortcut_keep(const struct policy *policy, const struct site *site, uint32_
                            &most);
     }
     shortcut.length = most - shortcut.from;
-    const bool some_are_slots = shortcut.from < SLOT_BYTES_END;
+    const bool some_are_slots = rule->verb == POLICY_EXPORT && shortcut.from < SLOT_BYTES_END;
     shortcut.least = some_are_slots ? shortcut.from : SIZE_MAX; /* which nobody asks for */
     shortcut.span = some_are_slots ? (size_t)least(most, SLOT_BYTES_END - 1) - shortcut.from : 0;
     shortcut.sequence = &source->counter->next;

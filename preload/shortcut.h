@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The short way for exported blocks: what a thread has decided once for a call site and a size holds for all
- * requests that the rules see alike, and no rule is looked at for them. Most are a slot of the slab in use of
- * their class: then no lock is taken either, and nothing shared written but the slot's bits and info.
+ * The short way for exported and merged blocks: what a thread has decided once for a call site and a size
+ * holds for all requests that the rules see alike, and no rule is looked at for them. Most exported ones are
+ * a slot of the slab in use of their class: then no lock is taken either, and nothing shared written but the
+ * slot's bits and info.
  *
  * A shortcut is kept when a request has gone the long way and the next one would end in the same source. Each
  * return address has one place for each kind of call, which several may have to share. They go with the

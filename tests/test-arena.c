@@ -233,6 +233,25 @@ static void a_full_slab_is_used_again_when_a_slot_is_freed(void **state)
     assert_int_equal(fields[0].uses, 3);
 }
 
+static void the_lowest_free_slot_serves_first(void **state)
+{
+    (void)state;
+    void *slot[200];
+    for (unsigned i = 0; i < COUNT_OF(slot); i++)
+        slot[i] = take(16);
+    assert_true(arena_free(arena, slot[150], true));
+    assert_true(arena_free(arena, slot[70], true));
+    assert_true(arena_free(arena, slot[3], true));
+    assert_true(arena_free(arena, slot[199], true));
+    assert_ptr_equal(take(16), slot[3]);
+    assert_ptr_equal(take(16), slot[70]);
+    assert_true(arena_free(arena, slot[5], true));
+    assert_ptr_equal(take(16), slot[5]);
+    assert_ptr_equal(take(16), slot[150]);
+    assert_ptr_equal(take(16), slot[199]);
+    assert_ptr_equal(take(16), (unsigned char *)slot[199] + 16);
+}
+
 /* ---------------------------------------------------------------- who frees */
 
 static void what_the_owner_frees_is_used_again(void **state)
@@ -455,6 +474,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FRESH(a_slot_wastes_a_fifth_at_the_most),
         FRESH(slots_of_a_class_lie_side_by_side_from_the_lowest),
+        FRESH(the_lowest_free_slot_serves_first),
         FRESH(every_alignment_is_kept),
         FRESH(blocks_of_a_chunk_or_a_sheet_have_it_to_themselves),
         FRESH(what_cannot_be_is_refused),

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -144,12 +145,30 @@ static void one_of_two(void **state)
     assert_false(is_resident(rest[0]));
 }
 
+/* A slot beside another one, so its memory does not go when it is freed; nor do the rights of its pages. */
+static void can_be_written_again(void **state)
+{
+    (void)state;
+    if (why_not != NULL)
+        skip();
+    unsigned char *beside = make_in("slots", 12 * KIBI), *slot = make_in("slots", 12 * KIBI);
+    void *page = (void *)align_up((uintptr_t)slot, PAGE_BYTES);
+    struct arena *arena = private_alter_begin(page, PAGE_BYTES);
+    assert_int_equal(mprotect(page, PAGE_BYTES, PROT_READ), 0);
+    private_alter_end(arena);
+    assert_int_equal(shmcore_deallocate(segment, slot), 0);
+    assert_ptr_equal(make_in("slots", 12 * KIBI), slot);
+    assert_int_equal(shmcore_deallocate(segment, slot), 0);
+    assert_int_equal(shmcore_deallocate(segment, beside), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_much_as_may_stay),
         cmocka_unit_test(until_it_is_looked_through),
         cmocka_unit_test(one_of_two),
+        cmocka_unit_test(can_be_written_again),
     };
     return cmocka_run_group_tests_name("private-kept", tests, open_segment, close_segment);
 }

@@ -7,6 +7,7 @@
 
 #include "export.h"
 #include "handle.h"
+#include "private.h"
 
 static const char policy_text[] = "segment SHARED::main size=64M dir=%s\n"
                                   "segment SHARED::small size=2M dir=%s\n"
@@ -16,6 +17,7 @@ static const char policy_text[] = "segment SHARED::main size=64M dir=%s\n"
                                   "export func=alpha size>=500K segment=SHARED::small name=large/{seq}\n"
                                   "export func=alpha call=calloc name=zero/{seq}\n"
                                   "export func=alpha name=rest/{seq}\n"
+                                  "merge func=beta size>=2M\n"
                                   "export func=beta name=plain";
 
 static void *at_once(size_t bytes)
@@ -143,6 +145,33 @@ static void test_zero_extents(void **state)
     }
 }
 
+/* Merged memory of every size is had that way, but for what has to be zero: that is not touched. */
+static void test_merged(void **state)
+{
+    enum { BYTES = 2 * MIB };
+    const struct request request = request_at(site_in(beta), POLICY_CALL_MALLOC, BYTES);
+    struct request zero = request_at(site_in(beta), POLICY_CALL_CALLOC, BYTES);
+    void *first = NULL, *zeroed[2] = {NULL};
+    (void)state;
+    zero.zero = true;
+    assert_null(router_take_further_on(site_in(beta), POLICY_CALL_MALLOC, BYTES));
+    assert_true(router_allocate(&request, &first));
+    void *second = router_take_further_on(site_in(beta), POLICY_CALL_MALLOC, BYTES + 1);
+    assert_non_null(second);
+    assert_int_equal(private_usable(first), BYTES);
+    assert_true(private_usable(second) > BYTES);
+    for (unsigned i = 0; i < COUNT_OF(zeroed); i++) {
+        assert_null(router_take_further_on(site_in(beta), POLICY_CALL_CALLOC, BYTES));
+        assert_true(router_allocate(&zero, &zeroed[i]));
+        assert_int_equal(private_usable(zeroed[i]), BYTES);
+    }
+    assert_null(router_take_further_on(site_in(beta), POLICY_CALL_MALLOC, 100)); /* another rule */
+    drop(first, site_in(beta));
+    drop(second, site_in(beta));
+    for (unsigned i = 0; i < COUNT_OF(zeroed); i++)
+        drop(zeroed[i], site_in(beta));
+}
+
 /* Without {seq} the first has its name plainly, and the second a number: each by its own label. */
 static void test_plain_names(void **state)
 {
@@ -212,9 +241,10 @@ int main(int count, char **arguments)
     if (!begin_routing(text))
         return 77;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),        cmocka_unit_test(test_extents),     cmocka_unit_test(test_many),
-        cmocka_unit_test(test_zero_extents), cmocka_unit_test(test_plain_names), cmocka_unit_test(test_full),
-        cmocka_unit_test(test_after_fork),
+        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_many),   cmocka_unit_test(test_zero_extents),
+        cmocka_unit_test(test_merged), cmocka_unit_test(test_plain_names),
+        cmocka_unit_test(test_full),   cmocka_unit_test(test_after_fork),
     };
     alarm(300);
     return cmocka_run_group_tests(tests, NULL, NULL);
