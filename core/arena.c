@@ -4,203 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define SPAN_GRAINS_MOST 4u /* of a span that no single block wants larger */
-#define PAGES_OF(bytes)  ((uint32_t)((bytes) / PAGE_BYTES))
-
-/* ---------------------------------------------------------------- pieces */
-
-/* The piece that the page lies in, or where it would be put. */
-static uint32_t find(const struct arena *arena, uint32_t page)
-{
-    uint32_t low = 0, high = arena->piece_count;
-    while (low < high) {
-        const uint32_t middle = (low + high) / 2;
-        if (arena->pieces[middle].page + arena->pieces[middle].pages <= page)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static struct arena_piece *piece_at(const struct arena *arena, uint32_t page)
-{
-    const uint32_t index = find(arena, page);
-    if (index == arena->piece_count || arena->pieces[index].page > page)
-        return NULL;
-    return &arena->pieces[index];
-}
-
-static bool make_room(struct arena *arena, uint32_t more)
-{
-    if (arena->piece_count + more <= arena->piece_room)
-        return true;
-    const uint32_t room = arena->piece_room != 0 ? arena->piece_room * 2 : 32;
-    struct arena_piece *pieces = arena->ground->memory(arena->ground, room * sizeof *pieces);
-    if (pieces == NULL)
-        return false;
-    if (arena->piece_count != 0)
-        memcpy(pieces, arena->pieces, arena->piece_count * sizeof *pieces);
-    arena->pieces = pieces;
-    arena->piece_room = room;
-    return true;
-}
-
-static void insert(struct arena *arena, uint32_t index, struct arena_piece piece)
-{
-    memmove(&arena->pieces[index + 1], &arena->pieces[index], (arena->piece_count - index) * sizeof piece);
-    arena->pieces[index] = piece;
-    arena->piece_count++;
-}
-
-static void erase(struct arena *arena, uint32_t index)
-{
-    arena->piece_count--;
-    memmove(&arena->pieces[index], &arena->pieces[index + 1],
-            (arena->piece_count - index) * sizeof arena->pieces[0]);
-}
-
-/* Joins a free or spent piece with its neighbours of the same kind. */
-static void join(struct arena *arena, uint32_t index)
-{
-    for (int side = 0; side < 2; side++) {
-        const uint32_t left = side == 0 ? index : index - 1;
-        if ((side == 1 && index == 0) || left + 1 >= arena->piece_count)
-            continue;
-        struct arena_piece *first = &arena->pieces[left], *second = first + 1;
-        if (first->kind != second->kind || first->page + first->pages != second->page)
-            continue;
-        first->pages += second->pages;
-        erase(arena, left + 1);
-    }
-}
-
-/* How blocks of so many pages lie: the larger ones have chunks, the largest sheets, to themselves. */
-static uint32_t piece_alignment(uint32_t pages)
-{
-    if (pages >= PAGES_OF(MERGE_SHEET))
-        return PAGES_OF(MERGE_SHEET);
-    return pages >= CHUNK_PAGES ? CHUNK_PAGES : 1;
-}
-
-static uint32_t start_in(const struct arena_piece *piece, uint32_t alignment)
-{
-    return (uint32_t)align_up(piece->page, alignment);
-}
-
-static bool fits(const struct arena_piece *piece, uint32_t pages, uint32_t alignment)
-{
-    const uint32_t start = start_in(piece, alignment);
-    return piece->kind == PIECE_FREE && start - piece->page < piece->pages &&
-           piece->pages - (start - piece->page) >= pages;
-}
-
-static int extend(struct arena *arena, uint32_t pages, uint32_t alignment)
-{
-    const uint64_t wanted = (uint64_t)pages + (alignment > GRAIN_PAGES ? alignment : 0);
-    const uint32_t usual = (uint32_t)least(1u << least(arena->spans, 8), SPAN_GRAINS_MOST);
-    const uint64_t grains = most(divide_up(wanted, GRAIN_PAGES), usual);
-    uint32_t first;
-    if (grains > MERGE_GRAINS || !make_room(arena, 1))
-        return -ENOMEM;
-    if (arena->refused != 0 && grains >= arena->refused)
-        return -ENOSPC;
-    const int error = arena->ground->extend(arena->ground, arena, arena->spans, (uint32_t)grains, &first);
-    if (error == -ENOSPC)
-        arena->refused = (uint32_t)grains;
-    if (error != 0)
-        return error;
-    arena->spans++;
-    arena->grains += (uint32_t)grains;
-    const struct arena_piece piece = {
-        .page = first * GRAIN_PAGES, .pages = (uint32_t)grains * GRAIN_PAGES, .kind = PIECE_FREE};
-    const uint32_t index = find(arena, piece.page);
-    insert(arena, index, piece);
-    join(arena, index);
-    return 0;
-}
-
-/* Cuts a piece of `pages` out of the first free one that holds it, of which `wanted` are going to be used.
- * NULL: *error. */
-static struct arena_piece *take(struct arena *arena, uint32_t pages, uint32_t wanted, uint32_t alignment,
-                                int *error)
-{
-    uint32_t index = 0;
-    *error = -ENOMEM;
-    if (!make_room(arena, 2))
-        return NULL;
-    for (int tries = 0; tries < 2; tries++) {
-        for (index = 0; index < arena->piece_count; index++)
-            if (fits(&arena->pieces[index], pages, alignment))
-                break;
-        if (index < arena->piece_count || (*error = extend(arena, pages, alignment)) != 0)
-            break;
-    }
-    if (index == arena->piece_count || !make_room(arena, 2))
-        return NULL;
-    struct arena_piece piece = arena->pieces[index];
-    const uint32_t start = start_in(&piece, alignment);
-    const uint32_t before = start - piece.page, after = piece.pages - before - pages;
-    *error = arena->ground->use(arena->ground, start, wanted);
-    if (*error != 0)
-        return NULL;
-    arena->pieces[index] = (struct arena_piece){.page = start, .pages = pages, .kind = PIECE_BLOCK};
-    if (after != 0)
-        insert(arena, index + 1,
-               (struct arena_piece){.page = start + pages, .pages = after, .kind = PIECE_FREE});
-    if (before != 0) {
-        piece.pages = before;
-        insert(arena, index, piece);
-        index++;
-    }
-    return &arena->pieces[index];
-}
-
-static unsigned char *address_of(const struct arena *arena, uint32_t page)
-{
-    return arena->ground->base + page * PAGE_BYTES;
-}
-
-static void drop(struct arena *arena, struct dirty_range range)
-{
-    if (range.pages != 0)
-        arena->ground->drop(arena->ground, arena, range.page, range.pages);
-}
-
-static void tell_what_stays(struct arena *arena)
-{
-    const uint32_t staying = dirty_pages(&arena->dirty);
-    if (staying != arena->staying)
-        atomic_fetch_add_explicit(&arena->ground->staying, staying - arena->staying, memory_order_relaxed);
-    arena->staying = staying;
-}
-
-/* Of pages that are used again: is there anything in them? Not when they are to be cleared. */
-static bool is_dirty(struct arena *arena, uint32_t page, uint32_t pages, bool clear)
-{
-    struct dirty_range found, rest;
-    bool dirty = false;
-    while ((found = dirty_take(&arena->dirty, (struct dirty_range){page, pages}, &rest)).pages != 0) {
-        dirty = !clear;
-        if (clear)
-            memset(address_of(arena, found.page), 0, found.pages * PAGE_BYTES);
-        drop(arena, rest);
-    }
-    tell_what_stays(arena);
-    return dirty;
-}
-
-static void give_back(struct arena *arena, struct arena_piece *piece, bool again)
-{
-    struct arena_ground *ground = arena->ground;
-    const struct dirty_range range = {piece->page, piece->pages};
-    piece->kind = again ? PIECE_FREE : PIECE_SPENT;
-    piece->slab = NULL;
-    join(arena, (uint32_t)(piece - arena->pieces));
-    const bool stays = again && ground->may_stay != NULL && ground->may_stay(ground, range.page, range.pages);
-    drop(arena, stays ? dirty_keep(&arena->dirty, range) : range);
-    tell_what_stays(arena);
-}
+#include "arena_pieces.h"
 
 /* ---------------------------------------------------------------- slabs */
 
@@ -242,7 +46,7 @@ static struct arena_slab *new_slab(struct arena *arena, unsigned class, int *err
     struct arena_slab *slab = table_for(arena, class, sizeof *slab + bits);
     if (slab == NULL)
         return NULL;
-    struct arena_piece *piece = take(arena, PAGES_OF(ARENA_SLAB), PAGES_OF(ARENA_SLAB), 1, error);
+    struct arena_piece *piece = arena_take(arena, PAGES_OF(ARENA_SLAB), PAGES_OF(ARENA_SLAB), 1, error);
     if (piece == NULL) {
         put_aside(arena, class, slab);
         return NULL;
@@ -251,8 +55,8 @@ static struct arena_slab *new_slab(struct arena *arena, unsigned class, int *err
     memset(slab->bits, 0, bits);
     piece->kind = PIECE_SLAB;
     piece->slab = slab;
-    if (is_dirty(arena, piece->page, piece->pages, false))
-        slab->fresh = slots;
+    const uint32_t dirty = arena_use_again(arena, piece->page, piece->pages, false);
+    slab->fresh = (uint32_t)least(divide_up(dirty * PAGE_BYTES, slot_bytes), slots);
     struct arena_slab **end = &arena->slabs[class];
     while (*end != NULL)
         end = &(*end)->next;
@@ -279,7 +83,7 @@ static void *allocate_slot(struct arena *arena, unsigned class, bool zero, int *
     const uint32_t slot = free_slot(slab);
     slab->bits[slot / 64] |= UINT64_C(1) << slot % 64;
     slab->live++;
-    unsigned char *pointer = address_of(arena, slab->page) + (size_t)slot * slab->slot_bytes;
+    unsigned char *pointer = arena_address(arena, slab->page) + (size_t)slot * slab->slot_bytes;
     if (slot >= slab->fresh)
         slab->fresh = slot + 1;
     else if (zero)
@@ -307,6 +111,13 @@ static void relist(struct arena *arena, struct arena_slab *slab)
     *list = slab;
 }
 
+/* How many, from the first one on. Behind the last slot there may be what was there before the slab. */
+static uint32_t pages_written(const struct arena_slab *slab)
+{
+    return slab->fresh < slab->slots ? PAGES_OF(align_up(slab->fresh * slab->slot_bytes, PAGE_BYTES))
+                                     : PAGES_OF(ARENA_SLAB);
+}
+
 static void free_slot_of(struct arena *arena, struct arena_piece *piece, uint32_t slot, bool by_owner)
 {
     struct arena_slab *slab = piece->slab;
@@ -321,7 +132,7 @@ static void free_slot_of(struct arena *arena, struct arena_piece *piece, uint32_
     }
     if (slab->live == 0 && (slab->spent == 0 || slab->spent == slab->slots)) {
         unlist(arena, slab);
-        give_back(arena, piece, slab->spent == 0);
+        arena_give_back(arena, piece, pages_written(slab), slab->spent == 0);
         put_aside(arena, arena_class_of(slab->slot_bytes), slab);
     } else if (was_full && by_owner) {
         relist(arena, slab);
@@ -346,14 +157,15 @@ void *arena_allocate(struct arena *arena, size_t bytes, size_t alignment, bool z
     if (bytes > MERGE_SPACE || alignment > MERGE_SPACE)
         return NULL;
     const uint32_t wanted = (uint32_t)most(divide_up(bytes, PAGE_BYTES), 1);
-    const uint32_t own = piece_alignment(wanted);
+    const uint32_t own = arena_piece_alignment(wanted);
     const uint32_t pages = pages_for(wanted, own);
-    struct arena_piece *piece = take(arena, pages, wanted, (uint32_t)most(own, PAGES_OF(alignment)), error);
+    struct arena_piece *piece =
+        arena_take(arena, pages, wanted, (uint32_t)most(own, PAGES_OF(alignment)), error);
     if (piece == NULL)
         return NULL;
     piece->bytes = bytes;
-    is_dirty(arena, piece->page, piece->pages, zero);
-    return address_of(arena, piece->page);
+    arena_use_again(arena, piece->page, piece->pages, zero);
+    return arena_address(arena, piece->page);
 }
 
 static uint32_t page_of(const struct arena *arena, const void *pointer)
@@ -376,10 +188,10 @@ struct place {
 static struct place place_of(const struct arena *arena, const void *pointer)
 {
     const struct place none = {.piece = NULL};
-    struct arena_piece *piece = piece_at(arena, page_of(arena, pointer));
+    struct arena_piece *piece = arena_piece_at(arena, page_of(arena, pointer));
     if (piece == NULL || (piece->kind != PIECE_BLOCK && piece->kind != PIECE_SLAB))
         return none;
-    const size_t offset = (size_t)((const unsigned char *)pointer - address_of(arena, piece->page));
+    const size_t offset = (size_t)((const unsigned char *)pointer - arena_address(arena, piece->page));
     if (piece->kind == PIECE_BLOCK)
         return (struct place){piece, 0, piece->pages * PAGE_BYTES, offset};
     const uint32_t slot_bytes = piece->slab->slot_bytes, slot = (uint32_t)offset / slot_bytes;
@@ -400,35 +212,6 @@ size_t arena_usable(const struct arena *arena, const void *pointer)
     return place.piece != NULL && place.inside == 0 ? place.bytes : 0;
 }
 
-/* How many pages are free behind the block; *ends: and there the arena ends, or a span of it. */
-static uint32_t free_behind(const struct arena *arena, uint32_t page, bool *ends)
-{
-    const struct arena_piece *piece = piece_at(arena, page);
-    const uint32_t end = piece->page + piece->pages;
-    const struct arena_piece *next = piece_at(arena, end);
-    const uint32_t free = next != NULL && next->kind == PIECE_FREE ? next->pages : 0;
-    *ends = piece_at(arena, end + free) == NULL;
-    return free;
-}
-
-static bool lengthen(struct arena *arena, uint32_t page, uint32_t more)
-{
-    bool ends;
-    uint32_t free = free_behind(arena, page, &ends);
-    if (free < more && ends && extend(arena, more - free, 1) == 0)
-        free = free_behind(arena, page, &ends); /* if that lies there */
-    if (free < more)
-        return false;
-    struct arena_piece *piece = piece_at(arena, page);
-    is_dirty(arena, piece[1].page, more, false);
-    piece->pages += more;
-    piece[1].page += more;
-    piece[1].pages -= more;
-    if (piece[1].pages == 0)
-        erase(arena, (uint32_t)(piece + 1 - arena->pieces));
-    return true;
-}
-
 /* Memory is wanted of pages that the block has. */
 static bool use_more(struct arena *arena, struct arena_piece *piece, size_t bytes)
 {
@@ -446,14 +229,14 @@ bool arena_resize(struct arena *arena, const void *pointer, size_t bytes, bool b
     if (usable == 0 || bytes < usable / 2 || bytes > MERGE_SPACE)
         return false;
     const uint32_t page = page_of(arena, pointer), wanted = PAGES_OF(align_up(bytes, PAGE_BYTES));
-    const struct arena_piece *piece = piece_at(arena, page);
-    const uint32_t own = piece_alignment(wanted);
+    const struct arena_piece *piece = arena_piece_at(arena, page);
+    const uint32_t own = arena_piece_alignment(wanted);
     if (piece->kind == PIECE_SLAB)
         return bytes <= usable;
     if (bytes > usable &&
-        (!by_owner || page % own != 0 || !lengthen(arena, page, pages_for(wanted, own) - piece->pages)))
+        (!by_owner || page % own != 0 || !arena_lengthen(arena, page, pages_for(wanted, own) - piece->pages)))
         return false;
-    return use_more(arena, piece_at(arena, page), bytes);
+    return use_more(arena, arena_piece_at(arena, page), bytes);
 }
 
 bool arena_free(struct arena *arena, void *pointer, bool by_owner)
@@ -462,28 +245,10 @@ bool arena_free(struct arena *arena, void *pointer, bool by_owner)
     if (place.piece == NULL || place.inside != 0)
         return false;
     if (place.piece->kind == PIECE_BLOCK)
-        give_back(arena, place.piece, by_owner);
+        arena_give_back(arena, place.piece, place.piece->pages, by_owner);
     else
         free_slot_of(arena, place.piece, place.slot, by_owner);
     return true;
-}
-
-void arena_clear(struct arena *arena)
-{
-    struct dirty_range rest;
-    const struct dirty_range all = {0, UINT32_MAX};
-    for (struct dirty_range found; (found = dirty_take(&arena->dirty, all, &rest)).pages != 0;)
-        drop(arena, found);
-    tell_what_stays(arena);
-}
-
-bool arena_lives_in(const struct arena *arena, uint32_t page, uint32_t pages)
-{
-    for (uint32_t index = find(arena, page);
-         index < arena->piece_count && arena->pieces[index].page < page + pages; index++)
-        if (arena->pieces[index].kind == PIECE_BLOCK || arena->pieces[index].kind == PIECE_SLAB)
-            return true;
-    return dirty_touches(&arena->dirty, (struct dirty_range){page, pages});
 }
 
 uint64_t arena_live_bytes(const struct arena *arena)

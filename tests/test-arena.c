@@ -216,6 +216,30 @@ static void pages_that_stay_are_cleared_when_they_are_used_again(void **state)
     assert_int_equal(fields[0].drops, 1);
 }
 
+/* A slab of which a page was used keeps no more than that from being zero. */
+static void what_was_never_used_does_not_stay(void **state)
+{
+    (void)state;
+    int error;
+    fields[0].lazy = true;
+    unsigned char *slot = take(1000);
+    memset(slot, 1, 1000);
+    assert_true(arena_free(arena, slot, true));
+    assert_int_equal(fields[0].ground.staying, 1);
+    assert_ptr_equal(take(3000), slot);
+    assert_int_equal(fields[0].ground.staying, 0);
+    assert_true(arena_free(arena, slot, true));
+    assert_int_equal(fields[0].ground.staying, 2); /* two slots begin where it may not be zero */
+    slot = arena_allocate(arena, 10240, 0, true, &error);
+    for (unsigned i = 0; i < 10240; i++)
+        assert_int_equal(slot[i], 0);
+    assert_true(arena_free(arena, slot, true));
+    assert_int_equal(fields[0].ground.staying, 3);
+    arena_clear(arena);
+    assert_int_equal(fields[0].drops, 1);
+    assert_int_equal(fields[0].ground.staying, 0);
+}
+
 static void a_full_slab_is_used_again_when_a_slot_is_freed(void **state)
 {
     (void)state;
@@ -485,6 +509,7 @@ int main(void)
         FRESH(a_block_that_is_freed_gives_its_pages_back),
         FRESH(a_slab_goes_with_its_last_slot),
         FRESH(pages_that_stay_are_cleared_when_they_are_used_again),
+        FRESH(what_was_never_used_does_not_stay),
         FRESH(a_full_slab_is_used_again_when_a_slot_is_freed),
         FRESH(what_the_owner_frees_is_used_again),
         FRESH(what_others_free_is_spent),
