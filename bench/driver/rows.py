@@ -56,36 +56,52 @@ class Plan:
     def _row(self, *words, **more):
         self.rows.append(Row(*words, **more))
 
-    # ------------------------------------------------------------ programs with no routed call
+    # ------------------------------------------------------------ programs
 
-    def _program(self, name, stack, command, **environment):
-        kinds = {"plain": {},
-                 "pass-through": self._preloaded(self.peers.passthrough()),
-                 "ours": self._ours(NO_SUCH_FUNCTIONS),
-                 "ours (stack)": self._ours(f"export stack={stack}<-no_such_function"),
-                 "ours (size)": self._ours("export size>=1G")}
-        if self.peers.heaptrack:
-            kinds["heaptrack"] = self._preloaded(self.peers.heaptrack, DUMP_HEAPTRACK_OUTPUT="/dev/null")
+    def _program(self, name, kinds, title, command, environment):
         self._work(name, [Contender(kind, command, {**environment, **more}) for kind, more in kinds.items()],
                    turns=1 if self.smoke else 4)
-        self._row(name, SECONDS, f"program {name}: no routed call", "s", typical=True)
+        self._row(name, SECONDS, title, "s", typical=True)
+
+    def _unrouted(self, stack):
+        yield "plain", {}
+        yield "pass-through", self._preloaded(self.peers.passthrough())
+        yield "ours", self._ours(NO_SUCH_FUNCTIONS)
+        yield "ours (stack)", self._ours(f"export stack={stack}<-no_such_function")
+        yield "ours (size)", self._ours("export size>=1G")
+        if self.peers.heaptrack:
+            yield "heaptrack", self._preloaded(self.peers.heaptrack, DUMP_HEAPTRACK_OUTPUT="/dev/null")
+
+    def _routed(self):
+        yield "plain", {}
+        if self.peers.mimalloc:
+            yield "mimalloc", self._preloaded(self.peers.mimalloc)
+        yield "ours", self._ours("export size>=0")
+        yield "ours (merge)", self._ours("merge size>=0")
 
     def _programs(self):
-        bench, before = self.peers.bench, len(self.works)
-        self._program("handed_on", "take", (bench("handed_on"), self.size(40, 2)))
-        self._program("factor", "take", (bench("factor"), self.size(400, 10)))
-        self._program("mix", "take", (bench("mix"), self.size(1500000, 30000)))
+        bench = self.peers.bench
+        programs = [("handed_on", "take", (bench("handed_on"), self.size(40, 2)), {}),
+                    ("factor", "take", (bench("factor"), self.size(400, 10)), {}),
+                    ("mix", "take", (bench("mix"), self.size(1500000, 30000)), {})]
         if self.peers.containers:
-            self._program("containers", "*", (bench("containers"), self.size(40, 1)))
+            programs.append(("containers", "*", (bench("containers"), self.size(40, 1)), {}))
         if self.peers.python:
-            self._program("python3", "*", (self.peers.python, f"{self.source}/bench/programs/objects.py",
-                                           self.size(20000, 500)), PYTHONMALLOC="malloc")
+            programs.append(("python3", "*", (self.peers.python, f"{self.source}/bench/programs/objects.py",
+                                              self.size(20000, 500)), {"PYTHONMALLOC": "malloc"}))
         if self.peers.gcc:
-            self._program("gcc", "*", self._compilation(self.size("core/merge.c", "bench/start.c")))
-        works = tuple(work.name for work in self.works[before:])
-        self.rows.append(MeanRow(works, SECONDS, "programs with no routed call: geometric mean", "plain", (
+            programs.append(("gcc", "*", self._compilation(self.size("core/merge.c", "bench/start.c")), {}))
+        for name, stack, command, environment in programs:
+            self._program(name, dict(self._unrouted(stack)), f"program {name}: no routed call", command, environment)
+        self.rows.append(MeanRow(tuple(name for name, *_ in programs), SECONDS,
+                                 "programs with no routed call: geometric mean", "plain", (
             Goal(1.03, "plain"), Goal(1.01, "pass-through"), Goal(1.5, "plain", ours="ours (stack)"),
             Goal(1.01, "plain", ours="ours (size)"))))
+        for name, _, command, environment in programs:
+            self._program(f"{name} routed", dict(self._routed()), f"program {name}: every call routed", command,
+                          environment)
+        self.rows.append(MeanRow(tuple(f"{name} routed" for name, *_ in programs), SECONDS,
+                                 "programs with every call routed: geometric mean", "plain"))
 
     def _compilation(self, file):
         """The compiler itself, since heaptrack does not go with what a program starts."""
