@@ -102,15 +102,14 @@ static void mark_slab(shmcore_segment *segment, uint32_t first, const struct exp
     own_publish(entry, QUANTUM_EXPORT_SLAB);
 }
 
-/* With the heap locked. 0: error set. */
-static uint32_t take_extent(shmcore_segment *segment, const struct export_shape *shape)
+/* With the heap locked, and `head` bytes of it in memory. 0: error set. */
+static uint32_t take_extent(shmcore_segment *segment, const struct export_shape *shape, uint64_t head)
 {
     const uint32_t first = own_take_extent(segment, shape->quanta, 1);
-    if (first == 0 ||
-        LIKELY(space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, shape->data) == 0))
+    if (first == 0 || LIKELY(space_reserve(&segment->space, (uint64_t)first << QUANTUM_SHIFT, head) == 0))
         return first;
     own_give_extent(segment, first);
-    space_refuse(&segment->space, shape->data, segment->file.name);
+    space_refuse(&segment->space, head, segment->file.name);
     return 0;
 }
 
@@ -124,19 +123,21 @@ static struct slab_book *make_slab(shmcore_segment *segment, const struct export
         error_set(ENOMEM, "no memory for the tables of segment '%s'", segment->file.name);
         return NULL;
     }
-    const uint32_t first = take_extent(segment, shape);
+    /* infos get memory with their slots, and mean nothing before */
+    const bool touch = (flags & EXPORT_TOUCH) != 0;
+    const uint32_t first = take_extent(segment, shape, touch ? shape->data : export_bits_end(shape));
     if (first == 0) {
         book_drop(segment, book);
         return NULL;
     }
     struct export_slab *slab = own_slab(&segment->file.view, first);
-    memset(slab, 0, shape->head);
+    memset(slab, 0, export_bits_end(shape));
     slab->slab_class = slab_class;
     book->slab_class = (uint16_t)slab_class;
     slab->owner = OWNER_PROCESS + segment->row;
     slab->label = book->label = source->label;
     own_label_hold(segment, book->label);
-    slab->touched = (flags & EXPORT_TOUCH) != 0;
+    slab->touched = touch;
     slab->base = book->base = sequence;
     book_describe(book, slab);
     book->ready = slab->touched ? shape->slots : 0;
@@ -325,15 +326,22 @@ void own_retire(shmcore_segment *segment, struct export_source *source)
     source->label = 0;
 }
 
-/* Gives memory to some more slots, so that most allocations need not ask. */
+/* Gives memory to some more slots, so that most allocations need not ask: to as many again as have it, since
+ * programs have thousands of call sites that make a few blocks, and some that make many. Whole pages. */
 COLD bool own_make_ready(shmcore_segment *segment, struct slab_book *book, uint32_t slot)
 {
     const struct export_shape *shape = book->shape;
-    const uint32_t step = (uint32_t)most(QUANTUM_BYTES / shape->slot_bytes, 1);
-    const uint32_t ready = (uint32_t)least(shape->slots, (uint64_t)slot + step);
-    const uint64_t start = view_offset(&segment->file.view, book_slab(book)) + shape->data;
-    const uint64_t from = start + (uint64_t)least(book->ready, slot) * shape->slot_bytes;
-    if (space_reserve(&segment->space, from, start + (uint64_t)ready * shape->slot_bytes - from) != 0) {
+    const struct view *view = &segment->file.view;
+    const uint32_t from = (uint32_t)least(book->ready, slot);
+    const uint64_t more = most(least((uint64_t)from * shape->slot_bytes, QUANTUM_BYTES), shape->slot_bytes);
+    const uint64_t start = view_offset(view, book->data);
+    const uint64_t end = align_up(start + (uint64_t)slot * shape->slot_bytes + more, PAGE_BYTES);
+    const uint32_t ready = (uint32_t)least(shape->slots, (end - start) / shape->slot_bytes),
+                   count = ready - from;
+    const uint64_t infos = view_offset(view, &book->infos[from]);
+    if (space_reserve(&segment->space, infos, count * sizeof *book->infos) != 0 ||
+        space_reserve(&segment->space, start + (uint64_t)from * shape->slot_bytes,
+                      (uint64_t)count * shape->slot_bytes) != 0) {
         space_refuse(&segment->space, shape->slot_bytes, segment->file.name);
         return false;
     }

@@ -40,6 +40,12 @@ GLANCES static inline _Atomic uint32_t *export_info(const struct export_slab *sl
     return (_Atomic uint32_t *)(uintptr_t)&slab->bits[2 * (size_t)shape->words] + slot;
 }
 
+/* How long the head is without infos. */
+static inline uint32_t export_bits_end(const struct export_shape *shape)
+{
+    return (uint32_t)offsetof(struct export_slab, bits) + 2 * shape->words * (uint32_t)sizeof(uint64_t);
+}
+
 /* The slots of a word that hold blocks. */
 GLANCES static inline uint64_t export_alive(const struct export_slab *slab, const struct export_shape *shape,
                                             uint32_t word)

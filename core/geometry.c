@@ -86,7 +86,6 @@ static struct export_shape export_shape_of(uint32_t slab_class)
                                  .quanta = quanta,
                                  .words = (uint32_t)divide_up(slots, 64),
                                  .slack_bits = log2_floor(slot_bytes) + 1,
-                                 .head = (uint32_t)export_head(slots),
                                  .inverse = divide_up(UINT64_C(1) << EXPORT_INVERSE_SHIFT, slot_bytes)};
 }
 

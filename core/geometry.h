@@ -31,7 +31,6 @@ struct export_shape {
     uint32_t quanta;
     uint32_t words;      /* of bits: one for 64 slots */
     uint32_t slack_bits; /* of an info */
-    uint32_t head;       /* bytes before the slots that are in use */
     uint64_t inverse;    /* of slot_bytes, see export_slot_of() */
 };
 

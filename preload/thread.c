@@ -102,17 +102,46 @@ static bool grow_sites(uint32_t id)
     return true;
 }
 
+static void put_counter(struct thread_counter **buckets, uint32_t count, struct thread_counter *counter)
+{
+    struct thread_counter **bucket = &buckets[counter->hash % count];
+    counter->next_counter = *bucket;
+    *bucket = counter;
+}
+
+/* Twice as many buckets as before, so that there is always one for each counter: compilers have thousands. */
+static bool grow_counters(void)
+{
+    const uint32_t before = thread_self.counter_buckets, count = before != 0 ? before * 2 : 16;
+    const size_t bytes = count * sizeof(struct thread_counter *);
+    struct thread_counter **buckets = bytes <= CHUNK_BYTES / 4 ? carve(bytes) : map(bytes);
+    if (buckets == NULL)
+        return false;
+    for (uint32_t i = 0; i < before; i++)
+        for (struct thread_counter *c = thread_self.counters[i], *next; c != NULL; c = next) {
+            next = c->next_counter;
+            put_counter(buckets, count, c);
+        }
+    thread_self.counters = buckets; /* the old ones go with the thread */
+    thread_self.counter_buckets = count;
+    return true;
+}
+
 static struct thread_counter *counter_for(const char *label, size_t length)
 {
-    for (struct thread_counter *c = thread_self.counters; c != NULL; c = c->next_counter)
-        if (c->length == length && memcmp(c->label, label, length) == 0)
-            return c;
-    struct thread_counter *counter = carve(sizeof *counter + length);
-    if (counter == NULL)
+    const uint64_t hash = hash_bytes(label, length);
+    if (thread_self.counter_count == thread_self.counter_buckets && !grow_counters())
         return NULL;
-    *counter = (struct thread_counter){.next_counter = thread_self.counters, .length = (uint32_t)length};
+    struct thread_counter *counter = thread_self.counters[hash % thread_self.counter_buckets];
+    while (counter != NULL &&
+           (counter->hash != hash || counter->length != length || memcmp(counter->label, label, length) != 0))
+        counter = counter->next_counter;
+    if (counter != NULL || (counter = carve(sizeof *counter + length)) == NULL)
+        return counter;
+    *counter = (struct thread_counter){.hash = hash, .length = (uint32_t)length};
     memcpy(counter->label, label, length);
-    thread_self.counters = counter;
+    put_counter(thread_self.counters, thread_self.counter_buckets, counter);
+    thread_self.counter_count++;
     return counter;
 }
 
@@ -179,6 +208,7 @@ static void end_thread(void *self)
     unmap_all();
     forget_sources();
     thread_self.counters = NULL;
+    thread_self.counter_buckets = thread_self.counter_count = 0;
     thread_self.chunk = NULL;
     thread_self.chunk_left = 0;
     thread_self.mappings = NULL;

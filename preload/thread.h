@@ -17,8 +17,9 @@
 
 /* {seq} of one label. Several sites may have the same label when a template does not tell them apart. */
 struct thread_counter {
-    struct thread_counter *next_counter;
+    struct thread_counter *next_counter; /* in the same bucket */
     uint64_t next;
+    uint64_t hash; /* of the label */
     uint32_t length;
     char label[];
 };
@@ -80,7 +81,8 @@ struct thread {
     char number[THREAD_NUMBER_BYTES]; /* "" for the first thread, else "2", "2.1", … */
     struct thread_source **by_site;   /* [site id] */
     uint32_t sites;
-    struct thread_counter *counters;
+    struct thread_counter **counters; /* buckets, by hash; NULL: none yet */
+    uint32_t counter_buckets, counter_count;
     unsigned char *chunk;
     size_t chunk_left;
     void *mappings;                    /* list of what to unmap at the end */

@@ -29,6 +29,46 @@ static void little_is_not_asked_for(void **state)
     export_retire(segment, &source);
 }
 
+static uint64_t pages_reserved(void)
+{
+    const struct view *view = &segment->file.view;
+    uint64_t pages = 0;
+    for (uint64_t offset = 0; offset < view->capacity; offset += PAGE_BYTES)
+        pages += space_is_reserved(view, offset, PAGE_BYTES);
+    return pages;
+}
+
+/* A slab is of 64 KiB, but a call site that makes one block has a page or two: with the bits, and the block.
+ * One that makes many does not ask for each page. */
+static void a_few_blocks_take_few_pages(void **state)
+{
+    enum { SIZES = 6, EACH = 64 };
+    static const size_t sizes[SIZES] = {48 /* what there was before */, 16, 64, 200, 1000, 4000};
+    struct export_source source[SIZES];
+    static void *block[SIZES][EACH];
+    (void)state;
+    for (unsigned i = 0; i < SIZES; i++) {
+        unsigned asked = 0;
+        source[i] = source_of("few");
+        const uint64_t before = pages_reserved();
+        for (unsigned k = 0; k < EACH; k++) {
+            const uint64_t now = pages_reserved();
+            block[i][k] = make(&source[i], k, sizes[i]);
+            memset(block[i][k], 1, sizes[i]);
+            asked += pages_reserved() != now;
+            if (k == 0 && i > 0)
+                assert_in_range(pages_reserved() - before, 1, 2);
+        }
+        const uint64_t bytes = EACH * sizes[i], slabs = 1 + bytes / (48 * KIBI);
+        assert_in_range(asked, 0, 5 * slabs + bytes / QUANTUM_BYTES);
+    }
+    for (unsigned i = 0; i < SIZES; i++) {
+        for (unsigned k = 0; k < EACH; k++)
+            assert_int_equal(release(block[i][k]), EXPORT_DONE);
+        export_retire(segment, &source[i]);
+    }
+}
+
 /* ---------------------------------------------------------------- one thread */
 
 /* Each block is filled with its number, and has it still when it is freed. */
@@ -279,15 +319,11 @@ static void far_sequences(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(little_is_not_asked_for),
-        cmocka_unit_test(replace_at_random),
-        cmocka_unit_test(memory_comes_back),
-        cmocka_unit_test(kept_by_size_and_age),
-        cmocka_unit_test(what_is_old_goes),
-        cmocka_unit_test(nothing_there),
-        cmocka_unit_test(classes),
-        cmocka_unit_test(class_of_none),
-        cmocka_unit_test(resized_in_place),
+        cmocka_unit_test(little_is_not_asked_for), cmocka_unit_test(a_few_blocks_take_few_pages),
+        cmocka_unit_test(replace_at_random),       cmocka_unit_test(memory_comes_back),
+        cmocka_unit_test(kept_by_size_and_age),    cmocka_unit_test(what_is_old_goes),
+        cmocka_unit_test(nothing_there),           cmocka_unit_test(classes),
+        cmocka_unit_test(class_of_none),           cmocka_unit_test(resized_in_place),
         cmocka_unit_test(far_sequences),
     };
     return cmocka_run_group_tests_name("exports", tests, open_segment, close_segment);

@@ -127,6 +127,7 @@ static void test_shared(void **state)
     memset(one, 7, 5000);
     thread_after_fork(); /* as if it were another process: its counters begin again */
     thread_self.counters = NULL;
+    thread_self.counter_buckets = thread_self.counter_count = 0;
     assert_true(router_allocate(&request, &three));
     assert_ptr_equal(three, one);
     assert_true(is_filled_with(one, 7, 5000));

@@ -98,6 +98,36 @@ static void test_sources(void **state)
     assert_int_equal(source_for(0)->counter->next, 5);
 }
 
+static size_t label_of_site(const struct site *where, const struct policy_rule *rule, char *out, size_t bytes,
+                            bool *counts, uint64_t *salt)
+{
+    (void)rule;
+    *counts = true;
+    *salt = 0;
+    return (size_t)snprintf(out, bytes, "site-%u", where->id / 2);
+}
+
+/* Two sites each have the same name, of thousands. */
+static void test_many_sources(void **state)
+{
+    enum { NAMES = 3000 };
+    static struct site sites[2 * NAMES];
+    (void)state;
+    for (uint32_t i = 0; i < NAMES; i++) {
+        sites[2 * i].id = 100 + 2 * i;
+        struct thread_source *source = thread_source_for(&sites[2 * i], 0, &rules[0], label_of_site);
+        assert_non_null(source);
+        assert_int_equal(source->counter->next, 0);
+        source->counter->next = 1 + i;
+    }
+    for (uint32_t i = 0; i < NAMES; i++) {
+        sites[2 * i + 1].id = 100 + 2 * i + 1;
+        struct thread_source *source = thread_source_for(&sites[2 * i + 1], 0, &rules[0], label_of_site);
+        assert_non_null(source);
+        assert_int_equal(source->counter->next, 1 + i);
+    }
+}
+
 static void *make_sources(void *argument)
 {
     struct thread_source *source = source_for(0);
@@ -126,10 +156,8 @@ int main(void)
     thread_begin();
     site = site_look_up(site_in(alpha));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_sources),
-        cmocka_unit_test(test_end),
+        cmocka_unit_test(test_numbers),      cmocka_unit_test(test_refused), cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_many_sources), cmocka_unit_test(test_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

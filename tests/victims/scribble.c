@@ -98,7 +98,7 @@ static void scribble_export_slabs(const char *what)
         if (view.region_owner[q / each] < OWNER_SHARD || view.quanta[q].kind != QUANTUM_EXPORT_SLAB)
             continue;
         struct export_slab *slab = view_at(&view, (uint64_t)q << QUANTUM_SHIFT);
-        scribble(slab, view.export_shapes[slab->slab_class].head, what);
+        scribble(slab, view.export_shapes[slab->slab_class].data, what);
     }
 }
 
