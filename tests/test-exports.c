@@ -38,6 +38,15 @@ static uint64_t pages_reserved(void)
     return pages;
 }
 
+/* Where full memory is no surprise. */
+static bool has_info(const void *block)
+{
+    const struct slab_book *book = book_at_once(block);
+    assert_non_null(book);
+    const uint64_t offset = view_offset(&segment->file.view, &book->infos[book_slot_of(book, block)]);
+    return space_is_reserved(&segment->file.view, offset, sizeof *book->infos);
+}
+
 /* A slab is of 64 KiB, but a call site that makes one block has a page or two: with the bits, and the block.
  * One that makes many does not ask for each page. */
 static void a_few_blocks_take_few_pages(void **state)
@@ -56,6 +65,7 @@ static void a_few_blocks_take_few_pages(void **state)
             block[i][k] = make(&source[i], k, sizes[i]);
             memset(block[i][k], 1, sizes[i]);
             asked += pages_reserved() != now;
+            assert_true(has_info(block[i][k]));
             if (k == 0 && i > 0)
                 assert_in_range(pages_reserved() - before, 1, 2);
         }
