@@ -344,8 +344,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(little_is_not_asked_for),
-        cmocka_unit_test(a_few_blocks_take_few_pages),
         cmocka_unit_test(whoever_has_a_slot_has_its_info),
+        cmocka_unit_test(a_few_blocks_take_few_pages),
         cmocka_unit_test(replace_at_random),
         cmocka_unit_test(memory_comes_back),
         cmocka_unit_test(kept_by_size_and_age),
