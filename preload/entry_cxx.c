@@ -134,6 +134,13 @@ static NEVER_INLINE void *new_nothrow(enum operator_id id, size_t bytes, const v
     return recorded(pointer, &request, is_inside);
 }
 
+static NEVER_INLINE void *watched_new_nothrow(size_t bytes, const void *nothrow, const void *caller,
+                                              enum operator_id id)
+{
+    void *pointer = router_take(caller, POLICY_CALL_NEW, bytes);
+    return LIKELY(pointer != NULL) ? router_settled(pointer) : new_nothrow(id, bytes, nothrow, caller);
+}
+
 static NEVER_INLINE void *new_aligned(enum operator_id id, size_t bytes, size_t alignment, const void *caller)
 {
     const bool is_inside = handing_is_on(); /* new[] of the library calls new */
@@ -177,7 +184,8 @@ static NEVER_INLINE void *new_aligned_nothrow(enum operator_id id, size_t bytes,
     void *name(size_t bytes, const void *nothrow)                                                            \
     {                                                                                                        \
         new_nothrow_function *next = (new_nothrow_function *)straight_on(id, bytes, CALLER);                 \
-        return LIKELY(next != NULL) ? next(bytes, nothrow) : new_nothrow(id, bytes, nothrow, CALLER);        \
+        return LIKELY(next != NULL) ? next(bytes, nothrow)                                                   \
+                                    : watched_new_nothrow(bytes, nothrow, CALLER, id);                       \
     }
 #define DEFINE_NEW_ALIGNED(name, symbol, id)                                                                 \
     void *name(size_t bytes, size_t alignment) EXPORT_AS(symbol);                                            \
