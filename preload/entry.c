@@ -84,7 +84,7 @@ static NEVER_INLINE void *unready_malloc(size_t bytes, const void *caller)
 {
     if (passing_after_all(caller, FRAME))
         return real.malloc(bytes);
-    void *pointer = router_take_further_on(caller, POLICY_CALL_MALLOC, bytes);
+    void *pointer = router_take_further_on(caller, FRAME, POLICY_CALL_MALLOC, bytes);
     return pointer != NULL ? pointer : undecided_malloc(bytes, caller);
 }
 
@@ -111,7 +111,7 @@ static NEVER_INLINE void *unready_calloc(size_t count, size_t each, const void *
 {
     if (passing_after_all(caller, FRAME))
         return real.calloc(count, each);
-    void *pointer = router_take_further_on(caller, POLICY_CALL_CALLOC, count * each);
+    void *pointer = router_take_further_on(caller, FRAME, POLICY_CALL_CALLOC, count * each);
     return pointer != NULL ? memset(pointer, 0, count * each) : undecided_calloc(count, each, caller);
 }
 

@@ -63,19 +63,27 @@ static inline uint64_t passing_stack_word(uintptr_t caller, uintptr_t second, ui
     return second ^ (caller % PASSING_HOPS + 1) << PASSING_ADDRESS_BITS ^ mark;
 }
 
-/* `frame` is the __builtin_frame_address(0) of the function that the caller calls, or that is jumped to. */
-static inline bool passing_stack(const void *caller, const void *frame)
+/* The word for a stack, if its caller has a hop; no other stack has it. 0: none. `frame` is the
+ * __builtin_frame_address(0) of the function that the caller calls, or that is jumped to. */
+static inline uint64_t passing_word_of(const void *caller, const void *frame, uintptr_t *second)
 {
     const uint64_t known =
         atomic_load_explicit(&passing.hop[(uintptr_t)caller % PASSING_HOPS], memory_order_relaxed);
     const uintptr_t *place = (const uintptr_t *)frame + OS_FRAME_WORDS + (known >> 48);
     if ((known ^ (uintptr_t)caller) << 16 != 0 || UNLIKELY(!stack_holds(place)) ||
         UNLIKELY(place[-1 - (ptrdiff_t)(known >> 48)] != (uintptr_t)caller))
-        return false;
-    const uintptr_t second = *place;
+        return 0;
+    *second = *place;
     const uint64_t mark = atomic_load_explicit(&passing.mark, memory_order_relaxed);
-    return atomic_load_explicit(&passing.stack[second % PASSING_STACKS], memory_order_relaxed) ==
-           passing_stack_word((uintptr_t)caller, second, mark);
+    return passing_stack_word((uintptr_t)caller, *second, mark);
+}
+
+static inline bool passing_stack(const void *caller, const void *frame)
+{
+    uintptr_t second;
+    const uint64_t word = passing_word_of(caller, frame, &second);
+    return word != 0 &&
+           atomic_load_explicit(&passing.stack[second % PASSING_STACKS], memory_order_relaxed) == word;
 }
 
 /* For those whom passing_caller() does not know. */

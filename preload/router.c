@@ -86,8 +86,8 @@ static bool route(struct site *direct, const struct request *request, void **out
     }
     if (rule->verb == POLICY_PASS || !serve_request(site, index, request, out, created))
         return false;
-    if (site == direct && !router.records)
-        shortcut_keep(router.policy, site, place, request);
+    if (!router.records)
+        shortcut_keep(router.policy, direct, site, place, request);
     return true;
 }
 
@@ -129,9 +129,11 @@ static bool decide(const struct request *request, void **out, bool *created)
     return served;
 }
 
-void *router_take_further_on(const void *caller, enum policy_call call, size_t bytes)
+void *router_take_further_on(const void *caller, const void *frame, enum policy_call call, size_t bytes)
 {
     struct thread_shortcut *shortcut = shortcut_for(caller, call);
+    if ((shortcut == NULL || !shortcut_holds(shortcut, bytes)) && frame != NULL)
+        shortcut = shortcut_for_stack(caller, frame, call);
     if (shortcut == NULL || !shortcut_holds(shortcut, bytes) || thread_self.occupied != 0 ||
         !standing_is_adopted())
         return NULL;
@@ -145,7 +147,7 @@ bool router_make(const struct request *request, void **out, bool *created)
 {
     *created = true;
     *out = request->alignment == 0 && !request->zero
-               ? router_take_further_on(request->caller, request->call, request->bytes)
+               ? router_take_further_on(request->caller, request->frame, request->call, request->bytes)
                : NULL;
     return *out != NULL || decide(request, out, created);
 }

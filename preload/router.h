@@ -102,8 +102,9 @@ static inline __attribute__((always_inline)) void *router_take(const void *calle
     return pointer;
 }
 
-/* The same for what is not at hand. NULL: ask router_allocate(). */
-void *router_take_further_on(const void *caller, enum policy_call call, size_t bytes);
+/* The same for what is not at hand, or not decided for the caller but for this stack. `frame` as of a
+ * request, or NULL. NULL: ask router_allocate(). */
+void *router_take_further_on(const void *caller, const void *frame, enum policy_call call, size_t bytes);
 
 /* As router_free(), in a moment, for what lies in slabs of this thread's. To be router_given() then. */
 static inline __attribute__((always_inline)) enum export_given router_give(const void *pointer)

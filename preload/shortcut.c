@@ -56,23 +56,44 @@ static size_t most_alike(const struct request *request, enum policy_verb verb)
     return verb == POLICY_EXPORT ? SLOT_BYTES_END - 1 : 0;
 }
 
-void shortcut_keep(const struct policy *policy, const struct site *site, uint32_t place,
-                   const struct request *request)
+/* From *least to *most bytes all rules of the site up to `last` say the same as of this request; but for
+ * those that the stack decides on, of which *maybe tells. */
+static void narrow(const struct policy *policy, const struct site *site, uint16_t last,
+                   const struct request *request, size_t *least, size_t *most, bool *maybe)
+{
+    for (uint32_t i = 0; i < site->rule_count && (site->rules[i] & ~SITE_MAYBE) <= last; i++) {
+        if ((site->rules[i] & SITE_MAYBE) != 0)
+            *maybe = true;
+        else
+            policy_rule_narrow(&policy->rules[site->rules[i]], request->bytes, request->call, least, most);
+    }
+}
+
+/* NULL: it is not the two frames that have decided. */
+static const void *key_for(const struct site *direct, const struct site *site, const struct request *request)
+{
+    if (site == direct)
+        return request->caller;
+    return site_is_decided_by_two(direct) ? shortcut_key_of_stack(request->caller, request->frame) : NULL;
+}
+
+void shortcut_keep(const struct policy *policy, const struct site *direct, const struct site *site,
+                   uint32_t place, const struct request *request)
 {
     const struct policy_rule *rule = &policy->rules[site->rules[place]];
     struct thread_source *source = source_of(site, site->rules[place]);
-    struct thread_shortcut shortcut = {
-        .caller = request->caller, .generation = atomic_load(&site_generation), .source = source};
+    struct thread_shortcut shortcut = {.caller = key_for(direct, site, request),
+                                       .generation = atomic_load(&site_generation),
+                                       .source = source};
     size_t most = most_alike(request, rule->verb);
-    if (request->alignment != 0 || request->bytes > most || source == NULL ||
-        !is_settled(source, rule->verb) || shortcut.generation == 0)
+    bool maybe = false, of_stack = false;
+    if (shortcut.caller == NULL || shortcut.generation == 0 || request->alignment != 0 ||
+        request->bytes > most || source == NULL || !is_settled(source, rule->verb))
         return;
-    for (uint32_t i = 0; i <= place; i++) {
-        if ((site->rules[i] & SITE_MAYBE) != 0)
-            return;
-        policy_rule_narrow(&policy->rules[site->rules[i]], request->bytes, request->call, &shortcut.from,
-                           &most);
-    }
+    narrow(policy, site, site->rules[place], request, &shortcut.from, &most, &maybe);
+    narrow(policy, direct, site->rules[place], request, &shortcut.from, &most, &of_stack);
+    if (maybe)
+        return;
     shortcut.length = most - shortcut.from;
     const bool some_are_slots = rule->verb == POLICY_EXPORT && shortcut.from < SLOT_BYTES_END;
     shortcut.least = some_are_slots ? shortcut.from : SIZE_MAX; /* which nobody asks for */
@@ -83,5 +104,5 @@ void shortcut_keep(const struct policy *policy, const struct site *site, uint32_
         thread_self.shortcuts =
             thread_memory(THREAD_SHORTCUT_KINDS * THREAD_SHORTCUTS * sizeof *thread_self.shortcuts);
     if (thread_self.shortcuts != NULL)
-        thread_self.shortcuts[shortcut_place(request->caller, request->call)] = shortcut;
+        thread_self.shortcuts[shortcut_place(shortcut.caller, request->call)] = shortcut;
 }

@@ -6,16 +6,18 @@
  * slot's bits and info.
  *
  * A shortcut is kept when a request has gone the long way and the next one would end in the same source. Each
- * return address has one place for each kind of call, which several may have to share. They go with the
- * thread's sources, at its end and in a forked child, and hold until some module is unloaded.
+ * return address has one place for each kind of call, which several may have to share; where two frames of
+ * the stack decide, each two of them have. They go with the thread's sources, at its end and in a forked
+ * child, and hold until some module is unloaded.
  *
- * Not for rules that look at the stack, nor in a process that is only checked or makes a record.
+ * Not for rules that look further up the stack, nor in a process that is only checked or makes a record.
  */
 #ifndef SHM_SHORTCUT_H
 #define SHM_SHORTCUT_H
 
 #include "config/policy.h"
 #include "export_at_once.h"
+#include "passing.h"
 #include "serve.h"
 #include "thread.h"
 
@@ -26,7 +28,14 @@ static inline uint32_t shortcut_place(const void *caller, enum policy_call call)
            (uint32_t)((uintptr_t)caller % THREAD_SHORTCUTS);
 }
 
-/* That of a caller. NULL: there is none. */
+/* What stands for the caller of a stack whose first two frames decide. NULL: not known to be one. */
+static inline const void *shortcut_key_of_stack(const void *caller, const void *frame)
+{
+    uintptr_t second;
+    return (const void *)passing_word_of(caller, frame, &second);
+}
+
+/* That of a caller, or what stands for it. NULL: there is none. */
 static inline struct thread_shortcut *shortcut_for(const void *caller, enum policy_call call)
 {
     struct thread_shortcut *shortcuts = thread_self.shortcuts;
@@ -37,6 +46,13 @@ static inline struct thread_shortcut *shortcut_for(const void *caller, enum poli
                   shortcut->generation == atomic_load_explicit(&site_generation, memory_order_relaxed))
                ? shortcut
                : NULL;
+}
+
+static inline struct thread_shortcut *shortcut_for_stack(const void *caller, const void *frame,
+                                                         enum policy_call call)
+{
+    const void *key = shortcut_key_of_stack(caller, frame);
+    return key != NULL ? shortcut_for(key, call) : NULL;
 }
 
 /* Does it hold for a request of so many bytes, which has no alignment? */
@@ -55,8 +71,9 @@ static inline bool shortcut_is_slot(const struct thread_shortcut *shortcut, size
  * is given up: the long way knows what to say. errno is kept; the thread is inside the shim. */
 void *shortcut_take(struct thread_shortcut *shortcut, size_t bytes);
 
-/* The rule in `place` of the site's has just served the request, whatever its stack. */
-void shortcut_keep(const struct policy *policy, const struct site *site, uint32_t place,
-                   const struct request *request);
+/* The rule in `place` of the site's has just served the request, which came from `direct`: the site itself,
+ * or its stack led to the site from there. */
+void shortcut_keep(const struct policy *policy, const struct site *direct, const struct site *site,
+                   uint32_t place, const struct request *request);
 
 #endif

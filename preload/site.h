@@ -68,6 +68,13 @@ struct site_stack {
  * caller is inside the shim; at the first look-up it may allocate. */
 struct site *site_on_stack(struct site *direct, const void *frame, struct site_stack *known);
 
+/* Do the first two frames tell apart all stacks that this call has, as far as they were seen? */
+static inline bool site_is_decided_by_two(const struct site *direct)
+{
+    return atomic_load_explicit(&direct->hop, memory_order_relaxed) != 0 &&
+           atomic_load_explicit(&direct->depth, memory_order_relaxed) == 2;
+}
+
 /* Is it known, without a walk, that no rule holds for this stack? `frame` is that of the function that the
  * site calls. */
 bool site_passes_on_stack(struct site *direct, const void *frame);

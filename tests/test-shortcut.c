@@ -20,9 +20,11 @@ static const char policy_text[] = "segment SHARED::main size=64M dir=%s\n"
                                   "merge func=beta size>=2M\n"
                                   "export func=beta name=plain";
 
+static char text[1024];
+
 static void *at_once(size_t bytes)
 {
-    return router_take_further_on(site_in(alpha), POLICY_CALL_MALLOC, bytes);
+    return router_take_further_on(site_in(alpha), NULL, POLICY_CALL_MALLOC, bytes);
 }
 
 /* As malloc() does it: *short_way says how it went. NULL: it passes. */
@@ -136,7 +138,7 @@ static void test_zero_extents(void **state)
         const struct request request = {
             .call = POLICY_CALL_CALLOC, .bytes = 40 * KIBI, .zero = true, .caller = site_in(alpha)};
         void *pointer = NULL;
-        assert_null(router_take_further_on(site_in(alpha), POLICY_CALL_CALLOC, 40 * KIBI));
+        assert_null(router_take_further_on(site_in(alpha), NULL, POLICY_CALL_CALLOC, 40 * KIBI));
         assert_true(router_allocate(&request, &pointer));
         assert_memory_equal(block_at(pointer).name, "zero/", 5);
         assert_true(is_filled_with(pointer, 0, 40 * KIBI));
@@ -154,18 +156,18 @@ static void test_merged(void **state)
     void *first = NULL, *zeroed[2] = {NULL};
     (void)state;
     zero.zero = true;
-    assert_null(router_take_further_on(site_in(beta), POLICY_CALL_MALLOC, BYTES));
+    assert_null(router_take_further_on(site_in(beta), NULL, POLICY_CALL_MALLOC, BYTES));
     assert_true(router_allocate(&request, &first));
-    void *second = router_take_further_on(site_in(beta), POLICY_CALL_MALLOC, BYTES + 1);
+    void *second = router_take_further_on(site_in(beta), NULL, POLICY_CALL_MALLOC, BYTES + 1);
     assert_non_null(second);
     assert_int_equal(private_usable(first), BYTES);
     assert_true(private_usable(second) > BYTES);
     for (unsigned i = 0; i < COUNT_OF(zeroed); i++) {
-        assert_null(router_take_further_on(site_in(beta), POLICY_CALL_CALLOC, BYTES));
+        assert_null(router_take_further_on(site_in(beta), NULL, POLICY_CALL_CALLOC, BYTES));
         assert_true(router_allocate(&zero, &zeroed[i]));
         assert_int_equal(private_usable(zeroed[i]), BYTES);
     }
-    assert_null(router_take_further_on(site_in(beta), POLICY_CALL_MALLOC, 100)); /* another rule */
+    assert_null(router_take_further_on(site_in(beta), NULL, POLICY_CALL_MALLOC, 100)); /* another rule */
     drop(first, site_in(beta));
     drop(second, site_in(beta));
     for (unsigned i = 0; i < COUNT_OF(zeroed); i++)
@@ -179,7 +181,7 @@ static void test_plain_names(void **state)
     void *pointer[3] = {NULL};
     for (unsigned i = 0; i < COUNT_OF(pointer); i++) {
         const struct request request = request_at(site_in(beta), POLICY_CALL_MALLOC, 40 * KIBI);
-        pointer[i] = router_take_further_on(site_in(beta), POLICY_CALL_MALLOC, 40 * KIBI);
+        pointer[i] = router_take_further_on(site_in(beta), NULL, POLICY_CALL_MALLOC, 40 * KIBI);
         assert_int_equal(pointer[i] != NULL, i == 2);
         if (pointer[i] == NULL)
             assert_true(router_allocate(&request, &pointer[i]));
@@ -219,6 +221,88 @@ static void test_full(void **state)
         drop(held[--count], site_in(alpha));
 }
 
+/* ---------------------------------------------------------------- stacks */
+
+enum { HOP = 3 /* words */ };
+
+/* What a stack looks like to a function that is called from FIRST, in one that is called from `second`. */
+#define FIRST ((const void *)0x401234)
+static uintptr_t *stack_with(uintptr_t *words, uintptr_t second)
+{
+    words[OS_FRAME_WORDS - 1] = (uintptr_t)FIRST;
+    words[OS_FRAME_WORDS + HOP] = second;
+    return words;
+}
+
+static void *on_stack(const uintptr_t *frame, size_t bytes)
+{
+    return router_take_further_on(FIRST, frame, POLICY_CALL_MALLOC, bytes);
+}
+
+static uint16_t rule_named(const struct policy *policy, const char *name)
+{
+    uint16_t i = 0;
+    while (i < policy->rule_count &&
+           (policy->rules[i].name == NULL || strcmp(policy->rules[i].name, name) != 0))
+        i++;
+    assert_true(i < policy->rule_count);
+    return i;
+}
+
+/* As if stacks led from FIRST to the site in `alpha`. */
+static void keep(const struct policy *policy, const struct site *direct, const uintptr_t *frame)
+{
+    struct site *site = site_look_up(site_in(alpha));
+    struct request request = request_at(FIRST, POLICY_CALL_MALLOC, 100);
+    uint32_t place = 0;
+    request.frame = frame;
+    while (site->rules[place] != rule_named(policy, "rest/{seq}"))
+        place++;
+    shortcut_keep(policy, direct, site, place, &request);
+}
+
+/* Where the first two frames decide they stand for the caller; and what the caller alone decides on is left
+ * to that. */
+static void test_stacks(void **state)
+{
+    const struct policy *policy = parse(text);
+    uintptr_t words[OS_FRAME_WORDS + HOP + 1] = {0};
+    const uintptr_t *frame = stack_with(words, 0x405678);
+    struct site *direct = calloc(1, sizeof *direct + sizeof direct->rules[0]);
+    (void)state;
+    direct->address = (uintptr_t)FIRST;
+    direct->hop = HOP * sizeof(uintptr_t);
+    direct->rules[direct->rule_count++] = (uint16_t)(rule_named(policy, "plain") - 1); /* merge size>=2M */
+    passing_note_hop((uintptr_t)FIRST, direct->hop);
+    stack_own = (struct stack_bounds){(uintptr_t)words, (uintptr_t)(words + COUNT_OF(words))};
+    drop(make_at(site_in(alpha), 100), site_in(alpha));
+    direct->depth = 3;
+    keep(policy, direct, frame);
+    assert_null(on_stack(frame, 100));
+    direct->depth = 2;
+    keep(policy, direct, frame);
+    void *made[] = {on_stack(frame, 100), on_stack(frame, 129), on_stack(frame, 207)};
+    for (unsigned i = 0; i < COUNT_OF(made); i++) {
+        assert_non_null(made[i]);
+        assert_memory_equal(block_at(made[i]).name, "rest/", 5);
+        drop(made[i], site_in(alpha));
+    }
+    assert_null(on_stack(frame, 208));
+    assert_null(on_stack(frame, 2 * MIB));
+    assert_null(on_stack(NULL, 100));
+    assert_null(on_stack(stack_with(words, 0x405679), 100));
+    assert_non_null(made[0] = on_stack(stack_with(words, 0x405678), 100));
+    drop(made[0], site_in(alpha));
+    passing_suspend();
+    assert_null(on_stack(frame, 100));
+    passing_resume(77);
+    assert_null(on_stack(frame, 100)); /* there may be other modules by now */
+    stack_own = (struct stack_bounds){0, 0};
+    free(direct);
+}
+
+/* ---------------------------------------------------------------- */
+
 /* In a forked child all that the thread has is the parent's. */
 static void test_after_fork(void **state)
 {
@@ -232,7 +316,6 @@ static void test_after_fork(void **state)
 
 int main(int count, char **arguments)
 {
-    char text[1024];
     (void)count;
     be_a_job(arguments);
     if (make_test_directory("shortcut") != 0)
@@ -241,10 +324,11 @@ int main(int count, char **arguments)
     if (!begin_routing(text))
         return 77;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),  cmocka_unit_test(test_extents),
-        cmocka_unit_test(test_many),   cmocka_unit_test(test_zero_extents),
-        cmocka_unit_test(test_merged), cmocka_unit_test(test_plain_names),
-        cmocka_unit_test(test_full),   cmocka_unit_test(test_after_fork),
+        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_many),       cmocka_unit_test(test_zero_extents),
+        cmocka_unit_test(test_merged),     cmocka_unit_test(test_plain_names),
+        cmocka_unit_test(test_full),       cmocka_unit_test(test_stacks),
+        cmocka_unit_test(test_after_fork),
     };
     alarm(300);
     return cmocka_run_group_tests(tests, NULL, NULL);
