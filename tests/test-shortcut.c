@@ -15,6 +15,7 @@ static const char policy_text[] = "segment SHARED::main size=64M dir=%s\n"
                                   "pass size=208..256\n"
                                   "export func=alpha size=100K..200K name=middle/{seq}\n"
                                   "export func=alpha size>=500K segment=SHARED::small name=large/{seq}\n"
+                                  "export func=beta size=150..160 name=between/{seq}\n"
                                   "export func=alpha call=calloc name=zero/{seq}\n"
                                   "export func=alpha name=rest/{seq}\n"
                                   "merge func=beta size>=2M\n"
@@ -272,7 +273,7 @@ static void test_stacks(void **state)
     (void)state;
     direct->address = (uintptr_t)FIRST;
     direct->hop = HOP * sizeof(uintptr_t);
-    direct->rules[direct->rule_count++] = (uint16_t)(rule_named(policy, "plain") - 1); /* merge size>=2M */
+    direct->rules[direct->rule_count++] = rule_named(policy, "between/{seq}");
     passing_note_hop((uintptr_t)FIRST, direct->hop);
     stack_own = (struct stack_bounds){(uintptr_t)words, (uintptr_t)(words + COUNT_OF(words))};
     drop(make_at(site_in(alpha), 100), site_in(alpha));
@@ -281,14 +282,14 @@ static void test_stacks(void **state)
     assert_null(on_stack(frame, 100));
     direct->depth = 2;
     keep(policy, direct, frame);
-    void *made[] = {on_stack(frame, 100), on_stack(frame, 129), on_stack(frame, 207)};
+    void *made[] = {on_stack(frame, 100), on_stack(frame, 149), on_stack(frame, 64)};
     for (unsigned i = 0; i < COUNT_OF(made); i++) {
         assert_non_null(made[i]);
         assert_memory_equal(block_at(made[i]).name, "rest/", 5);
         drop(made[i], site_in(alpha));
     }
     assert_null(on_stack(frame, 208));
-    assert_null(on_stack(frame, 2 * MIB));
+    assert_null(on_stack(frame, 155));
     assert_null(on_stack(NULL, 100));
     assert_null(on_stack(stack_with(words, 0x405679), 100));
     assert_non_null(made[0] = on_stack(stack_with(words, 0x405678), 100));
