@@ -58,7 +58,7 @@ static inline enum export_given export_give_to(struct slab_book *book, const voi
     const uint64_t alive = live & ~atomic_load_explicit(&book->gone[word], memory_order_relaxed);
     if (UNLIKELY((alive & bit) == 0))
         return EXPORT_REFUSED;
-    book_set_live(book, word, live & ~bit);
+    book_clear_live(book, word, live & ~bit);
     book->hint = word;
     book->used--;
     return LIKELY(atomic_load_explicit(&book->in_use, memory_order_relaxed) || alive != bit)

@@ -19,7 +19,7 @@
 #include "export_source.h"
 #include "shmcore.h"
 
-enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_DRAINED = 4, SLAB_SPARE = 5 };
+enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_LOST = 4, SLAB_SPARE = 5 };
 
 struct slab_book {
     /* A cache line that whoever frees a block reads and hardly anybody writes; some of it copies what the
@@ -61,6 +61,14 @@ static inline void book_set_live(struct slab_book *book, uint32_t word, uint64_t
 {
     atomic_store_explicit(&book->live[word], live, memory_order_release);
     atomic_store_explicit(&book->shown[word], live, memory_order_release);
+}
+
+/* The same when a block goes: then the copy is first, for as soon as nothing is live the slab may be lost,
+ * and the memory another's. */
+static inline void book_clear_live(struct slab_book *book, uint32_t word, uint64_t live)
+{
+    atomic_store_explicit(&book->shown[word], live, memory_order_release);
+    atomic_store_explicit(&book->live[word], live, memory_order_release);
 }
 
 /* Can a block with that sequence be noted in the slab? */

@@ -3,7 +3,8 @@
  * A slab of exported blocks is in one of five states:
  *   ACTIVE   it has a thread, which takes slots and gives them back with plain loads and stores
  *   SPARE    it has a thread that is not using it; others freed all that was in it
- *   DRAINED  the same, and its memory went back: there were enough spare ones
+ *   LOST     the same, and it is none any more: there were enough spare ones, and others can have its memory.
+ *            What is left is its book, in the thread's ring
  *   FULL     it has none, and no free slot; in no list
  *   PARTIAL  it has none, and free slots; in the list of its label and size
  *
@@ -13,7 +14,8 @@
  *
  * A thread that is going to use one of its slabs says so (in_use) and then looks whether it is ACTIVE; who
  * puts it away says SPARE and then looks whether it is in use. Where one thread allocates and another frees,
- * slabs come and go all the time, and to take the memory of each away would cost more than all the rest.
+ * slabs come and go all the time, so some stay; where many threads take turns at that, each leaves behind
+ * what the next one needs.
  *
  * The slabs of one source and class are a ring. When the one in use is full, the next few are looked at,
  * where a slot may have been given back since; so each comes up for another look the longest after it was
@@ -27,7 +29,7 @@
 
 /* Slabs of the ring that are looked at before another one is made: there may be many, and all full. */
 #define LOOKS_MOST  8u
-/* Memory of spare slabs, all in all: of that a thread that has stopped allocating may keep some. */
+/* Memory of spare slabs, all in all: what a thread that has stopped allocating may keep from others. */
 #define SPARE_BYTES (512 * KIBI)
 
 struct export_slab *own_slab(const struct view *view, uint32_t quantum)
@@ -146,8 +148,8 @@ static struct slab_book *make_slab(shmcore_segment *segment, const struct export
     return book;
 }
 
-/* With the heap locked: it is empty and in no list and no ring. */
-static struct region_run remove_slab(shmcore_segment *segment, struct slab_book *book)
+/* With the heap locked: it is empty and in no list. Its book is left. The result is for regions_return(). */
+static struct region_run give_up_memory(shmcore_segment *segment, struct slab_book *book)
 {
     const uint32_t first = quantum_of(&segment->file.view, book_slab(book));
     struct quantum *entry = &segment->file.view.quanta[first];
@@ -158,8 +160,15 @@ static struct region_run remove_slab(shmcore_segment *segment, struct slab_book 
         own_forget_touched(segment, first, book->shape->quanta);
     book_enter(segment, first, book->shape->quanta, NULL);
     own_label_drop(segment, book->label);
-    book_drop(segment, book);
     return own_give_extent(segment, first);
+}
+
+/* The same, when it is in no ring. */
+static struct region_run remove_slab(shmcore_segment *segment, struct slab_book *book)
+{
+    const struct region_run run = give_up_memory(segment, book);
+    book_drop(segment, book);
+    return run;
 }
 
 /* ---------------------------------------------------------------- slots */
@@ -248,26 +257,39 @@ static void make_known(shmcore_segment *segment, struct slab_book *book, enum sl
 {
     if (atomic_load(&book->state) == SLAB_SPARE)
         segment->exports.spare_bytes -= memory_of(book);
-    if (atomic_load(&book->state) == SLAB_DRAINED)
-        book->ready = 0;
     atomic_store(&book->state, state);
 }
 
-/* Its thread is about to use it. */
-static void claim(shmcore_segment *segment, struct slab_book *book)
+/* With the heap locked, by its thread. False: it is not lost. */
+static bool is_cleared_away(shmcore_segment *segment, struct slab_book *book)
+{
+    if (atomic_load(&book->state) != SLAB_LOST)
+        return false;
+    ring_drop(book);
+    book_drop(segment, book);
+    return true;
+}
+
+/* Its thread is about to use it. False: it was lost, and is in the ring no more. */
+static bool claim(shmcore_segment *segment, struct slab_book *book)
 {
     atomic_store(&book->in_use, true);
     if (LIKELY(atomic_load(&book->state) == SLAB_ACTIVE))
-        return;
-    own_lock(segment); /* then it is settled what has become of its memory */
-    make_known(segment, book, SLAB_ACTIVE);
+        return true;
+    own_lock(segment); /* then it is settled what has become of it */
+    const bool lost = is_cleared_away(segment, book);
+    if (!lost)
+        make_known(segment, book, SLAB_ACTIVE);
     own_unlock(segment);
+    return !lost;
 }
 
 /* Without a thread from now on. With the heap locked. The result is for regions_return(). */
 static struct region_run let_go(shmcore_segment *segment, struct slab_book *book)
 {
     struct region_run run = {0, 0};
+    if (is_cleared_away(segment, book))
+        return run;
     ring_drop(book);
     atomic_store_explicit(&book->thread, 0, memory_order_relaxed);
     make_known(segment, book, SLAB_FULL);
@@ -286,11 +308,13 @@ COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_sou
 {
     struct slab_book *first = source->slab[slab_class], *book = first;
     for (uint32_t looks = 0; book != NULL && looks < LOOKS_MOST; looks++) {
-        claim(segment, book);
-        if (has_room(book, sequence))
-            return source->slab[slab_class] = book;
-        atomic_store(&book->in_use, false);
-        book = book->next;
+        struct slab_book *next = book->next;
+        if (claim(segment, book)) {
+            if (has_room(book, sequence))
+                return source->slab[slab_class] = book;
+            atomic_store(&book->in_use, false);
+        }
+        book = next;
         if (book == first)
             break;
     }
@@ -303,8 +327,8 @@ COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_sou
     if (found != NULL)
         make_active(found, source);
     own_unlock(segment);
-    if (found == NULL && book != NULL)
-        claim(segment, book); /* stays the one in use, and may have room again before the next look */
+    while (found == NULL && (book = source->slab[slab_class]) != NULL && !claim(segment, book))
+        continue; /* one stays in use, and may have room again before the next look */
     return found;
 }
 
@@ -386,27 +410,32 @@ static COLD void slab_changed(shmcore_segment *segment, struct slab_book *book, 
 }
 
 /* With the heap locked. */
-static void keep_or_drain(shmcore_segment *segment, struct slab_book *book)
+static struct region_run keep_or_lose(shmcore_segment *segment, struct slab_book *book)
 {
+    const struct region_run none = {0, 0};
     atomic_store(&book->state, SLAB_SPARE);
     segment->exports.spare_bytes += memory_of(book);
     if (atomic_load(&book->in_use)) {
         make_known(segment, book, SLAB_ACTIVE);
-    } else if (segment->exports.spare_bytes > SPARE_BYTES) {
-        make_known(segment, book, SLAB_DRAINED);
-        space_give_back(&segment->space, view_offset(&segment->file.view, book->data), memory_of(book));
+        return none;
     }
+    if (segment->exports.spare_bytes <= SPARE_BYTES)
+        return none;
+    make_known(segment, book, SLAB_LOST);
+    return give_up_memory(segment, book);
 }
 
 /* Another thread's slab, perhaps with nothing alive in it: that thread may not come to look for long. */
 static COLD void put_away(shmcore_segment *segment, struct slab_book *book, const void *pointer)
 {
     const int kept_errno = errno;
+    struct region_run run = {0, 0};
     own_lock(segment);
     if (own_book(segment, view_offset(&segment->file.view, pointer)) == book &&
         atomic_load(&book->state) == SLAB_ACTIVE && book_slab(book)->touched == 0 && is_empty(book))
-        keep_or_drain(segment, book);
+        run = keep_or_lose(segment, book);
     own_unlock(segment);
+    regions_return(segment, run);
     errno = kept_errno;
 }
 

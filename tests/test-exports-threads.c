@@ -71,33 +71,34 @@ static uint64_t pages_of_file(void)
     return blocks / 8;
 }
 
-/* A thread that has stopped allocating does not keep what others free. */
-static void drained_by_another(void **state)
+/* A thread that has stopped allocating does not keep what others free from those who need it. */
+static void lost_to_another(void **state)
 {
     static void *block[40000];
-    struct export_source source = source_of("drained");
+    struct export_source source[2] = {source_of("lost"), source_of("found")};
     struct batch batch = {.block = block, .count = COUNT_OF(block)};
+    uint64_t filled = 0;
     (void)state;
     const uint64_t before = pages_of_file();
-    for (unsigned i = 0; i < COUNT_OF(block); i++)
-        memset(block[i] = make(&source, i, 256), (int)i, 256);
-    const uint64_t filled = pages_of_file();
-    assert_true(filled >= before + 40000 / 16 - 100);
-    run(release_all, &batch);
-    assert_int_equal(batch.wrong, 0);
-    const uint64_t drained = pages_of_file();
-    if (drained > before + (filled - before) / 8)
-        fail_msg("%lu pages before, %lu filled, %lu drained", before, filled, drained);
-    for (unsigned round = 0; round < 2; round++) { /* and it can use them again */
+    for (unsigned round = 0; round < 6; round++) {
+        struct export_source *in_turn = &source[round % 2];
         for (unsigned i = 0; i < COUNT_OF(block); i++)
-            memset(block[i] = make(&source, COUNT_OF(block) * (round + 1) + i, 256), (int)i, 256);
+            memset(block[i] = make(in_turn, COUNT_OF(block) * round + i, 256), (int)i, 256);
+        if (round == 0)
+            filled = pages_of_file();
         for (unsigned i = 0; i < COUNT_OF(block); i++)
             assert_true(is_filled(block[i], 256, (unsigned char)i));
+        assert_int_equal(list(NULL).blocks, COUNT_OF(block));
         run(release_all, &batch);
         assert_int_equal(batch.wrong, 0);
+        assert_int_equal(list(NULL).blocks, 0);
     }
-    assert_true(pages_of_file() <= filled + filled / 8);
-    export_retire(segment, &source);
+    assert_true(filled >= before + COUNT_OF(block) / 16 - 100);
+    const uint64_t pages = pages_of_file();
+    if (pages > filled + (filled - before) / 8)
+        fail_msg("%lu pages before, %lu filled, %lu in the end", before, filled, pages);
+    export_retire(segment, &source[0]);
+    export_retire(segment, &source[1]);
 }
 
 /* Where one thread allocates and another frees, a few slabs keep their memory. */
@@ -325,6 +326,82 @@ static void freed_side_by_side(void **state)
     export_retire(segment, &source);
 }
 
+/* Threads replace each other's blocks: so all that one has made is freed by those who have their turn after
+ * it, and what it leaves behind is the next one's. When they rest, those are listed that are alive. */
+enum { TURN_THREADS = 6, TURN_BLOCKS = 4000, TURN_ROUNDS = 6, TURN_STEPS = 30000 };
+
+static struct {
+    pthread_barrier_t begin, end;
+    _Atomic unsigned wrong;
+    _Atomic(unsigned char *) block[TURN_BLOCKS];
+} turns;
+
+/* A block begins with its size, and is full of that. */
+static unsigned char *make_for_turn(struct export_source *source, uint64_t sequence, uint32_t bytes)
+{
+    unsigned char *block = make(source, sequence, bytes);
+    memset(block, (int)(bytes % 251), bytes);
+    memcpy(block, &bytes, sizeof bytes);
+    return block;
+}
+
+static bool drop_for_turn(unsigned char *block)
+{
+    uint32_t bytes;
+    memcpy(&bytes, block, sizeof bytes);
+    return bytes <= 2000 &&
+           is_filled(block + sizeof bytes, bytes - sizeof bytes, (unsigned char)(bytes % 251)) &&
+           release(block) == EXPORT_DONE;
+}
+
+static void *replace_in_turn(void *argument)
+{
+    struct export_source *source = argument;
+    unsigned dice = source->label;
+    uint64_t sequence = 0;
+    for (unsigned round = 0; round < TURN_ROUNDS; round++) {
+        pthread_barrier_wait(&turns.begin);
+        for (unsigned i = 0; i < TURN_STEPS; i++) {
+            const unsigned place = random_number(&dice) % TURN_BLOCKS;
+            unsigned char *block = make_for_turn(source, sequence++, 4 + random_number(&dice) % 1997);
+            block = atomic_exchange(&turns.block[place], block);
+            turns.wrong += block != NULL && !drop_for_turn(block);
+        }
+        pthread_barrier_wait(&turns.end);
+    }
+    export_retire(segment, source);
+    return NULL;
+}
+
+static void taken_in_turn(void **state)
+{
+    pthread_t thread[TURN_THREADS];
+    struct export_source source[TURN_THREADS];
+    (void)state;
+    pthread_barrier_init(&turns.begin, NULL, TURN_THREADS + 1);
+    pthread_barrier_init(&turns.end, NULL, TURN_THREADS + 1);
+    for (unsigned i = 0; i < TURN_THREADS; i++) {
+        source[i] = source_of("in turn");
+        assert_int_equal(pthread_create(&thread[i], NULL, replace_in_turn, &source[i]), 0);
+    }
+    for (unsigned round = 0; round < TURN_ROUNDS; round++) {
+        unsigned alive = 0;
+        pthread_barrier_wait(&turns.begin);
+        pthread_barrier_wait(&turns.end);
+        for (unsigned i = 0; i < TURN_BLOCKS; i++)
+            alive += atomic_load(&turns.block[i]) != NULL;
+        assert_int_equal(list(NULL).blocks, alive);
+        assert_int_equal(turns.wrong, 0);
+    }
+    for (unsigned i = 0; i < TURN_THREADS; i++)
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+    for (unsigned i = 0; i < TURN_BLOCKS; i++)
+        assert_true(drop_for_turn(atomic_exchange(&turns.block[i], NULL)));
+    assert_int_equal(list(NULL).blocks, 0);
+    pthread_barrier_destroy(&turns.begin);
+    pthread_barrier_destroy(&turns.end);
+}
+
 /* What another thread frees is folded in and taken again all the time, since nearly all of the slab stays
  * taken: when that thread rests, what has been made there since is listed. */
 enum { BALLAST = 890, AT_ONCE = 40, FOLDS = 8000 };
@@ -422,13 +499,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_few_stay),
-        cmocka_unit_test(drained_by_another),
+        cmocka_unit_test(lost_to_another),
         cmocka_unit_test(not_resized_by_another), /* first: later there is free memory that was used before */
         cmocka_unit_test(freed_by_another),
         cmocka_unit_test(ended_threads),
         cmocka_unit_test(handed_on),
         cmocka_unit_test(crowd),
         cmocka_unit_test(freed_side_by_side),
+        cmocka_unit_test(taken_in_turn),
         cmocka_unit_test(folded_meanwhile),
         cmocka_unit_test(book_of_another),
     };
