@@ -34,8 +34,11 @@ class Peers:
     def passthrough(self):
         return self.bench("passthrough.so")
 
+    def nothing(self):
+        return self.bench("nothing.so")
+
     def not_built(self):
-        needed = [self.shim(), self.passthrough(), self.bench("blocks"), self.bench("names")]
+        needed = [self.shim(), self.passthrough(), self.nothing(), self.bench("blocks"), self.bench("names")]
         return [path for path in needed if not os.path.exists(path)]
 
     def _built(self, name):

@@ -123,12 +123,14 @@ class Plan:
     def _blocks(self):
         policy = "export func=make_block"
 
-        def work(name, *words):
-            self._work(name, self._allocators((self.peers.bench("blocks"), *words), policy))
+        def work(name, *words, beside={}):
+            command = (self.peers.bench("blocks"), *words)
+            self._work(name, list(self._allocators(command, policy))
+                       + [Contender(title, command, environment) for title, environment in beside.items()])
 
         goals = (Goal(0.6, "glibc"), Goal(1.0, "mimalloc"))
         rounds, short = self.size(1000000, 20000), self.size(100000, 2000)
-        work("pair", "pair", rounds)
+        work("pair", "pair", rounds, beside={"no allocator": self._preloaded(self.peers.nothing())})
         work("replace", "replace", rounds)
         work("threads", "threads", short)
         work("handoff", "handoff", short)
