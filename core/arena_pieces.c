@@ -178,6 +178,12 @@ uint32_t arena_use_again(struct arena *arena, uint32_t page, uint32_t pages, boo
     return dirty;
 }
 
+/* Else what is dropped of it later has to tell of all its chunks. */
+static bool in_one_chunk(struct dirty_range range)
+{
+    return range.page / CHUNK_PAGES == (range.page + range.pages - 1) / CHUNK_PAGES;
+}
+
 void arena_give_back(struct arena *arena, struct arena_piece *piece, uint32_t used, bool again)
 {
     struct arena_ground *ground = arena->ground;
@@ -186,7 +192,8 @@ void arena_give_back(struct arena *arena, struct arena_piece *piece, uint32_t us
     piece->slab = NULL;
     join(arena, (uint32_t)(piece - arena->pieces));
     const bool stays = again && ground->may_stay != NULL && ground->may_stay(ground, range.page, range.pages);
-    drop(arena, stays ? dirty_keep(&arena->dirty, (struct dirty_range){range.page, used}) : range);
+    const struct dirty_range written = {range.page, in_one_chunk(range) ? used : range.pages};
+    drop(arena, stays ? dirty_keep(&arena->dirty, written) : range);
     tell_what_stays(arena);
 }
 

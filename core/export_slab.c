@@ -415,7 +415,8 @@ static struct region_run keep_or_lose(shmcore_segment *segment, struct slab_book
     const struct region_run none = {0, 0};
     atomic_store(&book->state, SLAB_SPARE);
     segment->exports.spare_bytes += memory_of(book);
-    if (atomic_load(&book->in_use)) {
+    /* or it was in use before that was said, and is not empty any more */
+    if (atomic_load(&book->in_use) || !is_empty(book)) {
         make_known(segment, book, SLAB_ACTIVE);
         return none;
     }

@@ -82,12 +82,12 @@ void shortcut_keep(const struct policy *policy, const struct site *direct, const
 {
     const struct policy_rule *rule = &policy->rules[site->rules[place]];
     struct thread_source *source = source_of(site, site->rules[place]);
-    struct thread_shortcut shortcut = {.caller = key_for(direct, site, request),
-                                       .generation = atomic_load(&site_generation),
-                                       .source = source};
+    struct thread_shortcut shortcut = {.generation = atomic_load(&site_generation), .source = source};
+    shortcut.caller = key_for(direct, site, request);
     size_t most = most_alike(request, rule->verb);
     bool maybe = false, of_stack = false;
-    if (shortcut.caller == NULL || shortcut.generation == 0 || request->alignment != 0 ||
+    if (shortcut.caller == NULL || shortcut.generation == 0 ||
+        shortcut.generation != atomic_load(&site_generation) || request->alignment != 0 ||
         request->bytes > most || source == NULL || !is_settled(source, rule->verb))
         return;
     narrow(policy, site, site->rules[place], request, &shortcut.from, &most, &maybe);
@@ -96,8 +96,8 @@ void shortcut_keep(const struct policy *policy, const struct site *direct, const
         return;
     shortcut.length = most - shortcut.from;
     const bool some_are_slots = rule->verb == POLICY_EXPORT && shortcut.from < SLOT_BYTES_END;
-    shortcut.least = some_are_slots ? shortcut.from : SIZE_MAX; /* which nobody asks for */
-    shortcut.span = some_are_slots ? (size_t)least(most, SLOT_BYTES_END - 1) - shortcut.from : 0;
+    shortcut.least = shortcut.from;
+    shortcut.span = some_are_slots ? (size_t)least(most, SLOT_BYTES_END - 1) - shortcut.from + 1 : 0;
     shortcut.sequence = &source->counter->next;
     source->flags = serve_export_flags(rule, false);
     if (thread_self.shortcuts == NULL)

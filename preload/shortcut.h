@@ -64,7 +64,7 @@ static inline bool shortcut_holds(const struct thread_shortcut *shortcut, size_t
 /* And is that a slot? */
 static inline bool shortcut_is_slot(const struct thread_shortcut *shortcut, size_t bytes)
 {
-    return bytes - shortcut->least <= shortcut->span;
+    return bytes - shortcut->least < shortcut->span;
 }
 
 /* A block for a request that it holds for; it is not zeroed. NULL: there is none to be had, and the shortcut

@@ -75,9 +75,8 @@ struct site_stack *thread_stacks(void)
     return thread_self.stacks;
 }
 
-static void unmap_all(void)
+static void unmap_all(struct mapping *mapping)
 {
-    struct mapping *mapping = thread_self.mappings;
     while (mapping != NULL) {
         struct mapping *next = mapping->next;
         os_unmap(mapping, mapping->bytes);
@@ -205,7 +204,7 @@ static void end_thread(void *self)
     (void)self;
     thread_self.inside++;
     retire_all();
-    unmap_all();
+    struct mapping *mappings = thread_self.mappings;
     forget_sources();
     thread_self.counters = NULL;
     thread_self.counter_buckets = thread_self.counter_count = 0;
@@ -214,6 +213,8 @@ static void end_thread(void *self)
     thread_self.mappings = NULL;
     thread_self.record = NULL;
     thread_self.stacks = NULL;
+    atomic_signal_fence(memory_order_seq_cst); /* a handler may look at some of that before anything else */
+    unmap_all(mappings);
     thread_self.inside--;
 }
 

@@ -56,7 +56,7 @@ struct thread_deferred {
 struct thread_shortcut {
     const void *caller;  /* return address; NULL: none */
     uint64_t generation; /* site_generation then */
-    size_t least, span;  /* bytes: least … least + span, of those that come from slabs */
+    size_t least, span;  /* bytes: so many sizes from `least` on, of those that come from slabs */
     size_t from, length; /* from … from + length, of all that the rules see alike */
     uint64_t *sequence;
     struct thread_source *source;

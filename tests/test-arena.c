@@ -240,6 +240,21 @@ static void what_was_never_used_does_not_stay(void **state)
     assert_int_equal(fields[0].ground.staying, 0);
 }
 
+/* What is dropped then tells of both, or one of them would count as used for good. */
+static void a_slab_in_two_chunks_stays_as_a_whole(void **state)
+{
+    (void)state;
+    fields[0].lazy = true;
+    assert_non_null(take((CHUNK_PAGES - 8) * PAGE_BYTES));
+    void *slot = take(1000);
+    assert_int_equal(offset_of(&fields[0], slot) / PAGE_BYTES, CHUNK_PAGES - 8);
+    assert_true(arena_free(arena, slot, true));
+    assert_int_equal(fields[0].ground.staying, ARENA_SLAB / PAGE_BYTES);
+    arena_clear(arena);
+    for (uint32_t page = CHUNK_PAGES - 8; page < CHUNK_PAGES + 8; page++)
+        assert_int_equal(fields[0].page[page], UNUSED);
+}
+
 static void a_full_slab_is_used_again_when_a_slot_is_freed(void **state)
 {
     (void)state;
@@ -510,6 +525,7 @@ int main(void)
         FRESH(a_slab_goes_with_its_last_slot),
         FRESH(pages_that_stay_are_cleared_when_they_are_used_again),
         FRESH(what_was_never_used_does_not_stay),
+        FRESH(a_slab_in_two_chunks_stays_as_a_whole),
         FRESH(a_full_slab_is_used_again_when_a_slot_is_freed),
         FRESH(what_the_owner_frees_is_used_again),
         FRESH(what_others_free_is_spent),

@@ -114,6 +114,20 @@ static void test_extents(void **state)
     numbers_follow(SLOT_BYTES_END + 1);
 }
 
+/* What nobody can have is not a slot of the smallest class, whatever the shortcut is for. */
+static void test_too_much(void **state)
+{
+    bool short_way;
+    (void)state;
+    void *held = make(16, &short_way);
+    assert_null(at_once(SIZE_MAX));
+    is_made(57 * KIBI, "rest/", false); /* for extents */
+    assert_null(at_once(SIZE_MAX));
+    assert_null(at_once(SIZE_MAX - 15));
+    lines_logged();
+    drop(held, site_in(alpha));
+}
+
 /* One slab after the other, and over the edge where the sequences of one are over. */
 static void test_many(void **state)
 {
@@ -325,11 +339,11 @@ int main(int count, char **arguments)
     if (!begin_routing(text))
         return 77;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_extents),
-        cmocka_unit_test(test_many),       cmocka_unit_test(test_zero_extents),
-        cmocka_unit_test(test_merged),     cmocka_unit_test(test_plain_names),
-        cmocka_unit_test(test_full),       cmocka_unit_test(test_stacks),
-        cmocka_unit_test(test_after_fork),
+        cmocka_unit_test(test_sizes),        cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_many),         cmocka_unit_test(test_too_much),
+        cmocka_unit_test(test_zero_extents), cmocka_unit_test(test_merged),
+        cmocka_unit_test(test_plain_names),  cmocka_unit_test(test_full),
+        cmocka_unit_test(test_stacks),       cmocka_unit_test(test_after_fork),
     };
     alarm(300);
     return cmocka_run_group_tests(tests, NULL, NULL);
