@@ -121,9 +121,11 @@ static void test_too_much(void **state)
     (void)state;
     void *held = make(16, &short_way);
     assert_null(at_once(SIZE_MAX));
+    assert_null(router_take(site_in(alpha), POLICY_CALL_MALLOC, SIZE_MAX));
     is_made(57 * KIBI, "rest/", false); /* for extents */
     assert_null(at_once(SIZE_MAX));
-    assert_null(at_once(SIZE_MAX - 15));
+    for (size_t bytes = SIZE_MAX - 20; bytes != 20; bytes++)
+        assert_null(router_take(site_in(alpha), POLICY_CALL_MALLOC, bytes));
     lines_logged();
     drop(held, site_in(alpha));
 }
