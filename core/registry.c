@@ -164,6 +164,20 @@ uint64_t registry_free_base(const struct registry *registry, uint64_t from, uint
     return base < WINDOW_END && bytes <= WINDOW_END - base ? base : 0;
 }
 
+/* What was said the longest ago; ENTRIES when nothing was. */
+static uint32_t oldest_said(struct reader *reader)
+{
+    uint32_t oldest = ENTRIES;
+    uint64_t since = UINT64_MAX;
+    const struct entry *entry;
+    for (uint32_t i = 0; (entry = entry_at(reader, i)) != NULL; i++)
+        if (entry->kind == ENTRY_SAID && entry->since < since) {
+            oldest = i;
+            since = entry->since;
+        }
+    return oldest;
+}
+
 void registry_note_base(const struct registry *registry, uint64_t base, uint64_t bytes, const char *path)
 {
     struct entry entry = {.kind = ENTRY_BASE, .base = base, .bytes = bytes};
@@ -171,7 +185,9 @@ void registry_note_base(const struct registry *registry, uint64_t base, uint64_t
     if (registry->descriptor < 0 || strlen(path) >= sizeof entry.path || os_stat_path(path, &file) != 0)
         return;
     struct reader reader = read_from(registry);
-    const uint32_t index = free_entry(&reader, 0);
+    uint32_t index = free_entry(&reader, 0);
+    if (index == ENTRIES) /* better that somebody says something twice than that two segments overlap */
+        index = oldest_said(&reader);
     if (index == ENTRIES)
         return;
     entry.inode = file.inode;

@@ -8,8 +8,9 @@
  *
  * It is a table of fixed entries, read and written whole under an exclusive lock on the file; nothing in
  * it is trusted further than to avoid a clash. An entry whose segment is gone, or whose speaker is dead
- * and silent for a while, is free. Without a registry (another user made the file first, no descriptor
- * left, …) the library works on: addresses are tried out, and everybody speaks.
+ * and silent for a while, is free; when none is, a base takes the place of what was said. Without a registry
+ * (another user made the file first, no descriptor left, …) the library works on: addresses are tried out,
+ * and everybody speaks.
  *
  * Lock order: a segment's file, then the registry.
  */

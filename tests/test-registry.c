@@ -200,6 +200,22 @@ static void more_than_entries(void **state)
         unlink(placed[i].path);
 }
 
+/* Where all entries are taken by what was said, by those who live, a base takes the place of some of it. */
+static void bases_come_first(void **state)
+{
+    (void)state;
+    ON_ISLAND();
+    struct placed placed[8];
+    for (unsigned i = 0; i < COUNT_OF(placed); i++) {
+        for (uint64_t key = 1; key <= 100; key++)
+            registry_first_to_say(1000 * i + key);
+        placed[i] = place(i, GIBI);
+        assert_apart(placed, i + 1);
+    }
+    for (unsigned i = 0; i < COUNT_OF(placed); i++)
+        unlink(placed[i].path);
+}
+
 /* ---------------------------------------------------------------- said */
 
 static int speak(struct child *self, void *argument)
@@ -486,6 +502,7 @@ int main(void)
         TEST(held_by_one),
         TEST(tidied),
         TEST(more_than_entries),
+        TEST(bases_come_first),
         TEST(one_of_many_speaks),
         TEST(said_a_moment_ago),
         TEST(silence),
