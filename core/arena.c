@@ -225,18 +225,18 @@ static bool use_more(struct arena *arena, struct arena_piece *piece, size_t byte
 
 bool arena_resize(struct arena *arena, const void *pointer, size_t bytes, bool by_owner)
 {
-    const size_t usable = arena_usable(arena, pointer);
-    if (usable == 0 || bytes < usable / 2 || bytes > MERGE_SPACE)
+    const struct place place = place_of(arena, pointer);
+    const struct arena_piece *piece = place.piece;
+    if (piece == NULL || place.inside != 0 || bytes < place.bytes / 2 || bytes > MERGE_SPACE)
         return false;
-    const uint32_t page = page_of(arena, pointer), wanted = PAGES_OF(align_up(bytes, PAGE_BYTES));
-    const struct arena_piece *piece = arena_piece_at(arena, page);
-    const uint32_t own = arena_piece_alignment(wanted);
     if (piece->kind == PIECE_SLAB)
-        return bytes <= usable;
-    if (bytes > usable &&
+        return bytes <= place.bytes;
+    const uint32_t page = piece->page, wanted = PAGES_OF(align_up(bytes, PAGE_BYTES));
+    const uint32_t own = arena_piece_alignment(wanted);
+    if (bytes > place.bytes &&
         (!by_owner || page % own != 0 || !arena_lengthen(arena, page, pages_for(wanted, own) - piece->pages)))
         return false;
-    return use_more(arena, arena_piece_at(arena, page), bytes);
+    return use_more(arena, arena_piece_at(arena, page), bytes); /* which may lie elsewhere in the table now */
 }
 
 bool arena_free(struct arena *arena, void *pointer, bool by_owner)

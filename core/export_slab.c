@@ -13,9 +13,9 @@
  * the gone bits once more: so either it sees a slot freed meanwhile, or whoever freed it sees FULL.
  *
  * A thread that is going to use one of its slabs says so (in_use) and then looks whether it is ACTIVE; who
- * puts it away says SPARE and then looks whether it is in use. Where one thread allocates and another frees,
- * slabs come and go all the time, so some stay; where many threads take turns at that, each leaves behind
- * what the next one needs.
+ * puts it away says SPARE and then looks whether it is in use, or not empty any more. Where one thread
+ * allocates and another frees, slabs come and go all the time, so some stay; where many threads take turns at
+ * that, each leaves behind what the next one needs.
  *
  * The slabs of one source and class are a ring. When the one in use is full, the next few are looked at,
  * where a slot may have been given back since; so each comes up for another look the longest after it was
@@ -260,8 +260,8 @@ static void make_known(shmcore_segment *segment, struct slab_book *book, enum sl
     atomic_store(&book->state, state);
 }
 
-/* With the heap locked, by its thread. False: it is not lost. */
-static bool is_cleared_away(shmcore_segment *segment, struct slab_book *book)
+/* With the heap locked, by its thread: a slab that was lost leaves the ring. False: it is not lost. */
+static bool clear_away_lost(shmcore_segment *segment, struct slab_book *book)
 {
     if (atomic_load(&book->state) != SLAB_LOST)
         return false;
@@ -277,7 +277,7 @@ static bool claim(shmcore_segment *segment, struct slab_book *book)
     if (LIKELY(atomic_load(&book->state) == SLAB_ACTIVE))
         return true;
     own_lock(segment); /* then it is settled what has become of it */
-    const bool lost = is_cleared_away(segment, book);
+    const bool lost = clear_away_lost(segment, book);
     if (!lost)
         make_known(segment, book, SLAB_ACTIVE);
     own_unlock(segment);
@@ -288,7 +288,7 @@ static bool claim(shmcore_segment *segment, struct slab_book *book)
 static struct region_run let_go(shmcore_segment *segment, struct slab_book *book)
 {
     struct region_run run = {0, 0};
-    if (is_cleared_away(segment, book))
+    if (clear_away_lost(segment, book))
         return run;
     ring_drop(book);
     atomic_store_explicit(&book->thread, 0, memory_order_relaxed);
@@ -415,7 +415,7 @@ static struct region_run keep_or_lose(shmcore_segment *segment, struct slab_book
     const struct region_run none = {0, 0};
     atomic_store(&book->state, SLAB_SPARE);
     segment->exports.spare_bytes += memory_of(book);
-    /* or it was in use before that was said, and is not empty any more */
+    /* not empty: it was in use after it was looked at, and before it was called spare */
     if (atomic_load(&book->in_use) || !is_empty(book)) {
         make_known(segment, book, SLAB_ACTIVE);
         return none;

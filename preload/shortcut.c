@@ -28,8 +28,8 @@ static void *take_exported(const struct thread_shortcut *shortcut, size_t bytes)
     if (shortcut_is_slot(shortcut, bytes))
         pointer = export_take_further_on(&source->source, shortcut->sequence, bytes);
     if (pointer == NULL) {
-        pointer =
-            export_allocate(source->segment, &source->source, *shortcut->sequence, bytes, 0, source->flags);
+        pointer = export_allocate(source->segment, &source->source, *shortcut->sequence, bytes, 0,
+                                  (unsigned)shortcut->flags);
         *shortcut->sequence += pointer != NULL;
     }
     return pointer;
@@ -95,11 +95,10 @@ void shortcut_keep(const struct policy *policy, const struct site *direct, const
     if (maybe)
         return;
     shortcut.length = most - shortcut.from;
-    const bool some_are_slots = rule->verb == POLICY_EXPORT && shortcut.from < SLOT_BYTES_END;
-    shortcut.least = shortcut.from;
-    shortcut.span = some_are_slots ? (size_t)least(most, SLOT_BYTES_END - 1) - shortcut.from + 1 : 0;
+    if (rule->verb == POLICY_EXPORT && shortcut.from < SLOT_BYTES_END)
+        shortcut.slots = (size_t)least(most, SLOT_BYTES_END - 1) - shortcut.from + 1;
     shortcut.sequence = &source->counter->next;
-    source->flags = serve_export_flags(rule, false);
+    shortcut.flags = serve_export_flags(rule, false);
     if (thread_self.shortcuts == NULL)
         thread_self.shortcuts =
             thread_memory(THREAD_SHORTCUT_KINDS * THREAD_SHORTCUTS * sizeof *thread_self.shortcuts);

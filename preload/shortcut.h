@@ -7,7 +7,7 @@
  *
  * A shortcut is kept when a request has gone the long way and the next one would end in the same source. Each
  * return address has one place for each kind of call, which several may have to share; where two frames of
- * the stack decide, each two of them have. They go with the thread's sources, at its end and in a forked
+ * the stack decide, each such pair has one. They go with the thread's sources, at its end and in a forked
  * child, and hold until some module is unloaded.
  *
  * Not for rules that look further up the stack, nor in a process that is only checked or makes a record.
@@ -64,7 +64,7 @@ static inline bool shortcut_holds(const struct thread_shortcut *shortcut, size_t
 /* And is that a slot? */
 static inline bool shortcut_is_slot(const struct thread_shortcut *shortcut, size_t bytes)
 {
-    return bytes - shortcut->least < shortcut->span;
+    return bytes - shortcut->from < shortcut->slots;
 }
 
 /* A block for a request that it holds for; it is not zeroed. NULL: there is none to be had, and the shortcut

@@ -32,7 +32,6 @@ struct thread_source {
     struct arena *arena;      /* of a merge rule; NULL while there is none */
     struct thread_counter *counter;
     uint64_t salt;
-    unsigned flags; /* export_flags of the rule */
     uint16_t rule;
     bool counts;   /* the label has a hole for {seq} */
     bool numbered; /* it has none, and the label in use has got one */
@@ -56,10 +55,11 @@ struct thread_deferred {
 struct thread_shortcut {
     const void *caller;  /* return address; NULL: none */
     uint64_t generation; /* site_generation then */
-    size_t least, span;  /* bytes: so many sizes from `least` on, of those that come from slabs */
-    size_t from, length; /* from … from + length, of all that the rules see alike */
+    size_t from, length; /* bytes that the rules see alike: from … from + length */
+    size_t slots;        /* so many of these sizes are slots: the first ones */
     uint64_t *sequence;
     struct thread_source *source;
+    uint64_t flags; /* export_flags of the rule */
 };
 static_assert(sizeof(struct thread_shortcut) == 64, "a cache line, and found by a shift");
 
