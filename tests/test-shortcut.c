@@ -94,6 +94,11 @@ static void test_sizes(void **state)
     is_made(300, "rest/", true);
     numbers_follow(100);
     numbers_follow(300);
+    bool short_way;
+    void *largest = make(SLOT_BYTES_END - 1, &short_way);
+    assert_null(
+        router_take(site_in(alpha), POLICY_CALL_MALLOC, SLOT_BYTES_END)); /* no slot, though it would fit */
+    drop(largest, site_in(alpha));
 }
 
 static void test_extents(void **state)
