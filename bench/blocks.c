@@ -104,12 +104,13 @@ static void *run_task(void *argument)
 {
     struct task *task = argument;
     void **block = task->live > 0 ? make_live(task->live) : NULL;
+    uint64_t seed = task->seed; /* the tasks may lie in one cache line */
     pthread_barrier_wait(task->begin);
     task->started = now();
     if (block == NULL)
         time_pairs(task->rounds);
     else
-        time_replacing(block, task->live, task->rounds, &task->seed);
+        time_replacing(block, task->live, task->rounds, &seed);
     task->ended = now();
     if (block != NULL)
         free_live(block, task->live);
