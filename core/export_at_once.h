@@ -19,7 +19,9 @@ static inline void *export_take_slot(struct slab_book *book, uint32_t slot, uint
 {
     const uint32_t info = export_make_info(book->slack_bits, delta, book->slot_bytes - bytes);
     atomic_store_explicit(&book->infos[slot], info, memory_order_relaxed);
-    book_set_live(book, slot / 64, live | (uint64_t)1 << slot % 64);
+    live |= (uint64_t)1 << slot % 64;
+    book_set_live(book, slot / 64, live);
+    book->hint = slot / 64 + (~live == 0); /* the next word, when this one is full */
     book->used++;
     return book->data + (size_t)slot * book->slot_bytes;
 }
@@ -59,11 +61,13 @@ static inline enum export_given export_give_to(struct slab_book *book, const voi
     if (UNLIKELY((alive & bit) == 0))
         return EXPORT_REFUSED;
     book_clear_live(book, word, live & ~bit);
-    book->hint = word;
     book->used--;
-    return LIKELY(atomic_load_explicit(&book->in_use, memory_order_relaxed) || alive != bit)
-               ? EXPORT_GIVEN
-               : EXPORT_GIVEN_LAST;
+    if (alive != bit)
+        return EXPORT_GIVEN;
+    /* Only now: so where the next slot is taken from has not to wait for where the pointer led. */
+    book->hint = word;
+    return LIKELY(atomic_load_explicit(&book->in_use, memory_order_relaxed)) ? EXPORT_GIVEN
+                                                                             : EXPORT_GIVEN_LAST;
 }
 
 static inline enum export_given export_give(const void *pointer)

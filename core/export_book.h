@@ -53,7 +53,7 @@ static_assert(EXPORT_SLOTS_MOST <= UINT16_MAX && EXPORT_SLOTS_MOST / 64 <= UINT8
 static_assert(offsetof(struct slab_book, base) == 64, "what is written begins another cache line");
 
 /* By the slab's thread, or with the heap's lock when it has none. */
-static inline uint64_t book_live_now(struct slab_book *book, uint32_t word)
+static inline uint64_t book_live_now(const struct slab_book *book, uint32_t word)
 {
     return atomic_load_explicit(&book->live[word], memory_order_relaxed);
 }

@@ -19,7 +19,8 @@
  *
  * The slabs of one source and class are a ring. When the one in use is full, the next few are looked at,
  * where a slot may have been given back since; so each comes up for another look the longest after it was
- * used, with as much room as can be, and giving back a slot moves nothing.
+ * used, with as much room as can be, and giving back a slot moves nothing. One that has next to none is
+ * passed over: whoever went there would have to go on at once, and that takes longer than the block.
  */
 #include <errno.h>
 #include <string.h>
@@ -29,6 +30,8 @@
 
 /* Slabs of the ring that are looked at before another one is made: there may be many, and all full. */
 #define LOOKS_MOST  8u
+/* A slab that is gone to has one slot in so many to give. */
+#define ROOM_LEAST  32u
 /* Memory of spare slabs, all in all: what a thread that has stopped allocating may keep from others. */
 #define SPARE_BYTES (512 * KIBI)
 
@@ -203,15 +206,16 @@ static void take_back(struct slab_book *book)
     }
 }
 
-/* Has it a slot for that sequence, perhaps after a look at what others have freed? An empty one gets a new
- * window. By its thread. */
+/* Has it enough slots for sequences from there on, perhaps after a look at what others have freed? An empty
+ * one gets a new window. By its thread. */
 static bool has_room(struct slab_book *book, uint64_t sequence)
 {
-    if (book->used >= book->shape->slots || !book_is_in_window(book, sequence))
+    const uint32_t most = book->shape->slots - book->shape->slots / ROOM_LEAST;
+    if (book->used >= most || !book_is_in_window(book, sequence))
         take_back(book);
     if (book->used == 0)
         book_slab(book)->base = book->base = sequence;
-    return book->used < book->shape->slots && book_is_in_window(book, sequence);
+    return book->used < most && book_is_in_window(book, sequence);
 }
 
 /* ---------------------------------------------------------------- rings */

@@ -9,22 +9,32 @@
 #include "export_at_once.h"
 #include "export_own.h"
 
+/* With a vacant slot in so many, what is in use is gone through from the beginning. */
+#define ROUND_AGAIN 16u
+
 /* ---------------------------------------------------------------- taking */
 
-/* In the word of the hint, or after it, or before it; book->slots when there is none. */
-static uint32_t free_slot(struct slab_book *book)
+/* The first one from a word on; book->slots: there is none. */
+static uint32_t vacant_slot(const struct slab_book *book, uint32_t word, uint32_t words)
 {
-    const uint32_t words = book->shape->words;
-    for (uint32_t i = 0; i < words; i++) {
-        const uint32_t at = book->hint + i, word = at < words ? at : at - words;
+    for (; word < words; word++) {
         const uint64_t vacant = ~book_live_now(book, word);
-        const uint32_t slot = vacant != 0 ? word * 64 + (uint32_t)__builtin_ctzll(vacant) : book->slots;
-        if (slot < book->slots) {
-            book->hint = word;
-            return slot;
-        }
+        if (vacant != 0)
+            return (uint32_t)least(word * 64 + (uint32_t)__builtin_ctzll(vacant), book->slots);
     }
     return book->slots;
+}
+
+/* From the word of the hint on, and round. But before a slot that has no memory yet come those that were
+ * given back, once there are several to a word: so what is in use stays together. book->slots when there is
+ * none. */
+static uint32_t free_slot(const struct slab_book *book)
+{
+    const uint32_t words = book->shape->words, slot = vacant_slot(book, book->hint, words);
+    if (slot < book->ready)
+        return slot;
+    const bool are_several = book->ready - book->used >= book->ready / ROUND_AGAIN;
+    return slot == book->slots || are_several ? vacant_slot(book, 0, words) : slot;
 }
 
 static void *take_any(struct slab_book *book, uint32_t slot, uint64_t sequence, size_t bytes)
