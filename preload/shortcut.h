@@ -21,11 +21,13 @@
 #include "serve.h"
 #include "thread.h"
 
-/* Where it is kept. `call` is known when this is compiled. */
+/* Where it is kept. `call` is known when this is compiled. Small functions begin at multiples of 16 or 32, so
+ * the low bits alone would send their callers to a few places. */
 static inline uint32_t shortcut_place(const void *caller, enum policy_call call)
 {
+    const uintptr_t address = (uintptr_t)caller;
     return (uint32_t)__builtin_ctz(call) * THREAD_SHORTCUTS +
-           (uint32_t)((uintptr_t)caller % THREAD_SHORTCUTS);
+           (uint32_t)((address ^ address / THREAD_SHORTCUTS) % THREAD_SHORTCUTS);
 }
 
 /* What stands for the caller of a stack whose first two frames decide. NULL: not known to be one. */

@@ -50,7 +50,7 @@ struct thread_deferred {
 };
 
 /* Requests that were decided before: see shortcut.h. */
-#define THREAD_SHORTCUTS      64u
+#define THREAD_SHORTCUTS      256u
 #define THREAD_SHORTCUT_KINDS 5u /* of calls: POLICY_CALL_ANY has so many bits */
 struct thread_shortcut {
     const void *caller;  /* return address; NULL: none */

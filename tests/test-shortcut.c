@@ -323,6 +323,29 @@ static void test_stacks(void **state)
     free(direct);
 }
 
+/* ---------------------------------------------------------------- places */
+
+static unsigned places_of(uintptr_t step)
+{
+    enum { CALLERS = 128 };
+    bool taken[THREAD_SHORTCUTS] = {false};
+    unsigned places = 0;
+    for (uintptr_t i = 0; i < CALLERS; i++) {
+        bool *place = &taken[shortcut_place((const void *)(0x401017 + i * step), POLICY_CALL_MALLOC)];
+        places += !*place;
+        *place = true;
+    }
+    return places;
+}
+
+/* Small functions lie at multiples of 16 or 32, and their callers do not share a few places. */
+static void test_places(void **state)
+{
+    (void)state;
+    for (uintptr_t step = 4; step <= 64; step *= 2)
+        assert_in_range(places_of(step), 64, 128);
+}
+
 /* ---------------------------------------------------------------- */
 
 /* In a forked child all that the thread has is the parent's. */
@@ -351,6 +374,7 @@ int main(int count, char **arguments)
         cmocka_unit_test(test_zero_extents), cmocka_unit_test(test_merged),
         cmocka_unit_test(test_plain_names),  cmocka_unit_test(test_full),
         cmocka_unit_test(test_stacks),       cmocka_unit_test(test_after_fork),
+        cmocka_unit_test(test_places),
     };
     alarm(300);
     return cmocka_run_group_tests(tests, NULL, NULL);
