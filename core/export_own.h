@@ -42,6 +42,11 @@ bool own_lengthen_extent(shmcore_segment *segment, uint32_t first, uint32_t coun
 struct export_slab *own_slab(const struct view *view, uint32_t quantum);
 /* What it looks like inside; NULL when its class was scribbled over. */
 const struct export_shape *own_slab_shape(const struct view *view, const struct export_slab *slab);
+/* With the heap locked: a slab without a thread, and its book. NULL: no room, error set. */
+struct slab_book *own_make_slab(shmcore_segment *segment, const struct export_source *source,
+                                uint32_t slab_class, uint64_t sequence, unsigned flags);
+/* With the heap locked: it is empty and in no list. Its book is left. The result is for regions_return(). */
+struct region_run own_give_up_slab(shmcore_segment *segment, struct slab_book *book);
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags);
 /* A slab of the source and class that has a slot for that sequence, in use from now on. NULL: no room, error

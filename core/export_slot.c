@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Slots of the slabs that this process has: a thread takes and gives back those of its own slabs with plain
- * loads and stores (export_at_once.h), and says of others that they are gone. See export_slab.c for what
+ * loads and stores (export_at_once.h), and says of others that they are gone. See export_turns.c for what
  * becomes of the slabs then.
  */
 #include <string.h>

@@ -7,7 +7,8 @@
  *   regions.c   regions between the pool and their owners
  *   blocks.c    named blocks: allocate, join, find
  *   release.c   named blocks: deallocate, one or all of a process
- *   export.c    blocks of one process, visible to all: export_extent.c, export_slab.c, export_slot.c
+ *   export.c    blocks of one process, visible to all: export_extent.c, export_slab.c, export_slot.c,
+ *               export_turns.c
  *   export_book.c  what this process alone knows of its slabs
  *   forked.c    what a fork does to all of these; forked_run.c to a run of exported blocks
  *   inherited.c what it left in a child
@@ -47,7 +48,7 @@ struct export_heap {
     struct slab_book *free_books[EXPORT_SLOTS_MOST / 64 / 8];
     struct book_chunk *book_chunks;
     uint64_t much_since;  /* free memory has been more than is always kept since then; 0: it is not */
-    uint64_t spare_bytes; /* of slabs that are empty and keep their memory, see export_slab.c */
+    uint64_t spare_bytes; /* of slabs that are empty and keep their memory, see export_turns.c */
     struct extent hand[EXPORT_HAND]; /* given back last, see export_extent.c; count 0: none */
     uint32_t hand_quanta, hand_next; /* in all of them; the one to go next */
     uint32_t labels;                 /* current extent of labels */

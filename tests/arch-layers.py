@@ -23,7 +23,7 @@ IMPURE = {"core/os.h", "core/file_lock.h", "core/lock.h", "core/segment.h", "cor
 
 # The files of the façade share one header, and nobody else sees it, not even through another.
 FACADE_HEADER = "core/handle.h"
-FACADE = {"blocks", "collect", "enter", "export", "export_book", "export_extent", "export_label", "export_own", "export_slab", "export_slot", "forked",
+FACADE = {"blocks", "collect", "enter", "export", "export_book", "export_extent", "export_label", "export_own", "export_slab", "export_slot", "export_turns", "forked",
           "forked_run", "inherited", "naming", "private", "private_own",
           "private_ground", "private_pass", "private_show", "reap", "regions", "release", "store", "visit", "work"}
 
