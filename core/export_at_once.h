@@ -66,8 +66,9 @@ static inline enum export_given export_give_to(struct slab_book *book, const voi
         return EXPORT_GIVEN;
     /* Only now: so where the next slot is taken from has not to wait for where the pointer led. */
     book->hint = word;
-    return LIKELY(atomic_load_explicit(&book->in_use, memory_order_relaxed)) ? EXPORT_GIVEN
-                                                                             : EXPORT_GIVEN_LAST;
+    const enum slab_use use = book_use(book);
+    return LIKELY(use == SLAB_KEPT || (use == SLAB_IN_USE && book->used > 0)) ? EXPORT_GIVEN
+                                                                              : EXPORT_GIVEN_LAST;
 }
 
 static inline enum export_given export_give(const void *pointer)
@@ -89,7 +90,7 @@ size_t export_resize_at_once(void *pointer, size_t bytes, bool *resized);
 /* A slot elsewhere in the slab in use. NULL: ask export_allocate(). */
 void *export_take_further_on(const struct export_source *source, uint64_t *sequence, size_t bytes);
 
-/* The slab that the pointer lies in may be empty, and another one is in use. errno is kept. */
+/* The slab that the pointer lies in may be empty, and may go. errno is kept. */
 void export_emptied(const void *pointer);
 
 #endif

@@ -113,7 +113,7 @@ void book_drop(shmcore_segment *segment, struct slab_book *book)
     struct slab_book **free_books = &segment->exports.free_books[kind_of(book->shape)];
     atomic_store(&book->thread, 0);
     atomic_store(&book->state, 0);
-    atomic_store(&book->in_use, false);
+    atomic_store(&book->use, SLAB_NOT_IN_USE);
     book->next = *free_books;
     *free_books = book;
 }

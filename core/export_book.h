@@ -19,6 +19,12 @@
 #include "export_source.h"
 #include "shmcore.h"
 
+enum slab_use {
+    SLAB_NOT_IN_USE,
+    SLAB_IN_USE, /* its thread takes slots from it, or is about to */
+    SLAB_KEPT    /* the same, and it is known to have been empty, see struct export_kept */
+};
+
 enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_LOST = 4, SLAB_SPARE = 5 };
 
 struct slab_book {
@@ -40,7 +46,8 @@ struct slab_book {
     uint32_t hint;         /* a word of bits where a slot may be free */
     uint32_t used;         /* slots taken; what others freed counts until it is folded in */
     uint32_t ready;        /* slots whose memory is reserved */
-    _Atomic bool in_use;   /* its thread takes slots from it, or is about to */
+    _Atomic uint8_t use;   /* enum slab_use */
+    uint8_t kept_at;       /* its place among the kept ones */
     uint16_t slab_class;
     const struct export_shape *shape;
     struct export_source *source; /* of the thread */
@@ -49,6 +56,7 @@ struct slab_book {
     _Atomic uint64_t live[];
 };
 static_assert(sizeof(struct slab_book) == 128, "two cache lines");
+static_assert(EXPORT_KEPT == UINT8_MAX + 1, "places of kept slabs");
 static_assert(EXPORT_SLOTS_MOST <= UINT16_MAX && EXPORT_SLOTS_MOST / 64 <= UINT8_MAX, "slots and words");
 static_assert(offsetof(struct slab_book, base) == 64, "what is written begins another cache line");
 
@@ -75,6 +83,11 @@ static inline void book_clear_live(struct slab_book *book, uint32_t word, uint64
 static inline bool book_is_in_window(const struct slab_book *book, uint64_t sequence)
 {
     return sequence - book->base < book->window;
+}
+
+static inline enum slab_use book_use(const struct slab_book *book)
+{
+    return (enum slab_use)atomic_load_explicit(&book->use, memory_order_relaxed);
 }
 
 static inline struct export_slab *book_slab(const struct slab_book *book)

@@ -55,7 +55,7 @@ struct slab_book *own_next_slab(shmcore_segment *segment, struct export_source *
                                 uint64_t sequence, unsigned flags);
 /* Sees to it that the slot has memory, and some behind it. False: there is none, error set. */
 bool own_make_ready(shmcore_segment *segment, struct slab_book *book, uint32_t slot);
-/* The calling thread's own slab, perhaps with nothing alive in it, and another one is in use. */
+/* The calling thread's own slab, perhaps with nothing alive in it. errno is kept. */
 void own_slab_emptied(shmcore_segment *segment, struct slab_book *book);
 /* Another one: all slots of a word are gone, or it was FULL; `state` was seen after the slot was gone. */
 void own_slab_freed(struct slab_book *book, uint32_t words, const void *pointer, uint32_t state);

@@ -107,7 +107,7 @@ void export_emptied(const void *pointer)
     shmcore_segment *segment = segment_of_pointer(pointer);
     struct slab_book *book =
         segment != NULL ? own_book(segment, view_offset(&segment->file.view, pointer)) : NULL;
-    if (book != NULL && atomic_load(&book->thread) == book_mark && !atomic_load(&book->in_use))
+    if (book != NULL && atomic_load(&book->thread) == book_mark)
         own_slab_emptied(segment, book);
 }
 
@@ -141,7 +141,8 @@ static bool give_to_another(struct slab_book *book, const void *pointer)
     const uint64_t live = atomic_load(&book->live[word]);
     const uint32_t state = atomic_load(&book->state);
     const bool is_last = (gone | bit) == live; /* of the word */
-    if (state == SLAB_ACTIVE ? is_last && !atomic_load(&book->in_use) : state == SLAB_FULL || is_last)
+    if (state == SLAB_ACTIVE ? is_last && atomic_load(&book->use) == SLAB_NOT_IN_USE
+                             : state == SLAB_FULL || is_last)
         own_slab_freed(book, words, pointer, state);
     return true;
 }

@@ -9,9 +9,18 @@
 
 struct slab_book;
 
-/* What one thread knows of one call site. Zeroed by the caller at first; used by one thread only. */
+/* A thread's slabs that had become empty and stayed in use. Zeroed by the caller at first. */
+#define EXPORT_KEPT 256u
+struct export_kept {
+    struct slab_book *book[EXPORT_KEPT];
+    uint32_t turn; /* the place of the one that stays the longest */
+};
+
+/* What one thread knows of one call site. Zeroed by the caller at first, but for `kept`; used by one thread
+ * only. */
 struct export_source {
     uint32_t label;                            /* from export_label() to export_retire(); else 0 */
+    struct export_kept *kept;                  /* of the thread; NULL: each empty one in use stays */
     struct slab_book *slab[SLAB_DATA_CLASSES]; /* in use, by class; NULL: none. See export_book.h */
 };
 

@@ -12,7 +12,7 @@
  * PARTIAL → gone are made under the heap's lock. A thread that lets go of a slab says FULL first and looks at
  * the gone bits once more: so either it sees a slot freed meanwhile, or whoever freed it sees FULL.
  *
- * A thread that is going to use one of its slabs says so (in_use) and then looks whether it is ACTIVE; who
+ * A thread that is going to use one of its slabs says so (book->use) and then looks whether it is ACTIVE; who
  * puts it away says SPARE and then looks whether it is in use, or not empty any more. Where one thread
  * allocates and another frees, slabs come and go all the time, so some stay; where many threads take turns at
  * that, each leaves behind what the next one needs.
@@ -21,6 +21,10 @@
  * where a slot may have been given back since; so each comes up for another look the longest after it was
  * used, with as much room as can be, and giving back a slot moves nothing. One that has next to none is
  * passed over: whoever went there would have to go on at once, and that takes longer than the block.
+ *
+ * The one in use stays when it is empty. But programs have thousands of call sites that make a block now and
+ * then, and the pages of all their slabs would be more than what is in use: so a thread keeps a fixed number
+ * of empty ones. The hot path looks at that only where the last block of a slab goes that is not kept yet.
  */
 #include <errno.h>
 #include <string.h>
@@ -149,13 +153,21 @@ static void ring_drop(struct slab_book *book)
         *in_use = book->next != book ? book->next : NULL;
 }
 
+/* What of the kept ones is one no more. */
+static void forget_kept(struct slab_book *book)
+{
+    struct export_kept *kept = book->source->kept;
+    if (kept != NULL && book_use(book) == SLAB_KEPT)
+        kept->book[book->kept_at] = NULL;
+}
+
 /* With the heap locked. */
 static void make_active(struct slab_book *book, struct export_source *source)
 {
     take_back(book);
     book->source = source;
     atomic_store_explicit(&book->thread, book_this_thread(), memory_order_relaxed);
-    atomic_store(&book->in_use, true);
+    atomic_store(&book->use, SLAB_IN_USE);
     atomic_store(&book->state, SLAB_ACTIVE);
     ring_add(source, book);
 }
@@ -186,7 +198,8 @@ static bool clear_away_lost(shmcore_segment *segment, struct slab_book *book)
 /* Its thread is about to use it. False: it was lost, and is in the ring no more. */
 static bool claim(shmcore_segment *segment, struct slab_book *book)
 {
-    atomic_store(&book->in_use, true);
+    forget_kept(book);
+    atomic_store(&book->use, SLAB_IN_USE);
     if (LIKELY(atomic_load(&book->state) == SLAB_ACTIVE))
         return true;
     own_lock(segment); /* then it is settled what has become of it */
@@ -204,6 +217,8 @@ static struct region_run let_go(shmcore_segment *segment, struct slab_book *book
     if (clear_away_lost(segment, book))
         return run;
     ring_drop(book);
+    forget_kept(book);
+    atomic_store(&book->use, SLAB_NOT_IN_USE);
     atomic_store_explicit(&book->thread, 0, memory_order_relaxed);
     make_known(segment, book, SLAB_FULL);
     take_back(book);
@@ -216,6 +231,13 @@ static struct region_run let_go(shmcore_segment *segment, struct slab_book *book
     return run;
 }
 
+/* If there are any, one of them is in use, and may have room again before the next look. */
+static void keep_one_in_use(shmcore_segment *segment, struct slab_book *const *in_use)
+{
+    while (*in_use != NULL && !claim(segment, *in_use))
+        continue;
+}
+
 COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_source *source,
                                      uint32_t slab_class, uint64_t sequence, unsigned flags)
 {
@@ -225,7 +247,7 @@ COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_sou
         if (claim(segment, book)) {
             if (has_room(book, sequence))
                 return source->slab[slab_class] = book;
-            atomic_store(&book->in_use, false);
+            atomic_store(&book->use, SLAB_NOT_IN_USE);
         }
         book = next;
         if (book == first)
@@ -240,8 +262,8 @@ COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_sou
     if (found != NULL)
         make_active(found, source);
     own_unlock(segment);
-    while (found == NULL && (book = source->slab[slab_class]) != NULL && !claim(segment, book))
-        continue; /* one stays in use, and may have room again before the next look */
+    if (found == NULL)
+        keep_one_in_use(segment, &source->slab[slab_class]);
     return found;
 }
 
@@ -265,15 +287,47 @@ void own_retire(shmcore_segment *segment, struct export_source *source)
 
 /* ---------------------------------------------------------------- after a slot was freed */
 
-COLD void own_slab_emptied(shmcore_segment *segment, struct slab_book *book)
+static void remove_when_empty(shmcore_segment *segment, struct slab_book *book)
 {
-    const int kept_errno = errno;
     if (!is_empty(book))
         return;
     own_lock(segment);
     const struct region_run run = let_go(segment, book);
     own_unlock(segment);
     regions_return(segment, run);
+}
+
+/* The slab in use is empty, and stays: the next block may be wanted at once. Of so many that stay the one
+ * goes that has for the longest, if it is empty still. */
+static void keep(struct slab_book *book)
+{
+    struct export_kept *kept = book->source->kept;
+    atomic_store_explicit(&book->use, SLAB_KEPT, memory_order_relaxed);
+    if (kept == NULL)
+        return;
+    const uint32_t at = kept->turn++ % EXPORT_KEPT;
+    struct slab_book *former = kept->book[at];
+    kept->book[at] = book;
+    book->kept_at = (uint8_t)at;
+    if (former == NULL)
+        return;
+    shmcore_segment *segment = segment_of_pointer(former->data);
+    struct slab_book *const *in_use = &former->source->slab[former->slab_class];
+    atomic_store_explicit(&former->use, SLAB_IN_USE, memory_order_relaxed);
+    if (former->used > 0 || segment == NULL)
+        return;
+    remove_when_empty(segment, former);
+    keep_one_in_use(segment, in_use);
+}
+
+COLD void own_slab_emptied(shmcore_segment *segment, struct slab_book *book)
+{
+    const int kept_errno = errno;
+    const enum slab_use use = book_use(book);
+    if (use == SLAB_NOT_IN_USE)
+        remove_when_empty(segment, book);
+    else if (use == SLAB_IN_USE && book->used == 0)
+        keep(book);
     errno = kept_errno;
 }
 
@@ -306,7 +360,7 @@ static struct region_run keep_or_lose(shmcore_segment *segment, struct slab_book
     atomic_store(&book->state, SLAB_SPARE);
     segment->exports.spare_bytes += memory_of(book);
     /* not empty: it was in use after it was looked at, and before it was called spare */
-    if (atomic_load(&book->in_use) || !is_empty(book)) {
+    if (atomic_load(&book->use) != SLAB_NOT_IN_USE || !is_empty(book)) {
         make_known(segment, book, SLAB_ACTIVE);
         return none;
     }

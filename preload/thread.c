@@ -144,6 +144,14 @@ static struct thread_counter *counter_for(const char *label, size_t length)
     return counter;
 }
 
+/* Zero, as all new memory is. NULL: there is none, and all of the thread's empty slabs stay. */
+static struct export_kept *kept_slabs(void)
+{
+    if (thread_self.kept == NULL)
+        thread_self.kept = carve(sizeof *thread_self.kept);
+    return thread_self.kept;
+}
+
 static COLD struct thread_source *make_source(const struct site *site, uint16_t rule,
                                               const struct policy_rule *text, thread_labeller *make_label)
 {
@@ -159,6 +167,7 @@ static COLD struct thread_source *make_source(const struct site *site, uint16_t 
         return NULL;
     *source = (struct thread_source){.next_source = thread_self.by_site[site->id],
                                      .counter = counter,
+                                     .source.kept = kept_slabs(),
                                      .salt = salt,
                                      .rule = rule,
                                      .counts = counts};
@@ -194,6 +203,7 @@ static void forget_sources(void)
 {
     thread_self.by_site = NULL;
     thread_self.sites = 0;
+    thread_self.kept = NULL;
     thread_self.shortcuts = NULL;
 }
 

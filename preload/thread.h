@@ -81,6 +81,7 @@ struct thread {
     char number[THREAD_NUMBER_BYTES]; /* "" for the first thread, else "2", "2.1", … */
     struct thread_source **by_site;   /* [site id] */
     uint32_t sites;
+    struct export_kept *kept;         /* empty slabs of these; NULL: none yet */
     struct thread_counter **counters; /* buckets, by hash; NULL: none yet */
     uint32_t counter_buckets, counter_count;
     unsigned char *chunk;
