@@ -314,7 +314,7 @@ static void keep(struct slab_book *book)
     shmcore_segment *segment = segment_of_pointer(former->data);
     struct slab_book *const *in_use = &former->source->slab[former->slab_class];
     atomic_store_explicit(&former->use, SLAB_IN_USE, memory_order_relaxed);
-    if (former->used > 0 || segment == NULL)
+    if (segment == NULL)
         return;
     remove_when_empty(segment, former);
     keep_one_in_use(segment, in_use);

@@ -119,6 +119,27 @@ static void what_is_left_is_not_kept(void **state)
     assert_int_equal(slabs_there(), EXPORT_KEPT);
 }
 
+/* The slab in use goes, and there is another one of the same source and class. */
+static void another_one_is_in_use_then(void **state)
+{
+    (void)state;
+    make_in(0, BYTES);
+    struct slab_book *full = book_at_once(block[0]);
+    for (unsigned i = 1; i < full->slots; i++)
+        make(&source[0], i, BYTES);
+    assert_int_equal(release(make(&source[0], 0, BYTES)), EXPORT_DONE);
+    assert_true(source[0].slab[full->slab_class] != full);
+    assert_int_equal(book_use(full), SLAB_NOT_IN_USE);
+    for (unsigned i = 1; i <= EXPORT_KEPT; i++)
+        once_in(i, BYTES);
+    assert_ptr_equal(source[0].slab[full->slab_class], full);
+    assert_int_equal(book_use(full), SLAB_IN_USE);
+    for (unsigned char *other = full->data; other < full->data + full->slots * full->slot_bytes;
+         other += full->slot_bytes)
+        assert_int_equal(release(other), EXPORT_DONE);
+    block[0] = NULL;
+}
+
 static void who_retires_keeps_nothing(void **state)
 {
     (void)state;
@@ -190,6 +211,7 @@ int main(void)
         TEST(of_all_sizes),
         TEST(what_is_not_empty_any_more_stays),
         TEST(what_is_left_is_not_kept),
+        TEST(another_one_is_in_use_then),
         TEST(who_retires_keeps_nothing),
         TEST(without_a_table),
         TEST(errno_is_kept),
