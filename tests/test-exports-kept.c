@@ -22,10 +22,15 @@ static uint32_t slabs_there(void)
     return slabs;
 }
 
-static void make_in(unsigned i, size_t bytes)
+static void *next_of(unsigned i, size_t bytes)
 {
     static uint64_t sequence;
-    block[i] = make(&source[i], sequence++, bytes);
+    return make(&source[i], sequence++, bytes);
+}
+
+static void make_in(unsigned i, size_t bytes)
+{
+    block[i] = next_of(i, bytes);
     memset(block[i], (int)i, bytes);
 }
 
@@ -111,7 +116,7 @@ static void what_is_left_is_not_kept(void **state)
     (void)state;
     once_in(0, BYTES);
     for (unsigned i = 0; i < COUNT_OF(many); i++)
-        many[i] = make(&source[0], i, BYTES);
+        many[i] = next_of(0, BYTES);
     for (unsigned i = 0; i < COUNT_OF(many); i++)
         assert_int_equal(release(many[i]), EXPORT_DONE);
     for (unsigned i = 1; i < SOURCES; i++)
@@ -126,8 +131,8 @@ static void another_one_is_in_use_then(void **state)
     make_in(0, BYTES);
     struct slab_book *full = book_at_once(block[0]);
     for (unsigned i = 1; i < full->slots; i++)
-        make(&source[0], i, BYTES);
-    assert_int_equal(release(make(&source[0], 0, BYTES)), EXPORT_DONE);
+        next_of(0, BYTES);
+    assert_int_equal(release(next_of(0, BYTES)), EXPORT_DONE);
     assert_true(source[0].slab[full->slab_class] != full);
     assert_int_equal(book_use(full), SLAB_NOT_IN_USE);
     for (unsigned i = 1; i <= EXPORT_KEPT; i++)
