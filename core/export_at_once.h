@@ -22,7 +22,6 @@ static inline void *export_take_slot(struct slab_book *book, uint32_t slot, uint
     live |= (uint64_t)1 << slot % 64;
     book_set_live(book, slot / 64, live);
     book->hint = slot / 64 + (~live == 0); /* the next word, when this one is full */
-    book->used++;
     return book->data + (size_t)slot * book->slot_bytes;
 }
 
@@ -61,14 +60,14 @@ static inline enum export_given export_give_to(struct slab_book *book, const voi
     if (UNLIKELY((alive & bit) == 0))
         return EXPORT_REFUSED;
     book_clear_live(book, word, live & ~bit);
-    book->used--;
     if (alive != bit)
         return EXPORT_GIVEN;
     /* Only now: so where the next slot is taken from has not to wait for where the pointer led. */
-    book->hint = word;
+    const uint32_t hint = book->hint;
     const enum slab_use use = book_use(book);
-    return LIKELY(use == SLAB_KEPT || (use == SLAB_IN_USE && book->used > 0)) ? EXPORT_GIVEN
-                                                                              : EXPORT_GIVEN_LAST;
+    book->hint = word;
+    return LIKELY(use == SLAB_KEPT || (use == SLAB_LASTING && word == hint)) ? EXPORT_GIVEN
+                                                                             : EXPORT_GIVEN_LAST;
 }
 
 static inline enum export_given export_give(const void *pointer)

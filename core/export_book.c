@@ -89,7 +89,7 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
     /* Who freed a block of the slab before may still look at them. */
     for (uint32_t word = 0; word < 2 * words_of(kind); word++)
         atomic_store_explicit(&book->live[word], 0, memory_order_relaxed);
-    book->hint = book->used = book->ready = 0;
+    book->hint = book->ready = 0;
     book->source = NULL;
     book->shape = shape;
     book->window = export_window(shape);
@@ -99,6 +99,17 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
     book->slack_bits = (uint8_t)shape->slack_bits;
     book->words = (uint8_t)shape->words;
     return book;
+}
+
+bool book_has_vacant(const struct slab_book *book, uint32_t slots, uint32_t wanted)
+{
+    uint32_t vacant = 0;
+    for (uint32_t word = 0; word * 64 < slots && vacant < wanted; word++) {
+        const uint32_t count = (uint32_t)least(slots - word * 64, 64);
+        const uint64_t bits = ~book_live_now(book, word) & (~UINT64_C(0) >> (64 - count));
+        vacant += (uint32_t)__builtin_popcountll(bits);
+    }
+    return vacant >= wanted;
 }
 
 void book_describe(struct slab_book *book, struct export_slab *slab)

@@ -21,8 +21,9 @@
 
 enum slab_use {
     SLAB_NOT_IN_USE,
-    SLAB_IN_USE, /* its thread takes slots from it, or is about to */
-    SLAB_KEPT    /* the same, and it is known to have been empty, see struct export_kept */
+    SLAB_IN_USE,  /* its thread takes slots from it, or is about to */
+    SLAB_LASTING, /* the same, and it was not empty when a word of it was */
+    SLAB_KEPT     /* the same, and it was empty: see struct export_kept */
 };
 
 enum slab_state { SLAB_ACTIVE = 1, SLAB_FULL = 2, SLAB_PARTIAL = 3, SLAB_LOST = 4, SLAB_SPARE = 5 };
@@ -44,7 +45,6 @@ struct slab_book {
     /* Another one, for the slab's thread. */
     uint64_t base, window; /* the slab's sequences: so many from there on */
     uint32_t hint;         /* a word of bits where a slot may be free */
-    uint32_t used;         /* slots taken; what others freed counts until it is folded in */
     uint32_t ready;        /* slots whose memory is reserved */
     _Atomic uint8_t use;   /* enum slab_use */
     uint8_t kept_at;       /* its place among the kept ones */
@@ -78,6 +78,9 @@ static inline void book_clear_live(struct slab_book *book, uint32_t word, uint64
     atomic_store_explicit(&book->shown[word], live, memory_order_release);
     atomic_store_explicit(&book->live[word], live, memory_order_release);
 }
+
+/* Are so many of the first `slots` vacant? What others have freed is not until it is folded in. */
+bool book_has_vacant(const struct slab_book *book, uint32_t slots, uint32_t wanted);
 
 /* Can a block with that sequence be noted in the slab? */
 static inline bool book_is_in_window(const struct slab_book *book, uint64_t sequence)

@@ -33,8 +33,9 @@ static uint32_t free_slot(const struct slab_book *book)
     const uint32_t words = book->shape->words, slot = vacant_slot(book, book->hint, words);
     if (slot < book->ready)
         return slot;
-    const bool are_several = book->ready - book->used >= book->ready / ROUND_AGAIN;
-    return slot == book->slots || are_several ? vacant_slot(book, 0, words) : slot;
+    if (slot == book->slots || book_has_vacant(book, book->ready, book->ready / ROUND_AGAIN))
+        return vacant_slot(book, 0, words);
+    return slot;
 }
 
 static void *take_any(struct slab_book *book, uint32_t slot, uint64_t sequence, size_t bytes)
@@ -42,31 +43,32 @@ static void *take_any(struct slab_book *book, uint32_t slot, uint64_t sequence, 
     return export_take_slot(book, slot, book_live_now(book, slot / 64), sequence - book->base, bytes);
 }
 
-static bool has_room(const struct slab_book *book, uint64_t sequence)
+/* The same for a block with that sequence; book->slots, too, when it cannot be noted there. */
+static uint32_t slot_for(const struct slab_book *book, uint64_t sequence)
 {
-    return book != NULL && book->used < book->slots && book_is_in_window(book, sequence);
+    return LIKELY(book_is_in_window(book, sequence)) ? free_slot(book) : book->slots;
 }
 
 void *export_take_further_on(const struct export_source *source, uint64_t *sequence, size_t bytes)
 {
     struct slab_book *book = source->slab[slab_data_class_small(bytes)];
-    if (!has_room(book, *sequence))
+    if (book == NULL)
         return NULL;
-    const uint32_t slot = free_slot(book);
-    if (slot >= book->ready)
-        return NULL;
-    return take_any(book, slot, (*sequence)++, bytes);
+    const uint32_t slot = slot_for(book, *sequence);
+    return slot < book->ready ? take_any(book, slot, (*sequence)++, bytes) : NULL;
 }
 
 void *own_allocate_slot(shmcore_segment *segment, struct export_source *source, uint64_t sequence,
                         uint32_t slab_class, size_t bytes, unsigned flags)
 {
     struct slab_book *book = source->slab[slab_class];
-    if (!has_room(book, sequence))
+    uint32_t slot = book != NULL ? slot_for(book, sequence) : 0;
+    if (book == NULL || slot == book->slots) {
         book = own_next_slab(segment, source, slab_class, sequence, flags);
-    if (UNLIKELY(book == NULL))
-        return NULL;
-    const uint32_t slot = free_slot(book);
+        if (UNLIKELY(book == NULL))
+            return NULL;
+        slot = free_slot(book);
+    }
     if (UNLIKELY(slot >= book->ready) && !own_make_ready(segment, book, slot))
         return NULL;
     void *pointer = take_any(book, slot, sequence, bytes);

@@ -24,7 +24,8 @@
  *
  * The one in use stays when it is empty. But programs have thousands of call sites that make a block now and
  * then, and the pages of all their slabs would be more than what is in use: so a thread keeps a fixed number
- * of empty ones. The hot path looks at that only where the last block of a slab goes that is not kept yet.
+ * of empty ones. The hot path asks when the last block of a word of bits goes, of a slab that is not kept
+ * yet; but not of the same word time and again, when the slab was LASTING then.
  */
 #include <errno.h>
 #include <string.h>
@@ -102,33 +103,38 @@ static bool is_empty(struct slab_book *book)
     return no_bits(book, book->shape->words);
 }
 
-/* Folds in what others have freed. By the slab's thread, or with the heap's lock when it has none. The slab's
- * gone bits are cleared after the book's: who had composed a word of them before sees by the book's that he
- * has to compose it anew, or was done before these are cleared. */
-static void take_back(struct slab_book *book)
+/* Folds in what others have freed; was there anything? By the slab's thread, or with the heap's lock when it
+ * has none. The slab's gone bits are cleared after the book's: who had composed a word of them before sees by
+ * the book's that he has to compose it anew, or was done before these are cleared. */
+static bool take_back(struct slab_book *book)
 {
-    for (uint32_t word = 0; word < book->shape->words; word++) {
+    bool any = false;
+    for (uint32_t word = 0; word < book->words; word++) {
         const uint64_t gone = atomic_load(&book->gone[word]), live = book_live_now(book, word);
         if (gone == 0)
             continue;
         book_set_live(book, word, live & ~gone);
         atomic_fetch_and(&book->gone[word], ~gone);
         atomic_fetch_and(export_gone_word(book_slab(book), book->shape, word), ~gone);
-        book->used -= (uint32_t)__builtin_popcountll(live & gone);
         book->hint = word;
+        any = true;
     }
+    return any;
+}
+
+static bool has_vacant(const struct slab_book *book, uint64_t sequence)
+{
+    return book_is_in_window(book, sequence) &&
+           book_has_vacant(book, book->slots, (uint32_t)most(book->slots / ROOM_LEAST, 1));
 }
 
 /* Has it enough slots for sequences from there on, perhaps after a look at what others have freed? An empty
  * one gets a new window. By its thread. */
 static bool has_room(struct slab_book *book, uint64_t sequence)
 {
-    const uint32_t most = book->shape->slots - book->shape->slots / ROOM_LEAST;
-    if (book->used >= most || !book_is_in_window(book, sequence))
-        take_back(book);
-    if (book->used == 0)
+    if (is_empty(book))
         book_slab(book)->base = book->base = sequence;
-    return book->used < most && book_is_in_window(book, sequence);
+    return has_vacant(book, sequence) || (take_back(book) && has_vacant(book, sequence));
 }
 
 /* ---------------------------------------------------------------- rings */
@@ -224,7 +230,7 @@ static struct region_run let_go(shmcore_segment *segment, struct slab_book *book
     take_back(book);
     if (is_empty(book)) {
         run = remove_slab(segment, book);
-    } else if (book->used < book->shape->slots) {
+    } else if (book_has_vacant(book, book->slots, 1)) {
         atomic_store(&book->state, SLAB_PARTIAL);
         list_push(segment, book);
     }
@@ -326,8 +332,10 @@ COLD void own_slab_emptied(shmcore_segment *segment, struct slab_book *book)
     const enum slab_use use = book_use(book);
     if (use == SLAB_NOT_IN_USE)
         remove_when_empty(segment, book);
-    else if (use == SLAB_IN_USE && book->used == 0)
+    else if (use != SLAB_KEPT && is_empty(book))
         keep(book);
+    else if (use != SLAB_KEPT)
+        atomic_store_explicit(&book->use, SLAB_LASTING, memory_order_relaxed);
     errno = kept_errno;
 }
 
