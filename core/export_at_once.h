@@ -56,7 +56,7 @@ static inline enum export_given export_give_to(struct slab_book *book, const voi
     if (UNLIKELY(slot >= book->slots))
         return EXPORT_REFUSED;
     const uint64_t bit = (uint64_t)1 << slot % 64, live = book_live_now(book, word);
-    const uint64_t alive = live & ~atomic_load_explicit(&book->gone[word], memory_order_relaxed);
+    const uint64_t alive = live & ~atomic_load_explicit(&book->bits[word].gone, memory_order_relaxed);
     if (UNLIKELY((alive & bit) == 0))
         return EXPORT_REFUSED;
     book_clear_live(book, word, live & ~bit);

@@ -55,7 +55,7 @@ static uint32_t words_of(uint32_t kind)
 
 static size_t bytes_of(uint32_t kind)
 {
-    return sizeof(struct slab_book) + 2 * words_of(kind) * sizeof(uint64_t);
+    return sizeof(struct slab_book) + words_of(kind) * sizeof(struct book_word);
 }
 
 /* Cuts a chunk into free books. */
@@ -71,7 +71,6 @@ static bool have_free(struct export_heap *exports, uint32_t kind)
     exports->book_chunks = chunk;
     for (size_t at = 64; at + bytes_of(kind) <= CHUNK_BYTES; at += bytes_of(kind)) {
         struct slab_book *book = (void *)((unsigned char *)memory + at);
-        book->gone = &book->live[words_of(kind)]; /* for ever: a stale pointer to the book leads there, too */
         book->next = exports->free_books[kind];
         exports->free_books[kind] = book;
     }
@@ -87,8 +86,10 @@ struct slab_book *book_new(shmcore_segment *segment, const struct export_shape *
     struct slab_book *book = exports->free_books[kind];
     exports->free_books[kind] = book->next;
     /* Who freed a block of the slab before may still look at them. */
-    for (uint32_t word = 0; word < 2 * words_of(kind); word++)
-        atomic_store_explicit(&book->live[word], 0, memory_order_relaxed);
+    for (uint32_t word = 0; word < words_of(kind); word++) {
+        atomic_store_explicit(&book->bits[word].live, 0, memory_order_relaxed);
+        atomic_store_explicit(&book->bits[word].gone, 0, memory_order_relaxed);
+    }
     book->hint = book->ready = 0;
     book->source = NULL;
     book->shape = shape;

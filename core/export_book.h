@@ -34,7 +34,6 @@ struct slab_book {
     unsigned char *data;     /* the first slot */
     uint64_t inverse;        /* of slot_bytes, see export_slot_of() */
     _Atomic uint64_t thread; /* book_this_thread() of the one that takes slots; 0: none */
-    _Atomic uint64_t *gone;  /* words of bits behind the live ones: what the slab's are copies of, too */
     _Atomic uint64_t *shown; /* the slab's live bits, and behind them its gone bits, which are copies */
     _Atomic uint32_t *infos; /* the slab's */
     uint32_t slot_bytes;
@@ -43,17 +42,21 @@ struct slab_book {
     _Atomic uint32_t state; /* enum slab_state */
     uint32_t label;
     /* Another one, for the slab's thread. */
-    uint64_t base, window; /* the slab's sequences: so many from there on */
-    uint32_t hint;         /* a word of bits where a slot may be free */
-    uint32_t ready;        /* slots whose memory is reserved */
-    _Atomic uint8_t use;   /* enum slab_use */
-    uint8_t kept_at;       /* its place among the kept ones */
+    _Alignas(64) uint64_t base; /* the slab's sequences: `window` from there on */
+    uint64_t window;
+    uint32_t hint;       /* a word of bits where a slot may be free */
+    uint32_t ready;      /* slots whose memory is reserved */
+    _Atomic uint8_t use; /* enum slab_use */
+    uint8_t kept_at;     /* its place among the kept ones */
     uint16_t slab_class;
     const struct export_shape *shape;
     struct export_source *source; /* of the thread */
     struct slab_book *next, *previous;
-    /* And lines for those bits that the thread alone writes. */
-    _Atomic uint64_t live[];
+    /* And lines for the bits: of a word both lie side by side, for each free looks at both. */
+    struct book_word {
+        _Atomic uint64_t live; /* written by the thread alone */
+        _Atomic uint64_t gone;
+    } bits[];
 };
 static_assert(sizeof(struct slab_book) == 128, "two cache lines");
 static_assert(EXPORT_KEPT == UINT8_MAX + 1, "places of kept slabs");
@@ -63,11 +66,11 @@ static_assert(offsetof(struct slab_book, base) == 64, "what is written begins an
 /* By the slab's thread, or with the heap's lock when it has none. */
 static inline uint64_t book_live_now(const struct slab_book *book, uint32_t word)
 {
-    return atomic_load_explicit(&book->live[word], memory_order_relaxed);
+    return atomic_load_explicit(&book->bits[word].live, memory_order_relaxed);
 }
 static inline void book_set_live(struct slab_book *book, uint32_t word, uint64_t live)
 {
-    atomic_store_explicit(&book->live[word], live, memory_order_release);
+    atomic_store_explicit(&book->bits[word].live, live, memory_order_release);
     atomic_store_explicit(&book->shown[word], live, memory_order_release);
 }
 
@@ -76,7 +79,7 @@ static inline void book_set_live(struct slab_book *book, uint32_t word, uint64_t
 static inline void book_clear_live(struct slab_book *book, uint32_t word, uint64_t live)
 {
     atomic_store_explicit(&book->shown[word], live, memory_order_release);
-    atomic_store_explicit(&book->live[word], live, memory_order_release);
+    atomic_store_explicit(&book->bits[word].live, live, memory_order_release);
 }
 
 /* Are so many of the first `slots` vacant? What others have freed is not until it is folded in. */

@@ -67,7 +67,8 @@ static inline bool own_slot_is_alive(struct slab_book *book, const void *pointer
     if (at >= book->slots)
         return false;
     const uint32_t word = at / 64;
-    return (atomic_load(&book->live[word]) & ~atomic_load(&book->gone[word]) & (uint64_t)1 << at % 64) != 0;
+    return (atomic_load(&book->bits[word].live) & ~atomic_load(&book->bits[word].gone) &
+            (uint64_t)1 << at % 64) != 0;
 }
 
 /* The block in the slot is so long from now on. False: it has to move. */

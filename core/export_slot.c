@@ -118,12 +118,12 @@ void export_emptied(const void *pointer)
  * the word that were set before. False: another thread was first. */
 static bool set_gone(struct slab_book *book, uint32_t word, uint64_t bit, uint64_t *gone)
 {
-    *gone = atomic_load_explicit(&book->gone[word], memory_order_relaxed);
+    *gone = atomic_load_explicit(&book->bits[word].gone, memory_order_relaxed);
     do {
         if (UNLIKELY((*gone & bit) != 0))
             return false;
         atomic_store_explicit(&book->shown[book->words + word], *gone | bit, memory_order_relaxed);
-    } while (UNLIKELY(!atomic_compare_exchange_weak(&book->gone[word], gone, *gone | bit)));
+    } while (UNLIKELY(!atomic_compare_exchange_weak(&book->bits[word].gone, gone, *gone | bit)));
     return true;
 }
 
@@ -140,7 +140,7 @@ static bool give_to_another(struct slab_book *book, const void *pointer)
     const uint64_t bit = (uint64_t)1 << slot % 64;
     if (UNLIKELY(!set_gone(book, word, bit, &gone)))
         return false;
-    const uint64_t live = atomic_load(&book->live[word]);
+    const uint64_t live = atomic_load(&book->bits[word].live);
     const uint32_t state = atomic_load(&book->state);
     const bool is_last = (gone | bit) == live; /* of the word */
     if (state == SLAB_ACTIVE ? is_last && atomic_load(&book->use) == SLAB_NOT_IN_USE

@@ -93,7 +93,7 @@ static struct region_run remove_slab(shmcore_segment *segment, struct slab_book 
 static bool no_bits(struct slab_book *book, uint32_t words)
 {
     for (uint32_t word = 0; word < words; word++)
-        if ((atomic_load(&book->live[word]) & ~atomic_load(&book->gone[word])) != 0)
+        if ((atomic_load(&book->bits[word].live) & ~atomic_load(&book->bits[word].gone)) != 0)
             return false;
     return true;
 }
@@ -110,11 +110,11 @@ static bool take_back(struct slab_book *book)
 {
     bool any = false;
     for (uint32_t word = 0; word < book->words; word++) {
-        const uint64_t gone = atomic_load(&book->gone[word]), live = book_live_now(book, word);
+        const uint64_t gone = atomic_load(&book->bits[word].gone), live = book_live_now(book, word);
         if (gone == 0)
             continue;
         book_set_live(book, word, live & ~gone);
-        atomic_fetch_and(&book->gone[word], ~gone);
+        atomic_fetch_and(&book->bits[word].gone, ~gone);
         atomic_fetch_and(export_gone_word(book_slab(book), book->shape, word), ~gone);
         book->hint = word;
         any = true;
