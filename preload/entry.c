@@ -80,11 +80,18 @@ static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
     return pointer;
 }
 
+/* Here are the calls of a wrapper around malloc(), whose caller decides. */
 static NEVER_INLINE void *unready_malloc(size_t bytes, const void *caller)
 {
-    if (passing_after_all(caller, FRAME))
+    uint64_t stack;
+    void *pointer = NULL;
+    if (passing_or_stack(caller, FRAME, &stack))
         return real.malloc(bytes);
-    void *pointer = router_take_further_on(caller, FRAME, POLICY_CALL_MALLOC, bytes);
+    if (stack != 0)
+        pointer = router_take((const void *)stack, POLICY_CALL_MALLOC, bytes);
+    if (LIKELY(pointer != NULL))
+        return router_settled(pointer);
+    pointer = router_take_further_on(caller, FRAME, POLICY_CALL_MALLOC, bytes);
     return pointer != NULL ? pointer : undecided_malloc(bytes, caller);
 }
 
@@ -109,9 +116,15 @@ static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void
 
 static NEVER_INLINE void *unready_calloc(size_t count, size_t each, const void *caller)
 {
-    if (passing_after_all(caller, FRAME))
+    uint64_t stack;
+    void *pointer = NULL;
+    if (passing_or_stack(caller, FRAME, &stack))
         return real.calloc(count, each);
-    void *pointer = router_take_further_on(caller, FRAME, POLICY_CALL_CALLOC, count * each);
+    if (stack != 0)
+        pointer = router_take((const void *)stack, POLICY_CALL_CALLOC, count * each);
+    if (LIKELY(pointer != NULL))
+        return memset(router_settled(pointer), 0, count * each);
+    pointer = router_take_further_on(caller, FRAME, POLICY_CALL_CALLOC, count * each);
     return pointer != NULL ? memset(pointer, 0, count * each) : undecided_calloc(count, each, caller);
 }
 

@@ -106,9 +106,11 @@ static NEVER_INLINE void *new_plain(enum operator_id id, size_t bytes, const voi
 static NEVER_INLINE void *unready_new(size_t bytes, const void *caller, enum operator_id id)
 {
     new_function *next = (new_function *)atomic_load_explicit(&let_through[id], memory_order_relaxed);
-    if (next != NULL && passing_after_all(caller, FRAME))
+    uint64_t stack;
+    if (passing_or_stack(caller, FRAME, &stack) && next != NULL)
         return next(bytes);
-    return new_plain(id, bytes, caller);
+    void *pointer = stack != 0 ? router_take((const void *)stack, POLICY_CALL_NEW, bytes) : NULL;
+    return LIKELY(pointer != NULL) ? router_settled(pointer) : new_plain(id, bytes, caller);
 }
 
 /* As one that was decided before, in a moment. */

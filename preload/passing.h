@@ -78,19 +78,22 @@ static inline uint64_t passing_word_of(const void *caller, const void *frame, ui
     return passing_stack_word((uintptr_t)caller, *second, mark);
 }
 
-static inline bool passing_stack(const void *caller, const void *frame)
+/* For those whom passing_caller() does not know. *stack: the word of theirs, or 0. */
+static inline bool passing_or_stack(const void *caller, const void *frame, uint64_t *stack)
 {
     uintptr_t second;
-    const uint64_t word = passing_word_of(caller, frame, &second);
-    return word != 0 &&
-           atomic_load_explicit(&passing.stack[second % PASSING_STACKS], memory_order_relaxed) == word;
+    *stack = 0;
+    if (passing_at((uintptr_t)caller, passing_other_place((uintptr_t)caller)))
+        return true;
+    *stack = passing_word_of(caller, frame, &second);
+    return *stack != 0 &&
+           atomic_load_explicit(&passing.stack[second % PASSING_STACKS], memory_order_relaxed) == *stack;
 }
 
-/* For those whom passing_caller() does not know. */
 static inline bool passing_after_all(const void *caller, const void *frame)
 {
-    return passing_at((uintptr_t)caller, passing_other_place((uintptr_t)caller)) ||
-           passing_stack(caller, frame);
+    uint64_t stack;
+    return passing_or_stack(caller, frame, &stack);
 }
 
 /* ---------------------------------------------------------------- for site.c */
