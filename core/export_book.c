@@ -42,10 +42,11 @@ static bool have_table(shmcore_segment *segment)
     return true;
 }
 
-/* Books have room for 8, 16, 24 … words of each kind of bits: whole cache lines. */
+/* Books have room for 8, 16, 24 … words of bits, and for one more than they have: a hint may be behind the
+ * last one, and who takes a slot reads there. */
 static uint32_t kind_of(const struct export_shape *shape)
 {
-    return (shape->words - 1) / 8;
+    return shape->words / 8;
 }
 
 static uint32_t words_of(uint32_t kind)

@@ -45,7 +45,7 @@ struct export_heap {
     struct slab_book *partial[EXPORT_BINS]; /* slabs with room that no thread is using, by label and size */
     _Atomic(_Atomic(struct slab_book *) *)
         books; /* [quantum] of the segment; see export_book.h. NULL: none yet */
-    struct slab_book *free_books[EXPORT_SLOTS_MOST / 64 / 8];
+    struct slab_book *free_books[EXPORT_SLOTS_MOST / 64 / 8 + 1];
     struct book_chunk *book_chunks;
     uint64_t much_since;  /* free memory has been more than is always kept since then; 0: it is not */
     uint64_t spare_bytes; /* of slabs that are empty and keep their memory, see export_turns.c */
