@@ -44,7 +44,7 @@ struct slab_book {
     /* Another one, for the slab's thread. */
     _Alignas(64) uint64_t base; /* the slab's sequences: `window` from there on */
     uint64_t window;
-    uint32_t hint;       /* a word of bits where a slot may be free */
+    uint32_t hint;       /* a word of bits where a slot may be free, or the one behind the last */
     uint32_t ready;      /* slots whose memory is reserved */
     _Atomic uint8_t use; /* enum slab_use */
     uint8_t kept_at;     /* its place among the kept ones */

@@ -15,9 +15,9 @@
 /* ---------------------------------------------------------------- taking */
 
 /* The first one from a word on; book->slots: there is none. */
-static uint32_t vacant_slot(const struct slab_book *book, uint32_t word, uint32_t words)
+static uint32_t vacant_slot(const struct slab_book *book, uint32_t word)
 {
-    for (; word < words; word++) {
+    for (; word < book->words; word++) {
         const uint64_t vacant = ~book_live_now(book, word);
         if (vacant != 0)
             return (uint32_t)least(word * 64 + (uint32_t)__builtin_ctzll(vacant), book->slots);
@@ -30,11 +30,11 @@ static uint32_t vacant_slot(const struct slab_book *book, uint32_t word, uint32_
  * none. */
 static uint32_t free_slot(const struct slab_book *book)
 {
-    const uint32_t words = book->shape->words, slot = vacant_slot(book, book->hint, words);
+    const uint32_t slot = vacant_slot(book, book->hint);
     if (slot < book->ready)
         return slot;
     if (slot == book->slots || book_has_vacant(book, book->ready, book->ready / ROUND_AGAIN))
-        return vacant_slot(book, 0, words);
+        return vacant_slot(book, 0);
     return slot;
 }
 

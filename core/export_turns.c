@@ -80,7 +80,7 @@ static struct slab_book *list_take(shmcore_segment *segment, uint32_t label, uin
     return book;
 }
 
-/* The same, when it is in no ring. */
+/* With the heap locked: it is empty, and in no list and no ring. The result is for regions_return(). */
 static struct region_run remove_slab(shmcore_segment *segment, struct slab_book *book)
 {
     const struct region_run run = own_give_up_slab(segment, book);
@@ -100,7 +100,7 @@ static bool no_bits(struct slab_book *book, uint32_t words)
 
 static bool is_empty(struct slab_book *book)
 {
-    return no_bits(book, book->shape->words);
+    return no_bits(book, book->words);
 }
 
 /* Folds in what others have freed; was there anything? By the slab's thread, or with the heap's lock when it
@@ -159,7 +159,7 @@ static void ring_drop(struct slab_book *book)
         *in_use = book->next != book ? book->next : NULL;
 }
 
-/* What of the kept ones is one no more. */
+/* It is none of the kept ones any more; the caller says what it is then. */
 static void forget_kept(struct slab_book *book)
 {
     struct export_kept *kept = book->source->kept;
@@ -237,6 +237,15 @@ static struct region_run let_go(shmcore_segment *segment, struct slab_book *book
     return run;
 }
 
+/* By its thread. */
+static void part_with(shmcore_segment *segment, struct slab_book *book)
+{
+    own_lock(segment);
+    const struct region_run run = let_go(segment, book);
+    own_unlock(segment);
+    regions_return(segment, run);
+}
+
 /* If there are any, one of them is in use, and may have room again before the next look. */
 static void keep_one_in_use(shmcore_segment *segment, struct slab_book *const *in_use)
 {
@@ -277,12 +286,8 @@ COLD struct slab_book *own_next_slab(shmcore_segment *segment, struct export_sou
 void own_retire(shmcore_segment *segment, struct export_source *source)
 {
     for (uint32_t c = 0; c < SLAB_DATA_CLASSES; c++)
-        while (source->slab[c] != NULL) {
-            own_lock(segment);
-            const struct region_run run = let_go(segment, source->slab[c]);
-            own_unlock(segment);
-            regions_return(segment, run);
-        }
+        while (source->slab[c] != NULL)
+            part_with(segment, source->slab[c]);
     if (source->label == 0)
         return;
     own_lock(segment);
@@ -292,16 +297,6 @@ void own_retire(shmcore_segment *segment, struct export_source *source)
 }
 
 /* ---------------------------------------------------------------- after a slot was freed */
-
-static void remove_when_empty(shmcore_segment *segment, struct slab_book *book)
-{
-    if (!is_empty(book))
-        return;
-    own_lock(segment);
-    const struct region_run run = let_go(segment, book);
-    own_unlock(segment);
-    regions_return(segment, run);
-}
 
 /* The slab in use is empty, and stays: the next block may be wanted at once. Of so many that stay the one
  * goes that has for the longest, if it is empty still. */
@@ -320,9 +315,9 @@ static void keep(struct slab_book *book)
     shmcore_segment *segment = segment_of_pointer(former->data);
     struct slab_book *const *in_use = &former->source->slab[former->slab_class];
     atomic_store_explicit(&former->use, SLAB_IN_USE, memory_order_relaxed);
-    if (segment == NULL)
+    if (segment == NULL || !is_empty(former))
         return;
-    remove_when_empty(segment, former);
+    part_with(segment, former);
     keep_one_in_use(segment, in_use);
 }
 
@@ -330,11 +325,12 @@ COLD void own_slab_emptied(shmcore_segment *segment, struct slab_book *book)
 {
     const int kept_errno = errno;
     const enum slab_use use = book_use(book);
-    if (use == SLAB_NOT_IN_USE)
-        remove_when_empty(segment, book);
-    else if (use != SLAB_KEPT && is_empty(book))
+    const bool empty = is_empty(book);
+    if (use == SLAB_NOT_IN_USE && empty)
+        part_with(segment, book);
+    else if ((use == SLAB_IN_USE || use == SLAB_LASTING) && empty)
         keep(book);
-    else if (use != SLAB_KEPT)
+    else if (use == SLAB_IN_USE)
         atomic_store_explicit(&book->use, SLAB_LASTING, memory_order_relaxed);
     errno = kept_errno;
 }

@@ -84,11 +84,9 @@ static NEVER_INLINE void *undecided_malloc(size_t bytes, const void *caller)
 static NEVER_INLINE void *unready_malloc(size_t bytes, const void *caller)
 {
     uint64_t stack;
-    void *pointer = NULL;
     if (passing_or_stack(caller, FRAME, &stack))
         return real.malloc(bytes);
-    if (stack != 0)
-        pointer = router_take((const void *)stack, POLICY_CALL_MALLOC, bytes);
+    void *pointer = router_take_on_stack(stack, POLICY_CALL_MALLOC, bytes);
     if (LIKELY(pointer != NULL))
         return router_settled(pointer);
     pointer = router_take_further_on(caller, FRAME, POLICY_CALL_MALLOC, bytes);
@@ -117,11 +115,9 @@ static NEVER_INLINE void *undecided_calloc(size_t count, size_t each, const void
 static NEVER_INLINE void *unready_calloc(size_t count, size_t each, const void *caller)
 {
     uint64_t stack;
-    void *pointer = NULL;
     if (passing_or_stack(caller, FRAME, &stack))
         return real.calloc(count, each);
-    if (stack != 0)
-        pointer = router_take((const void *)stack, POLICY_CALL_CALLOC, count * each);
+    void *pointer = router_take_on_stack(stack, POLICY_CALL_CALLOC, count * each);
     if (LIKELY(pointer != NULL))
         return memset(router_settled(pointer), 0, count * each);
     pointer = router_take_further_on(caller, FRAME, POLICY_CALL_CALLOC, count * each);

@@ -109,7 +109,7 @@ static NEVER_INLINE void *unready_new(size_t bytes, const void *caller, enum ope
     uint64_t stack;
     if (passing_or_stack(caller, FRAME, &stack) && next != NULL)
         return next(bytes);
-    void *pointer = stack != 0 ? router_take((const void *)stack, POLICY_CALL_NEW, bytes) : NULL;
+    void *pointer = router_take_on_stack(stack, POLICY_CALL_NEW, bytes);
     return LIKELY(pointer != NULL) ? router_settled(pointer) : new_plain(id, bytes, caller);
 }
 

@@ -88,7 +88,7 @@ static inline void *router_settled(void *pointer)
 /* As router_allocate(), in a moment, for a request like one that was decided before (shortcut.h); its bytes
  * are as they are. NULL: ask router_take_further_on(); else the pointer is to be router_settled().
  *
- * In this and the next one nothing is called, so that what calls them last needs no frame. */
+ * In the inline ones here nothing is called, so that what calls them last needs no frame. */
 static inline __attribute__((always_inline)) void *router_take(const void *caller, enum policy_call call,
                                                                size_t bytes)
 {
@@ -100,6 +100,13 @@ static inline __attribute__((always_inline)) void *router_take(const void *calle
     void *pointer = export_take(&shortcut->source->source, shortcut->sequence, bytes);
     router_leave_last();
     return pointer;
+}
+
+/* The same where not the caller decides but the stack with that word (passing.h; 0: none). */
+static inline __attribute__((always_inline)) void *router_take_on_stack(uint64_t stack, enum policy_call call,
+                                                                        size_t bytes)
+{
+    return stack != 0 ? router_take((const void *)stack, call, bytes) : NULL;
 }
 
 /* The same for what is not at hand, or not decided for the caller but for this stack. `frame` as of a

@@ -15,11 +15,7 @@ static void *block[SOURCES];
 
 static uint32_t slabs_there(void)
 {
-    uint32_t slabs = 0;
-    const struct view *view = &segment->file.view;
-    for (uint32_t quantum = 0; quantum < view_quantum_count(view); quantum++)
-        slabs += heap_begins(view, quantum, OWNER_PROCESS + segment->row, QUANTUM_EXPORT_SLAB);
-    return slabs;
+    return extents_there(QUANTUM_EXPORT_SLAB);
 }
 
 static void *next_of(unsigned i, size_t bytes)

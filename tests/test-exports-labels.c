@@ -8,11 +8,7 @@ enum { MANY = 2000, FEW = 100 };
 
 static uint32_t labels_there(void)
 {
-    uint32_t extents = 0;
-    const struct view *view = &segment->file.view;
-    for (uint32_t quantum = 0; quantum < view_quantum_count(view); quantum++)
-        extents += heap_begins(view, quantum, OWNER_PROCESS + segment->row, QUANTUM_LABELS);
-    return extents;
+    return extents_there(QUANTUM_LABELS);
 }
 
 static struct label *label_of(const struct export_source *source)

@@ -52,6 +52,16 @@ static enum export_answer release(void *block)
     return given != EXPORT_REFUSED ? EXPORT_DONE : export_free(segment, block);
 }
 
+/* Extents of that kind that this process has. */
+static inline uint32_t extents_there(enum quantum_kind kind)
+{
+    uint32_t extents = 0;
+    const struct view *view = &segment->file.view;
+    for (uint32_t quantum = 0; quantum < view_quantum_count(view); quantum++)
+        extents += heap_begins(view, quantum, OWNER_PROCESS + segment->row, kind);
+    return extents;
+}
+
 struct listing {
     const char *name;
     unsigned blocks;

@@ -309,6 +309,12 @@ static void test_stacks(void **state)
         assert_memory_equal(block_at(made[i]).name, "rest/", 5);
         drop(made[i], site_in(alpha));
     }
+    uintptr_t second;
+    const uint64_t word = passing_word_of(FIRST, frame, &second);
+    assert_non_null(made[0] = router_take_on_stack(word, POLICY_CALL_MALLOC, 100));
+    drop(made[0], site_in(alpha));
+    assert_null(router_take_on_stack(0, POLICY_CALL_MALLOC, 100));
+    assert_null(router_take_on_stack(word + 1, POLICY_CALL_MALLOC, 100));
     assert_null(on_stack(frame, 208));
     assert_null(on_stack(frame, 155));
     assert_null(on_stack(NULL, 100));
@@ -354,7 +360,9 @@ static void test_after_fork(void **state)
     (void)state;
     is_made(40 * KIBI, "rest/", false);
     is_made(40 * KIBI, "rest/", true);
+    assert_non_null(thread_self.kept);
     thread_after_fork();
+    assert_null(thread_self.kept); /* those books are not the child's */
     is_made(40 * KIBI, "rest/", false);
     is_made(40 * KIBI, "rest/", true);
 }
